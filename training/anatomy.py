@@ -61,8 +61,7 @@ def _labels(key: str, children: Mapping[str, list[str]], labelled: set[str]) -> 
 @cache
 def vocabulary() -> Mapping[str, Structure]:
     """Return every structure by its key, in the order of structures.csv."""
-    with files("training").joinpath("structures.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(files("training").joinpath("structures.csv").read_text(encoding="utf-8").splitlines()))
     labelled = {row["key"] for row in rows if row["totalsegmentator_id"]}
     children: dict[str, list[str]] = {}
     for row in rows:
@@ -91,7 +90,7 @@ def vocabulary() -> Mapping[str, Structure]:
 
 
 @cache
-def _by_any_name() -> Mapping[str, Structure]:
+def _by_any_name() -> dict[str, Structure]:
     return {_fold(name): s for s in vocabulary().values() for name in (s.key, s.name, *s.synonyms)}
 
 
