@@ -16,7 +16,7 @@ from training.errors import UnknownStructure
 
 Side = Literal["left", "right", "both", "midline"]
 
-DERIVED = frozenset({"lung_field_left", "lung_field_right"})
+DERIVED = frozenset({"lung_field_left", "lung_field_right", "lung_outline_left", "lung_outline_right"})
 """Structures that are no unions of labels: they follow from path lengths along the rays (training.drr)."""
 
 

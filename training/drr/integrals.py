@@ -1,0 +1,63 @@
+"""Line integrals of voxel values along every ray of a pose."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.drr.geometry import Geometry
+from training.drr.traversal import Traversal, homography_frame, plan
+from training.errors import ChexanatomyError
+from training.images.types import CT, LabelMap
+
+EVERYTHING = ((-np.inf, np.inf, 0.0),)
+
+
+def line_integrals(values: np.ndarray, ct: CT | LabelMap, geometry: Geometry) -> np.ndarray:
+    """Return float32 [row, column]: the sum of value x path length [value mm] along the whole ray from the source on.
+
+    values: any real type [z, y, x] on the grid of ct. The volume is read slice by slice with bilinear interpolation (Joseph 1982,
+    doi:10.1109/TMI.1982.4307572); voxels reach to their outer faces, outside is zero.
+    Raises ImpossibleGeometry for a source in the volume and ChexanatomyError for values of another shape.
+    """
+    return ramp_integrals(values, ct, geometry, EVERYTHING)[0]
+
+
+def ramp_integrals(
+    values: np.ndarray, ct: CT | LabelMap, geometry: Geometry, ramps: tuple[tuple[float, float, float], ...]
+) -> np.ndarray:
+    """Return float32 [ramp, row, column]: integrals of clip(value, low, high) - zero for each ramp (low, high, zero), in one pass."""
+    from training.drr import kernels
+
+    shape = (ct.hu if isinstance(ct, CT) else ct.ids).shape
+    if values.shape != shape:
+        raise ChexanatomyError(
+            f"The values have shape {values.shape}, the volume {shape}; project values on the volume's own grid."
+        )
+    geometry.check(ct)
+    walk = plan(geometry, ct, shape)
+    numbers = np.ascontiguousarray(values.view(np.uint8) if values.dtype == bool else values)
+    sums = np.empty((len(ramps), walk.rows, walk.columns), np.float32)
+    kernels.gather(numbers, walk.march, walk.source, walk.plane, walk.first, walk.pitch, np.asarray(ramps, np.float32), sums)
+    if walk.swapped:
+        sums = sums.transpose(0, 2, 1)
+    if not walk.aligned:
+        carried = np.empty((len(ramps), geometry.rows, geometry.columns), np.float32)
+        kernels.carry_over(
+            sums, *homography_frame(geometry, ct), walk.march, walk.source, walk.plane, walk.first, walk.pitch, carried
+        )
+        sums = carried
+    sums *= path_per_slice(geometry, ct, walk)
+    return sums
+
+
+def path_per_slice(geometry: Geometry, volume: CT | LabelMap, walk: Traversal) -> np.ndarray:
+    """Return float32 [row, column]: how far each ray travels from one slice to the next [mm]."""
+    corner, row_step, column_step = homography_frame(geometry, volume)
+    rows, columns = np.arange(geometry.rows)[:, None], np.arange(geometry.columns)[None, :]
+    squared = np.zeros((geometry.rows, geometry.columns))
+    for axis in range(3):
+        offset = (corner[axis] - walk.source[axis]) + rows * row_step[axis] + columns * column_step[axis]
+        squared += (offset * volume.spacing[2 - axis]) ** 2
+        if axis == walk.march:
+            slices = np.abs(offset)
+    return (np.sqrt(squared) / np.maximum(slices, 1e-9)).astype(np.float32)

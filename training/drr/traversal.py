@@ -1,0 +1,126 @@
+"""How a pose walks through a voxel grid: slice by slice along the axis the central ray crosses most often.
+
+Rays from one point meet every slice in a scaled and shifted copy of one grid. So the sum over slices is gathered on a plane that
+is parallel to the slices (the virtual detector); where the real detector is parallel to them too, it is that plane, otherwise
+one homography carries the sums over.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.drr.geometry import Geometry, voxel_from_patient
+from training.images.types import CT, LabelMap
+
+ACROSS = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
+"""March axis -> (row axis, column axis) of the virtual detector; the column axis is the one stored contiguously where it can be."""
+LARGEST_PLANE = 6000
+"""Rows or columns a virtual detector may have."""
+
+
+@dataclass(frozen=True)
+class Traversal:
+    """One pose in voxel index coordinates (z, y, x) of one grid.
+
+    march: axis of the slices; source: (z, y, x); plane: slice coordinate of the virtual detector; first, pitch: position of its
+    pixel [0, 0] and its steps along (row axis, column axis) [voxels]; rows, columns: its size; aligned: the virtual detector is
+    the real one; swapped: ... with rows and columns exchanged.
+    """
+
+    march: int
+    source: np.ndarray
+    plane: float
+    first: tuple[float, float]
+    pitch: tuple[float, float]
+    rows: int
+    columns: int
+    aligned: bool
+    swapped: bool
+
+
+def plan(geometry: Geometry, volume: CT | LabelMap, shape: tuple[int, ...], oversampling: float = 1.0) -> Traversal:
+    """Choose the march axis and lay the virtual detector for a pose; oversampling refines it where it is not the real one."""
+    to_voxel = voxel_from_patient(volume)
+    source = to_voxel[:3, :3] @ geometry.source + to_voxel[:3, 3]
+    corner, row_step, column_step = geometry.pixel_frame()
+    corner = to_voxel[:3, :3] @ corner + to_voxel[:3, 3]
+    row_step, column_step = to_voxel[:3, :3] @ row_step, to_voxel[:3, :3] @ column_step
+    centre = corner + (geometry.rows - 1) / 2 * row_step + (geometry.columns - 1) / 2 * column_step
+    march = int(np.argmax(np.abs(centre - source)))
+    across = ACROSS[march]
+    along_rows, along_columns = _only_axis(row_step), _only_axis(column_step)
+    if along_rows is not None and along_columns is not None and march not in (along_rows, along_columns):
+        swapped = (along_rows, along_columns) != across
+        steps = (column_step, row_step) if swapped else (row_step, column_step)
+        size = (geometry.columns, geometry.rows) if swapped else (geometry.rows, geometry.columns)
+        return Traversal(
+            march,
+            source,
+            float(centre[march]),
+            (float(corner[across[0]]), float(corner[across[1]])),
+            (float(steps[0][across[0]]), float(steps[1][across[1]])),
+            *size,
+            aligned=True,
+            swapped=swapped,
+        )
+    low, high, pitch = _shadow_grid(geometry, source, corner, row_step, column_step, march, shape)
+    counts = [max(2, math.ceil((h - lo) / (p / oversampling)) + 1) for lo, h, p in zip(low, high, pitch, strict=True)]
+    counts = [min(c, LARGEST_PLANE) for c in counts]
+    steps = [(h - lo) / (c - 1) for lo, h, c in zip(low, high, counts, strict=True)]
+    return Traversal(
+        march, source, float(centre[march]), (low[0], low[1]), (steps[0], steps[1]), *counts, aligned=False, swapped=False
+    )
+
+
+def homography_frame(geometry: Geometry, volume: CT | LabelMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre of detector pixel [0, 0], row step and column step in voxel index coordinates (z, y, x)."""
+    to_voxel = voxel_from_patient(volume)
+    corner, row_step, column_step = geometry.pixel_frame()
+    return to_voxel[:3, :3] @ corner + to_voxel[:3, 3], to_voxel[:3, :3] @ row_step, to_voxel[:3, :3] @ column_step
+
+
+def _only_axis(step: np.ndarray) -> int | None:
+    """The one axis that a step runs along, None when it is oblique."""
+    axis = int(np.argmax(np.abs(step)))
+    rest = np.delete(np.abs(step), axis).max()
+    return axis if rest <= 1e-9 * abs(step[axis]) else None
+
+
+def _shadow_grid(
+    geometry: Geometry,
+    source: np.ndarray,
+    corner: np.ndarray,
+    row_step: np.ndarray,
+    column_step: np.ndarray,
+    march: int,
+    shape: tuple[int, ...],
+) -> tuple[list[float], list[float], list[float]]:
+    """Bounds and pixel pitch on the slice-parallel plane through the detector's centre that the detector and the volume share."""
+    across = ACROSS[march]
+    plane = float((corner + (geometry.rows - 1) / 2 * row_step + (geometry.columns - 1) / 2 * column_step)[march])
+
+    def onto(points: np.ndarray) -> np.ndarray:
+        depth = (points[:, march] - source[march]) / (plane - source[march])
+        depth = np.where(depth > 1e-6, depth, np.nan)
+        return np.stack([source[a] + (points[:, a] - source[a]) / depth for a in across], axis=1)
+
+    rows, columns = np.meshgrid(
+        [0, (geometry.rows - 1) / 2, geometry.rows - 1], [0, (geometry.columns - 1) / 2, geometry.columns - 1]
+    )
+    at = np.stack([rows.ravel(), columns.ravel()], axis=1)
+    points = corner + at[:, :1] * row_step + at[:, 1:] * column_step
+    seen = onto(points)
+    step_row, step_column = np.abs(onto(points + row_step) - seen), np.abs(onto(points + column_step) - seen)
+    pitch = np.nanmin(np.maximum(step_row, step_column), axis=0)
+    faces = [(-0.5, n - 0.5) for n in shape]
+    box = onto(np.array(np.meshgrid(*faces, indexing="ij")).reshape(3, -1).T)
+    margin = 2 * pitch
+    low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
+    if np.isfinite(seen).all() and np.isfinite(box).all():
+        low, high = np.maximum(low, box.min(axis=0)), np.minimum(high, box.max(axis=0))
+    low, high = low - margin, high + margin
+    high = np.maximum(high, low + pitch)
+    return [float(v) for v in low], [float(v) for v in high], [float(v) for v in pitch]
