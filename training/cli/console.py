@@ -1,0 +1,114 @@
+"""What every command shares: how it reports progress, and small helpers for names and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from training.errors import ChexanatomyError, UnknownStructure
+from training.progress import Progress, ProgressCallback
+
+ProgressKind = Literal["bar", "json", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(ABC):
+    """One command with its arguments."""
+
+    progress: ProgressKind = "bar"
+    """How to report progress: a bar on the terminal, one JSON object per line for another program, or not at all."""
+
+    @abstractmethod
+    def run(self) -> int:
+        """Do it and return the exit status. Raises ChexanatomyError on bad input."""
+
+    def say(self, sentence: str) -> None:
+        """Tell the person at the terminal something; silent where another program listens."""
+        if self.progress != "json":
+            print(sentence)  # noqa: T201 - this is the command's voice
+
+    def warn(self, sentence: str) -> None:
+        """Say something that needs attention but stops nothing."""
+        print(f"chexanatomy: {sentence}", file=sys.stderr)  # noqa: T201
+
+    @contextmanager
+    def reporting(self) -> Iterator[ProgressCallback]:
+        """Give a progress callback that shows itself in the way this command was asked for."""
+        if self.progress == "json":
+            yield _json_line
+        elif self.progress == "none":
+            yield lambda report: None
+        else:
+            with _bar() as callback:
+                yield callback
+
+
+def _json_line(report: Progress) -> None:
+    sys.stdout.write(json.dumps(report.to_dict()) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _bar() -> Iterator[ProgressCallback]:
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    bar: Any = tqdm(
+        total=None, file=sys.stderr, dynamic_ncols=True, mininterval=0.2 if terminal else 5, delay=0.5 if terminal else 5
+    )
+
+    def show(report: Progress) -> None:
+        if bar.total != (report.total or None):
+            bar.total = report.total or None
+        if report.text != bar.desc.removesuffix(": "):
+            bar.set_description(report.text, refresh=False)
+        if report.values:
+            bar.set_postfix({name: f"{value:.4g}" for name, value in report.values.items()}, refresh=False)
+        if report.done < bar.n:
+            bar.n = report.done
+            bar.refresh()
+        else:
+            bar.update(report.done - bar.n)
+
+    try:
+        yield show
+    finally:
+        bar.close()
+
+
+def structure_key(name: str) -> str:
+    """Return the vocabulary's key for a name, or the name as it stands where the vocabulary has none (an adapter's own)."""
+    from training.anatomy import find
+
+    try:
+        return find(name).key
+    except UnknownStructure:
+        return name
+
+
+def listed(text: str) -> list[str]:
+    """Return the names of a comma-separated list, each once. Raises ChexanatomyError when there is none."""
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise ChexanatomyError("Name at least one structure, for example lung_left,heart.")
+    return names
+
+
+def file_stem(name: str) -> str:
+    """Return a structure's name as a file name that every operating system takes."""
+    return "".join("_" if c in '/\\:*?"<>|' or ord(c) < 32 else c for c in name).strip(". ") or "_"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON in one step: a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(path.name + ".part")
+    scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(scratch, path)

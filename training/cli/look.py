@@ -1,0 +1,140 @@
+"""Commands to look around: the demo, the review of a data set, and what is installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from training.cli.console import Command, structure_key
+from training.errors import ChexanatomyError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Command):
+    """Show the sample CT, its radiograph, the projected masks and the predicted masks in the napari window.
+
+    With --headless nothing needs a screen: the folder gets radiograph.png, masks/, predictions.json and, where a window can be
+    opened on a virtual screen, window.png.
+
+    Example: chexanatomy demo --headless demo
+    """
+
+    headless: Path | None = None
+    """Write the results into this folder instead of opening the window."""
+    phantom: bool = False
+    """Take the procedural phantom instead of the CT; it needs no network."""
+
+    def run(self) -> int:
+        """Compute in the core, show on the desk."""
+        from training.demo import make_demo
+
+        with self.reporting() as progress:
+            demo = make_demo(self.headless, phantom=self.phantom, progress=progress)
+        if self.headless is None:
+            _desk().show(demo.ct, demo.labels, demo.radiograph, demo.geometry, demo.masks, demo.findings)
+            return 0
+        picture = self.headless / "window.png"
+        try:
+            _desk().show(demo.ct, demo.labels, demo.radiograph, demo.geometry, demo.masks, demo.findings, screenshot=picture)
+        except ChexanatomyError as problem:
+            self.warn(f"no picture of the window: {problem}")
+        self.say(f"{self.headless}: {len(demo.masks)} projected masks, {sum(f.present for f in demo.findings)} predicted ones")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review(Command):
+    """Review a data set: list its most suspicious masks, record decisions, or open the desk.
+
+    Example: chexanatomy review data --show 20
+    """
+
+    dataset: Positional[Path]
+    """Data set folder."""
+    show: int = 10
+    """List this many of the most suspicious masks."""
+    case: str | None = None
+    """Record a decision about this case."""
+    structure: str | None = None
+    """About this structure of the case (default: about the whole case)."""
+    decide: Literal["accept", "reject", "flag"] | None = None
+    """The decision."""
+    comment: str = ""
+    """Why."""
+    reviewer: str | None = None
+    """Who decides (default: the name you are logged in with)."""
+    window: bool = False
+    """Open the review widget on the desk instead."""
+
+    def run(self) -> int:
+        """List, decide or open."""
+        from training.dataset import Dataset, suspicion
+
+        dataset = Dataset.open(self.dataset)
+        if self.window:
+            _desk().review(self.dataset)
+            return 0
+        if self.decide:
+            self._decide(dataset)
+            return 0
+        if self.case or self.structure:
+            raise ChexanatomyError("Say with --decide what is decided: accept, reject or flag.")
+        for item in suspicion(dataset)[: self.show]:
+            self.say(f"{item.score:6.2f}  {item.case}  {item.structure}: {'; '.join(item.reasons)}")
+        return 0
+
+    def _decide(self, dataset: Any) -> None:
+        if not self.case or self.case not in {case.id for case in dataset.cases}:
+            raise ChexanatomyError(
+                f"Name a case of the data set with --case; {self.case or 'none'} is not one of its {len(dataset.cases)}."
+            )
+        structure = structure_key(self.structure) if self.structure else ""
+        dataset.reviews.decide(self.case, structure, self.decide, self.comment)
+        self.say(f"{self.case} {structure or '(whole case)'}: {self.decide}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(Command):
+    """Say what is installed: versions, the model's card, the vocabulary, and where downloads are kept.
+
+    Example: chexanatomy info --structures
+    """
+
+    model: str = "embedded"
+    """Whose card to show: the embedded model, a folder, or an adapter."""
+    structures: bool = False
+    """List every structure with its names."""
+
+    def run(self) -> int:
+        """Print it."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        from training.anatomy import vocabulary
+        from training.samples import cache_folder
+
+        if self.structures:
+            for s in vocabulary().values():
+                self.say(f"{s.key:32} {s.name} ({s.group}){'; ' + ', '.join(s.synonyms) if s.synonyms else ''}")
+            return 0
+        for package in ("napari-chexanatomy", "torch", "transformers", "peft", "numba", "SimpleITK", "napari"):
+            try:
+                self.say(f"{package:20} {version(package)}")
+            except PackageNotFoundError:
+                self.say(f"{package:20} not installed")
+        self.say(f"{'vocabulary':20} {len(vocabulary())} structures (list them with --structures)")
+        self.say(f"{'downloads':20} {cache_folder()}")
+        return 0
+
+
+def _desk() -> Any:
+    """Return the desk's demo module. Raises ChexanatomyError where napari is not installed."""
+    try:
+        from napari_chexanatomy import demo
+    except ImportError as problem:
+        raise ChexanatomyError(
+            f"The window needs napari ({problem}): install it with pip install 'napari-chexanatomy[all]', or use --headless."
+        ) from problem
+    return demo

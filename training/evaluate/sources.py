@@ -1,0 +1,126 @@
+"""What models are scored on: one radiograph with its reference masks, from a data set or from two folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+
+from training.errors import ChexanatomyError
+
+if TYPE_CHECKING:
+    from training.dataset import Case, Dataset
+    from training.images import Radiograph
+
+T = TypeVar("T")
+Split = Literal["train", "val", "test", "all"]
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One radiograph to score on.
+
+    subject: whose it is (the bootstrap draws subjects, not images); references: target -> bool [row, column]; a target is a
+    structure or several joined by "+", whose masks are united; an empty mask says that it is not in the image.
+    """
+
+    id: str
+    subject: str
+    radiograph: Radiograph
+    references: dict[str, np.ndarray]
+
+
+def parts(target: str) -> tuple[str, ...]:
+    """Return the structures whose union a target is: ("lung_left", "lung_right") for "lung_left+lung_right"."""
+    return tuple(part.strip() for part in target.split("+") if part.strip())
+
+
+def chosen(dataset: Dataset, split: Split, limit: int | None = None) -> list[Case]:
+    """Return the cases of a split that no reviewer rejected, at most `limit`, evenly spread.
+
+    Raises ChexanatomyError with the remedy when there is none.
+    """
+    excluded = dataset.reviews.excluded()
+    cases = [c for c in dataset.cases if (split == "all" or dataset.split(c) == split) and (c.id, "") not in excluded]
+    if not cases:
+        held = sorted({dataset.split(case) for case in dataset.cases})
+        raise ChexanatomyError(
+            f"The data set has no case in its {split} split (only in {', '.join(held) or 'none'}): choose another split."
+        )
+    return _spread(cases, limit)
+
+
+def from_dataset(dataset: Dataset, cases: Iterable[Case], targets: Sequence[str] | None = None) -> Iterator[Scored]:
+    """Give each case with its references: the given targets, or every structure that the case names.
+
+    Structures that a reviewer rejected are left out. A structure that the case lists as absent has an empty reference; one that
+    it does not mention has none. Raises BrokenDataset through the data set.
+    """
+    excluded = dataset.reviews.excluded()
+    for case in cases:
+        radiograph = dataset.image(case)
+        known = [s for s in (*case.present, *case.absent) if (case.id, s) not in excluded]
+        wanted = [t for t in (targets or known) if set(parts(t)) <= set(known)]
+        masks = dataset.masks(case, sorted({p for t in wanted for p in parts(t) if p in case.present}))
+        empty = np.zeros(radiograph.pixels.shape, bool)
+        references = {t: np.logical_or.reduce([masks.get(p, empty) for p in parts(t)]) for t in wanted}
+        yield Scored(case.id, case.subject, radiograph, references)
+
+
+def from_folders(files: Iterable[tuple[Path, Path]], target: str) -> Iterator[Scored]:
+    """Give each (radiograph, mask) pair of files with the mask as the reference of one target.
+
+    Raises ChexanatomyError when a mask has another size than its radiograph.
+    """
+    from training.images import read_mask_png, read_radiograph
+
+    for image, mask in files:
+        radiograph = read_radiograph(image)
+        reference = read_mask_png(mask)
+        if reference.shape != radiograph.pixels.shape:
+            raise ChexanatomyError(
+                f"The mask {mask.name} is {reference.shape[0]} x {reference.shape[1]} pixels, its radiograph "
+                f"{radiograph.pixels.shape[0]} x {radiograph.pixels.shape[1]}: draw it on the radiograph's own pixels."
+            )
+        yield Scored(image.stem, image.stem, radiograph, {target: reference})
+
+
+def pairs(images: Path, masks: Path, limit: int | None = None) -> list[tuple[Path, Path]]:
+    """Return (radiograph, mask) files of the same stem from two folders, in the order of their names, at most `limit`.
+
+    Raises ChexanatomyError when a folder is missing or empty, two files share a stem, or a radiograph has no mask.
+    """
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise ChexanatomyError(f"{folder} is not a folder.")
+    by_stem = _by_stem(images)
+    if not by_stem:
+        raise ChexanatomyError(f"{images} holds no radiograph ({', '.join(IMAGE_SUFFIXES)}).")
+    drawn = _by_stem(masks)
+    missing = [path.name for stem, path in by_stem.items() if stem not in drawn]
+    if missing:
+        others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise ChexanatomyError(f"{missing[0]}{others} of {images} have no mask of the same stem in {masks}.")
+    return _spread([(path, drawn[stem]) for stem, path in by_stem.items()], limit)
+
+
+def _spread(items: list[T], limit: int | None) -> list[T]:
+    """Return at most `limit` items, evenly spread."""
+    if limit is None or len(items) <= limit:
+        return items
+    return [items[int(i)] for i in np.linspace(0, len(items) - 1, max(1, limit))]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise ChexanatomyError(f"{found[path.stem].name} and {path.name} in {folder} share the stem {path.stem}; rename one.")
+        found[path.stem] = path
+    return found
