@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from training.errors import ChexanatomyError, UnknownStructure
@@ -99,16 +97,3 @@ def listed(text: str) -> list[str]:
     if not names:
         raise ChexanatomyError("Name at least one structure, for example lung_left,heart.")
     return names
-
-
-def file_stem(name: str) -> str:
-    """Return a structure's name as a file name that every operating system takes."""
-    return "".join("_" if c in '/\\:*?"<>|' or ord(c) < 32 else c for c in name).strip(". ") or "_"
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON in one step: a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(scratch, path)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
 from training.cli.console import Command, structure_key
 from training.errors import ChexanatomyError
+
+if TYPE_CHECKING:
+    from training.dataset import Dataset, Reviews
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +75,14 @@ class Review(Command):
 
     def run(self) -> int:
         """List, decide or open."""
-        from training.dataset import Dataset, suspicion
+        from training.dataset import Dataset, Reviews, suspicion
 
         dataset = Dataset.open(self.dataset)
         if self.window:
             _desk().review(self.dataset)
             return 0
         if self.decide:
-            self._decide(dataset)
+            self._decide(dataset, Reviews(self.dataset, self.reviewer or getpass.getuser()))
             return 0
         if self.case or self.structure:
             raise ChexanatomyError("Say with --decide what is decided: accept, reject or flag.")
@@ -86,13 +90,13 @@ class Review(Command):
             self.say(f"{item.score:6.2f}  {item.case}  {item.structure}: {'; '.join(item.reasons)}")
         return 0
 
-    def _decide(self, dataset: Any) -> None:
-        if not self.case or self.case not in {case.id for case in dataset.cases}:
+    def _decide(self, dataset: Dataset, reviews: Reviews) -> None:
+        if not self.case or self.decide is None or self.case not in {case.id for case in dataset.cases}:
             raise ChexanatomyError(
                 f"Name a case of the data set with --case; {self.case or 'none'} is not one of its {len(dataset.cases)}."
             )
         structure = structure_key(self.structure) if self.structure else ""
-        dataset.reviews.decide(self.case, structure, self.decide, self.comment)
+        reviews.decide(self.case, structure, self.decide, self.comment)
         self.say(f"{self.case} {structure or '(whole case)'}: {self.decide}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from training.cli.console import Command, file_stem, listed, structure_key, write_json
+from training.cli.console import Command, listed, structure_key
 from training.errors import ChexanatomyError
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class Render(Command):
     def run(self) -> int:
         """Read, take, project, write."""
         from training.drr import project_labels, render
-        from training.images import read_ct, read_labels, write_mask_png, write_radiograph_png
+        from training.images import read_ct, read_labels
+        from training.results import write_view
 
         if self.labels is None and (self.label_names or self.structures):
             raise ChexanatomyError("--label-names and --structures need --labels.")
@@ -115,17 +116,9 @@ class Render(Command):
         labels = read_labels(self.labels, ct, self.label_names) if self.labels else None
         for note in (*ct.notes, *(labels.notes if labels else ())):
             self.say(note)
-        self.out.mkdir(parents=True, exist_ok=True)
-        radiograph = render(ct, pose)
-        write_radiograph_png(radiograph, self.out / "radiograph.png")
-        write_json(self.out / "geometry.json", pose.to_dict())
-        masks = {}
-        if labels is not None:
-            wanted = [structure_key(name) for name in listed(self.structures)] if self.structures else None
-            masks = project_labels(labels, pose, wanted)
-            (self.out / "masks").mkdir(exist_ok=True)
-            for name, mask in masks.items():
-                write_mask_png(mask, self.out / "masks" / f"{file_stem(name)}.png")
+        wanted = [structure_key(name) for name in listed(self.structures)] if self.structures else None
+        masks = project_labels(labels, pose, wanted) if labels is not None else {}
+        write_view(self.out, render(ct, pose), pose, masks)
         self.say(f"{self.out}: a {pose.view_name} radiograph of {pose.rows} x {pose.columns} pixels, {len(masks)} masks")
         return 0
 

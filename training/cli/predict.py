@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from tyro.conf import Positional
 
-from training.cli.console import Command, file_stem, listed, structure_key, write_json
-from training.errors import Cancelled, ChexanatomyError
+from training.cli.console import Command, listed, structure_key
+from training.errors import BrokenModel, Cancelled, ChexanatomyError, UnknownStructure
 from training.evaluate.sources import IMAGE_SUFFIXES
 from training.progress import report
-
-if TYPE_CHECKING:
-    from training.images import Radiograph
-    from training.model import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +41,7 @@ class Predict(Command):
     def run(self) -> int:
         """Predict image by image; what is finished is on disk."""
         from training.model import load
+        from training.results import write_json
 
         names = [structure_key(name) for name in listed(self.structures)]
         files = image_files(self.images)
@@ -58,7 +54,7 @@ class Predict(Command):
                 report(progress, number, len(files), path.name)
                 try:
                     records.append(self._one(predictor, path, folder, names))
-                except Cancelled:
+                except (Cancelled, UnknownStructure, BrokenModel):
                     raise
                 except (ChexanatomyError, OSError) as problem:
                     if len(files) == 1:
@@ -76,38 +72,11 @@ class Predict(Command):
 
     def _one(self, predictor: Any, path: Path, folder: str, names: Sequence[str]) -> dict[str, Any]:
         from training.images import read_radiograph
+        from training.results import write_findings
 
         radiograph = read_radiograph(path)
         findings = predictor.segment(radiograph, names, batch=self.batch)
         return write_findings(self.out, folder, str(path), radiograph, findings, self.model)
-
-
-def write_findings(
-    out: Path, folder: str, image: str, radiograph: Radiograph, findings: Sequence[Finding], model: str
-) -> dict[str, Any]:
-    """Write one mask file per finding into out/folder and return the image's record for predictions.json."""
-    from training.images import to_rle, write_mask_png
-
-    rows, columns = radiograph.pixels.shape
-    (out / folder).mkdir(parents=True, exist_ok=True)
-    entries = []
-    for finding in findings:
-        mask = finding.mask if finding.present and finding.mask is not None else np.zeros((rows, columns), bool)
-        file = f"{folder}/{file_stem(finding.structure)}.png"
-        write_mask_png(mask, out / file)
-        entries.append(
-            {
-                "structure": finding.structure,
-                "present": bool(finding.present),
-                "confidence": round(float(finding.confidence), 4),
-                "box": [round(float(v), 2) for v in finding.box] if finding.box is not None else None,
-                "rle": to_rle(mask) if finding.present else None,
-                "file": file,
-                "tokens": list(finding.tokens),
-                "text": finding.text,
-            }
-        )
-    return {"image": image, "folder": folder, "size": [rows, columns], "model": model, "findings": entries}
 
 
 def image_files(given: Sequence[Path]) -> list[Path]:

@@ -78,7 +78,7 @@ class Evaluate(Command):
         dataset = Dataset.open(folder)
         cases = chosen(dataset, self.split, self.limit)
         mean = None
-        if self.split != "all" and any(dataset.split(case) == "train" for case in dataset.cases):
+        if self.split != "all" and any(case.split == "train" for case in dataset.cases):
             mean = MeanMask(from_dataset(dataset, chosen(dataset, "train", BASELINE_CASES), targets))
         models = self._models()
         with self.reporting() as progress:

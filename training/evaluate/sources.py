@@ -45,9 +45,9 @@ def chosen(dataset: Dataset, split: Split, limit: int | None = None) -> list[Cas
     Raises ChexanatomyError with the remedy when there is none.
     """
     excluded = dataset.reviews.excluded()
-    cases = [c for c in dataset.cases if (split == "all" or dataset.split(c) == split) and (c.id, "") not in excluded]
+    cases = [c for c in dataset.cases if (split == "all" or c.split == split) and (c.id, "") not in excluded]
     if not cases:
-        held = sorted({dataset.split(case) for case in dataset.cases})
+        held = sorted({case.split for case in dataset.cases})
         raise ChexanatomyError(
             f"The data set has no case in its {split} split (only in {', '.join(held) or 'none'}): choose another split."
         )

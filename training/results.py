@@ -1,0 +1,74 @@
+"""Result folders: a radiograph with its masks and pose, and predictions with their masks, in formats that every program reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.images import Radiograph, to_rle, write_mask_png, write_radiograph_png
+
+if TYPE_CHECKING:
+    from training.drr import Geometry
+    from training.model import Finding
+
+
+def write_view(out: Path, radiograph: Radiograph, geometry: Geometry, masks: Mapping[str, np.ndarray]) -> None:
+    """Write radiograph.png (16 bit), geometry.json and masks/<structure>.png (0/255) into a folder.
+
+    masks: structure -> bool [row, column].
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    write_radiograph_png(radiograph, out / "radiograph.png")
+    write_json(out / "geometry.json", geometry.to_dict())
+    if masks:
+        (out / "masks").mkdir(exist_ok=True)
+    for name, mask in masks.items():
+        write_mask_png(mask, out / "masks" / f"{file_stem(name)}.png")
+
+
+def write_findings(
+    out: Path, folder: str, image: str, radiograph: Radiograph, findings: Sequence[Finding], model: str
+) -> dict[str, Any]:
+    """Write one mask per finding into out/folder and return the image's record for predictions.json.
+
+    A structure that is not there gets an all-zero mask, so that every structure that was asked for has a file. box is
+    (top, left, bottom, right) [px]; rle is COCO's.
+    """
+    rows, columns = radiograph.pixels.shape
+    (out / folder).mkdir(parents=True, exist_ok=True)
+    entries = []
+    for finding in findings:
+        mask = finding.mask if finding.present and finding.mask is not None else np.zeros((rows, columns), bool)
+        file = f"{folder}/{file_stem(finding.structure)}.png"
+        write_mask_png(mask, out / file)
+        entries.append(
+            {
+                "structure": finding.structure,
+                "present": bool(finding.present),
+                "confidence": round(float(finding.confidence), 4),
+                "box": [round(float(v), 2) for v in finding.box] if finding.box is not None else None,
+                "rle": to_rle(mask) if finding.present else None,
+                "file": file,
+                "tokens": list(finding.tokens),
+                "text": finding.text,
+            }
+        )
+    return {"image": image, "folder": folder, "size": [rows, columns], "model": model, "findings": entries}
+
+
+def file_stem(name: str) -> str:
+    """Return a structure's name as a file name that every operating system takes."""
+    return "".join("_" if c in '/\\:*?"<>|' or ord(c) < 32 else c for c in name).strip(". ") or "_"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON in one step: a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(path.name + ".part")
+    scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(scratch, path)
