@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from training.cli.console import Command
 from training.errors import ChexanatomyError
+
+DEFAULT_MINUTES = 60.0
+_FIELDS = {"steps": "max_steps", "minutes": "max_minutes"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +31,29 @@ class Train(Command):
     codebook: Path | None = None
     """Mask codebook; default the one of the base, or the embedded one."""
     steps: int | None = None
-    """Optimiser steps (default: the configuration's)."""
+    """Optimiser steps."""
     minutes: float | None = None
-    """Stop after this long [minutes], with a finished checkpoint."""
-    batch: int | None = None
-    """Radiographs per step."""
+    """Length of the run [minutes]; with --steps, whichever ends first (default: 60 when neither is given)."""
+    image_size: int | None = None
+    """Edge of the square that the model sees [pixels]."""
+    images: int | None = None
+    """Radiographs per step and process."""
+    queries: int | None = None
+    """Questions about each of them."""
     learning_rate: float | None = None
-    """Peak of the learning rate."""
+    """Its peak."""
+    lora_rank: int | None = None
+    """Rank of the adapter that is trained on a --base."""
+    freeze_vision: bool = False
+    """Leave the vision tower of a --base as it is."""
+    bf16: bool = False
+    """Compute in bfloat16, for GPUs that have it."""
+    workers: int | None = None
+    """Processes that prepare data."""
+    threads: int | None = None
+    """Threads for the arithmetic."""
+    limit: int | None = None
+    """Use at most this many cases."""
     seed: int = 0
     """Seed of everything that is drawn."""
 
@@ -41,23 +61,48 @@ class Train(Command):
         """Train."""
         from training.fit import PretrainConfig, pretrain
 
-        given = {
-            "steps": self.steps,
-            "minutes": self.minutes,
-            "batch": self.batch,
-            "learning_rate": self.learning_rate,
-            "base": self.base,
-            "codebook": self.codebook,
+        names = (
+            "base",
+            "steps",
+            "minutes",
+            "image_size",
+            "images",
+            "queries",
+            "learning_rate",
+            "lora_rank",
+            "workers",
+            "threads",
+            "limit",
+        )
+        given: dict[str, Any] = {
+            _FIELDS.get(name, name): getattr(self, name) for name in names if getattr(self, name) is not None
         }
+        if self.steps is None and self.minutes is None:
+            given["max_minutes"] = DEFAULT_MINUTES
+        config = PretrainConfig(
+            datasets=self.dataset,
+            out=self.out,
+            codebook=self.codebook or (None if self.base else _embedded_codebook()),
+            freeze_vision=self.freeze_vision,
+            bf16=self.bf16,
+            seed=self.seed,
+            **given,
+        )
         with self.reporting() as progress:
-            pretrain(
-                PretrainConfig(
-                    datasets=self.dataset, out=self.out, seed=self.seed, **{k: v for k, v in given.items() if v is not None}
-                ),
-                progress=progress,
-            )
-        self.say(f"{self.out}: the model; try it with chexanatomy predict IMAGE --structures heart --model {self.out} --out DIR")
+            checkpoint = pretrain(config, progress=progress)
+        self.say(
+            f"{checkpoint}: the model; try it with chexanatomy predict IMAGE --structures heart --model {checkpoint} --out DIR"
+        )
         return 0
+
+
+def _embedded_codebook() -> Path | None:
+    """Return the mask codebook that the package carries, None where it carries no model."""
+    import training.model
+    from training.model.checkpoint import CODEBOOK
+
+    path = Path(training.model.__file__).parent / "chexanatomy_tiny" / CODEBOOK
+    return path if path.is_file() else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from training.cli.console import Command, structure_key
+from training.cli.screen import require_screen, virtual_screen
 from training.errors import ChexanatomyError
 
 if TYPE_CHECKING:
@@ -35,16 +36,20 @@ class Demo(Command):
         """Compute in the core, show on the desk."""
         from training.demo import make_demo
 
+        if self.headless is None:
+            require_screen()
+            desk = _desk()
         with self.reporting() as progress:
             demo = make_demo(self.headless, phantom=self.phantom, progress=progress)
+        shown = (demo.ct, demo.labels, demo.geometry, demo.radiograph, demo.masks, demo.findings)
         if self.headless is None:
-            _desk().show(demo.ct, demo.labels, demo.radiograph, demo.geometry, demo.masks, demo.findings)
+            desk.show(*shown)
             return 0
-        picture = self.headless / "window.png"
         try:
-            _desk().show(demo.ct, demo.labels, demo.radiograph, demo.geometry, demo.masks, demo.findings, screenshot=picture)
+            with virtual_screen():
+                _desk().show(*shown, screenshot=self.headless / "window.png")
         except ChexanatomyError as problem:
-            self.warn(f"no picture of the window: {problem}")
+            self.warn(f"there is no picture of the window: {problem}")
         self.say(f"{self.headless}: {len(demo.masks)} projected masks, {sum(f.present for f in demo.findings)} predicted ones")
         return 0
 
@@ -79,6 +84,7 @@ class Review(Command):
 
         dataset = Dataset.open(self.dataset)
         if self.window:
+            require_screen()
             _desk().review(self.dataset)
             return 0
         if self.decide:

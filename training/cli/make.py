@@ -14,6 +14,7 @@ from training.errors import ChexanatomyError
 if TYPE_CHECKING:
     from training.drr import Geometry
     from training.images import CT
+    from training.synthesis import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,44 +164,59 @@ class Synthesize(Command):
     """Label map of the CT. Without --ct, a CT is painted from the labels."""
     label_names: Path | None = None
     """CSV with the columns id,name for the label map."""
+    subject: str | None = None
+    """Name of the person (default: the file's); cases are split into train, val and test by it."""
     subjects: Path | None = None
     """Table of many CTs: a CSV with the columns subject,ct,labels,label_names."""
     phantoms: int = 0
     """Add this many procedural thoraxes."""
     views_per_subject: int = 10
-    """Radiographs per body."""
+    """Radiographs of each person or phantom."""
+    views_per_body: int = 4
+    """How many of them share one deformed body."""
     size: int = 512
     """Rows and columns of each radiograph [pixels]."""
     seed: int = 0
     """The same seed makes the same data set."""
     workers: int = 1
     """Processes on this machine."""
-    dask: str | None = None
+    dask: str = ""
     """Address of a dask scheduler, instead of --workers."""
 
     def run(self) -> int:
         """Describe the run to the synthesis room and let it work."""
         from training.synthesis import SynthesisConfig, synthesize
 
+        config = SynthesisConfig(
+            out=str(self.out),
+            subjects=self._people(),
+            phantoms=self.phantoms,
+            views_per_subject=self.views_per_subject,
+            views_per_body=self.views_per_body,
+            size=self.size,
+            seed=self.seed,
+            workers=self.workers,
+            dask=self.dask,
+        )
         with self.reporting() as progress:
-            dataset = synthesize(
-                SynthesisConfig(
-                    out=self.out,
-                    ct=self.ct,
-                    labels=self.labels,
-                    label_names=self.label_names,
-                    subjects=self.subjects,
-                    phantoms=self.phantoms,
-                    views_per_subject=self.views_per_subject,
-                    size=self.size,
-                    seed=self.seed,
-                    workers=self.workers,
-                    dask=self.dask,
-                ),
-                progress=progress,
-            )
+            dataset = synthesize(config, progress=progress)
         self.say(f"{self.out}: {len(dataset.cases)} radiographs of {len({case.subject for case in dataset.cases})} subjects")
         return 0
+
+    def _people(self) -> tuple[Subject, ...]:
+        from training.synthesis import Subject
+        from training.synthesis.config import read_subjects
+
+        if self.subjects:
+            if self.ct or self.labels or self.label_names:
+                raise ChexanatomyError("Give either --subjects, or --ct with --labels, not both.")
+            return read_subjects(self.subjects)
+        if self.labels is None:
+            if self.ct or self.label_names:
+                raise ChexanatomyError("A CT needs its label map: add --labels.")
+            return ()
+        name = self.subject or (self.ct or self.labels).name.split(".")[0]
+        return (Subject(name, str(self.ct or ""), str(self.labels), str(self.label_names or "")),)
 
 
 @dataclass(frozen=True, kw_only=True)
