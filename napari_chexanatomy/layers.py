@@ -1,0 +1,217 @@
+"""Core objects <-> napari layers: a layer made here carries its core object in `layer.metadata["chexanatomy"]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.errors import ChexanatomyError
+from training.images.types import CT, LabelMap, Radiograph
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from training.drr import Geometry
+
+LayerData = tuple[Any, dict[str, Any], str]
+"""What a napari reader returns for one layer: data, keyword arguments, layer type."""
+
+KEY = "chexanatomy"
+VOLUME_AXES = ("z", "y", "x")
+IMAGE_AXES = ("row", "column")
+SOFT_WINDOW = (-1000.0, 1000.0)
+"""Contrast limits that show lung, soft tissue and bone at once [HU]."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """The core object behind a layer. `masks` are bool [row, column] per structure; `role` marks what we draw ourselves."""
+
+    ct: CT | None = None
+    labels: LabelMap | None = None
+    radiograph: Radiograph | None = None
+    geometry: Geometry | None = None
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    role: str = ""
+
+
+def core_of(layer: Layer | None) -> Core:
+    """The core object of a layer; an empty one for a layer that we did not make."""
+    core = layer.metadata.get(KEY) if layer is not None else None
+    return core if isinstance(core, Core) else Core()
+
+
+def from_ct(ct: CT) -> LayerData:
+    """Image layer of a CT: axes (z, y, x), millimetres in LPS."""
+    return (
+        ct.hu,
+        {**_volume(ct, ct.name), "colormap": "gray", "contrast_limits": SOFT_WINDOW, "metadata": {KEY: Core(ct=ct)}},
+        "image",
+    )
+
+
+def from_labels(labels: LabelMap) -> LayerData:
+    """Labels layer of a label map on its CT's grid, in the vocabulary's colours, with the structure under the pointer named."""
+    keywords = {
+        **_volume(labels, labels.name),
+        "opacity": 0.45,
+        "colormap": label_colormap({number: names[0] for number, names in labels.members.items() if names}),
+        "features": _label_names(labels),
+        "metadata": {KEY: Core(labels=labels)},
+    }
+    return labels.ids, keywords, "labels"
+
+
+def from_radiograph(
+    radiograph: Radiograph, geometry: Geometry | None = None, masks: Mapping[str, np.ndarray] | None = None
+) -> LayerData:
+    """Image layer of a radiograph: axes (row, column), millimetres at the detector where known, otherwise pixels."""
+    keywords = {
+        "name": radiograph.name,
+        "colormap": "gray",
+        "contrast_limits": (0.0, 1.0),
+        "interpolation2d": "linear",
+        "metadata": {KEY: Core(radiograph=radiograph, geometry=geometry, masks=masks or {})},
+        **plane(radiograph.spacing),
+    }
+    return radiograph.pixels, keywords, "image"
+
+
+def plane(spacing: tuple[float, float] | None) -> dict[str, Any]:
+    """Scale, units and axis names of a layer on a radiograph's pixel grid (spacing: (row, column) [mm])."""
+    return {"scale": spacing or (1.0, 1.0), "units": ("mm", "mm") if spacing else ("pixel", "pixel"), "axis_labels": IMAGE_AXES}
+
+
+def plane_of(layer: Layer) -> dict[str, Any]:
+    """Scale, units, axis names and place of a 2D layer, for another layer to lie exactly on it."""
+    return {
+        "scale": tuple(layer.scale),
+        "translate": tuple(layer.translate),
+        "units": tuple(str(unit) for unit in layer.units),
+        "axis_labels": tuple(layer.axis_labels),
+    }
+
+
+def place(layer: Layer, base: Layer) -> None:
+    """Put a 2D layer exactly on another; napari redraws for each value that is set, so only what differs is."""
+    for name in ("scale", "translate"):
+        wanted = getattr(base, name)
+        if not np.array_equal(getattr(layer, name), wanted):
+            setattr(layer, name, tuple(wanted))
+
+
+def is_ct(layer: Layer) -> bool:
+    """True for a CT that was opened through this plugin, so that its orientation is known."""
+    return core_of(layer).ct is not None
+
+
+def is_labels(layer: Layer) -> bool:
+    """True for a label map that was opened through this plugin."""
+    return core_of(layer).labels is not None
+
+
+def is_radiograph(layer: Layer) -> bool:
+    """True for a 2D image layer that can be read as a radiograph; composite overlays are not."""
+    return type(layer).__name__ == "Image" and core_of(layer).role != "overlay" and layer.ndim == 2
+
+
+def is_drawing(layer: Layer) -> bool:
+    """True for a 2D Labels layer, whoever made it."""
+    return type(layer).__name__ == "Labels" and layer.ndim == 2
+
+
+def radiograph_of(layer: Layer | None) -> Radiograph:
+    """The radiograph that a layer shows. A 2D layer of another origin is converted: colour to grey, values to 0..1.
+
+    Raises ChexanatomyError when there is no layer or it is not a 2D image.
+    """
+    if layer is None:
+        raise ChexanatomyError(
+            "There is no radiograph yet: open one with File > Open, or take one from a CT with the Radiograph widget."
+        )
+    core = core_of(layer)
+    if core.radiograph is not None and layer.data is core.radiograph.pixels:
+        return core.radiograph
+    if not is_radiograph(layer):
+        raise ChexanatomyError(f"“{layer.name}” is not a 2D image: choose a radiograph layer.")
+    pixels = np.asarray(layer.data[0] if layer.multiscale else layer.data)
+    if layer.rgb:
+        pixels = pixels[..., :3] @ np.array([0.299, 0.587, 0.114])
+    pixels = pixels.astype(np.float32)
+    finite = np.isfinite(pixels)
+    if min(pixels.shape) < 2 or not finite.any():
+        raise ChexanatomyError(f"“{layer.name}” holds no picture: choose another radiograph layer.")
+    low, high = float(pixels[finite].min()), float(pixels[finite].max())
+    if core.radiograph is None or low < 0 or high > 1:
+        pixels = (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
+    known = all(str(unit) in ("millimeter", "mm") for unit in layer.units)
+    spacing = (float(layer.scale[0]), float(layer.scale[1])) if known else None
+    view = core.radiograph.view if core.radiograph is not None else ""
+    return Radiograph(np.nan_to_num(pixels).astype(np.float32), spacing, view, layer.name)
+
+
+def drawn_mask(layer: Layer, shape: tuple[int, int]) -> np.ndarray:
+    """Bool [row, column] of everything drawn in a Labels or Shapes layer that lies on a picture of the given (rows, columns)."""
+    kind = type(layer).__name__
+    if kind == "Labels" and layer.ndim == 2:
+        mask = np.asarray(layer.data) > 0
+        if mask.shape != shape:
+            raise ChexanatomyError(
+                f"“{layer.name}” is {mask.shape[0]} x {mask.shape[1]} pixels and the radiograph {shape[0]} x {shape[1]}: "
+                "draw in a layer that belongs to this radiograph."
+            )
+        return mask
+    if kind == "Shapes" and layer.ndim == 2:
+        return np.asarray(layer.to_labels(shape)) > 0
+    raise ChexanatomyError(f"“{layer.name}” is no drawing: choose a Labels or Shapes layer.")
+
+
+def look_at(viewer: ViewerModel, layer: Layer) -> None:
+    """Fit one 2D layer to the canvas; `viewer.reset_view(layers=...)` cannot when the viewer holds volumes as well."""
+    viewer.dims.ndisplay = 2
+    if viewer.dims.ndim == layer.ndim:
+        viewer.reset_view(layers=[layer])
+        return
+    viewer.reset_view()
+    low, high = (corner[-2:] for corner in viewer.layers.extent.world)
+    mine_low, mine_high = layer.extent.world
+    viewer.camera.zoom *= float(((high - low) / (mine_high - mine_low)).min())
+    viewer.camera.center = tuple((mine_low + mine_high) / 2)
+
+
+def _volume(volume: CT | LabelMap, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "scale": volume.spacing[::-1],
+        "translate": volume.origin[::-1],
+        "units": ("mm", "mm", "mm"),
+        "axis_labels": VOLUME_AXES,
+    }
+
+
+def label_colormap(structures: Mapping[int, str]) -> Any:
+    """Colours of a Labels layer by id: cyclic, because napari compiles for seconds before it shows its first direct one."""
+    from napari.utils.colormaps import CyclicLabelColormap
+
+    from napari_chexanatomy.structure_colours import colour_of
+
+    colours = np.full((max(structures, default=1) + 1, 4), (0.6, 0.6, 0.6, 1.0), np.float32)
+    colours[0] = 0
+    for number, structure in structures.items():
+        if number:
+            colours[number, :3] = np.array(colour_of(structure)) / 255
+    return CyclicLabelColormap(colors=colours)
+
+
+def _label_names(labels: LabelMap) -> Any:
+    import pandas as pd
+
+    from napari_chexanatomy.structure_colours import display_name
+
+    top = max(labels.members, default=0)
+    names = [", ".join(display_name(s) for s in labels.members.get(i, ())) or "nothing" for i in range(top + 1)]
+    return pd.DataFrame({"index": range(top + 1), "structure": names})
