@@ -35,7 +35,7 @@ def ramp_integrals(
         )
     geometry.check(ct)
     walk = plan(geometry, ct, shape)
-    numbers = np.ascontiguousarray(values.view(np.uint8) if values.dtype == bool else values)
+    numbers = np.ascontiguousarray(values if values.dtype == np.int16 else values.astype(np.float32, copy=False))
     sums = np.empty((len(ramps), walk.rows, walk.columns), np.float32)
     kernels.gather(numbers, walk.march, walk.source, walk.plane, walk.first, walk.pitch, np.asarray(ramps, np.float32), sums)
     if walk.swapped:

@@ -77,7 +77,7 @@ def _column_range(start, step, count, columns):
     low, high = min(a, b), max(a, b)
     if high < 0 or low > columns - 1:
         return 0, 0
-    return max(0, int(math.ceil(low - 1e-9))), min(columns, int(math.floor(high + 1e-9)) + 1)
+    return max(0, math.ceil(low - 1e-9)), min(columns, math.floor(high + 1e-9) + 1)
 
 
 @njit(parallel=True, cache=True, fastmath=True)
@@ -137,7 +137,7 @@ def label_extent(ids):
 
 @njit(inline="always")
 def _nearest(position, count):
-    return min(max(int(math.floor(position + 0.5)), 0), count - 1)
+    return min(max(math.floor(position + 0.5), 0), count - 1)
 
 
 @njit(inline="always")
@@ -265,7 +265,7 @@ def carry_over(sums, corner, row_step, column_step, march, source, plane, first,
             if not forward or q <= -1 or p <= -1 or q >= rows or p >= columns:
                 out[:, r, c] = 0
                 continue
-            q0, p0 = int(math.floor(q)), int(math.floor(p))
+            q0, p0 = math.floor(q), math.floor(p)
             for m in range(out.shape[0]):
                 for i in range(4):
                     row = min(max(q0 - 1 + i, 0), rows - 1)
@@ -290,7 +290,7 @@ def nearest_pixels(shape, virtual, corner, row_step, column_step, march, source,
             q, p, forward = _virtual_pixel(
                 r, c, corner, row_step, column_step, march, row_axis, column_axis, source, plane, first, pitch
             )
-            row, column = int(math.floor(q + 0.5)), int(math.floor(p + 0.5))
+            row, column = math.floor(q + 0.5), math.floor(p + 0.5)
             if forward and 0 <= row < virtual[0] and 0 <= column < virtual[1]:
                 index[r, c] = row * virtual[1] + column
             else:

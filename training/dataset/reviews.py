@@ -1,0 +1,135 @@
+"""Decisions of reviewers on the masks of a data set, in one SQLite file; every decision is on disk before the next is taken."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from training.errors import BrokenDataset
+from training.images import to_rle
+
+Verdict = Literal["accept", "reject", "flag"]
+WHOLE_CASE = ""
+"""In place of a structure: the decision is about the case with all its masks."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS decisions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, reviewer TEXT NOT NULL, case_id TEXT NOT NULL, structure TEXT NOT NULL,
+    verdict TEXT NOT NULL, comment TEXT NOT NULL, at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS corrections (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, reviewer TEXT NOT NULL, case_id TEXT NOT NULL, structure TEXT NOT NULL,
+    rle TEXT NOT NULL, at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS decisions_by_case ON decisions (case_id, structure, reviewer);
+CREATE INDEX IF NOT EXISTS corrections_by_case ON corrections (case_id, structure);
+"""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a reviewer said last about a structure of a case ("" for the whole case); at: UTC, ISO 8601."""
+
+    reviewer: str
+    case_id: str
+    structure: str
+    verdict: Verdict
+    comment: str
+    at: str
+
+
+class Reviews:
+    """One reviewer's hand in the decisions of a data set; decisions of several reviewers are kept apart."""
+
+    def __init__(self, folder: str | Path, reviewer: str) -> None:
+        self.path = Path(folder) / "reviews.sqlite"
+        self.reviewer = reviewer
+        self._undoable: list[tuple[str, int]] = []
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = sqlite3.connect(self.path, timeout=10)
+            try:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.executescript(_TABLES)
+                with connection:
+                    yield connection
+            finally:
+                connection.close()
+        except sqlite3.DatabaseError as error:
+            raise BrokenDataset(f"The review file {self.path.name} cannot be used: {error}.") from error
+
+    def decide(self, case_id: str, structure: str, verdict: Verdict, comment: str = "") -> None:
+        """Record a decision about one structure, or the whole case with structure ""; a later one replaces it."""
+        if verdict not in get_args(Verdict):
+            raise BrokenDataset(f"A decision is accept, reject or flag, not {verdict!r}.")
+        with self._open() as connection:
+            row = connection.execute(
+                "INSERT INTO decisions (reviewer, case_id, structure, verdict, comment, at) VALUES (?, ?, ?, ?, ?, ?)",
+                (self.reviewer, case_id, structure, verdict, comment, _now()),
+            )
+        self._undoable.append(("decisions", int(row.lastrowid or 0)))
+
+    def correct(self, case_id: str, structure: str, mask: np.ndarray) -> None:
+        """Keep a repaired mask, bool [row, column], beside the original, which stays in masks/."""
+        with self._open() as connection:
+            row = connection.execute(
+                "INSERT INTO corrections (reviewer, case_id, structure, rle, at) VALUES (?, ?, ?, ?, ?)",
+                (self.reviewer, case_id, structure, json.dumps(to_rle(mask)), _now()),
+            )
+        self._undoable.append(("corrections", int(row.lastrowid or 0)))
+
+    def undo(self) -> str | None:
+        """Take back this session's last decision or correction; return the id of its case, None when there is nothing left."""
+        if not self._undoable:
+            return None
+        table, number = self._undoable.pop()
+        with self._open() as connection:
+            found = connection.execute(f"SELECT case_id FROM {table} WHERE number = ?", (number,)).fetchone()
+            connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
+        return found[0] if found else None
+
+    def decision(self, case_id: str, structure: str = WHOLE_CASE) -> Decision | None:
+        """This reviewer's last decision on it, None when there is none."""
+        mine = [d for d in self._latest("case_id = ? AND structure = ?", (case_id, structure)) if d.reviewer == self.reviewer]
+        return mine[0] if mine else None
+
+    def all(self) -> list[Decision]:
+        """The last decision of every reviewer on every structure and case, oldest first."""
+        return self._latest()
+
+    def excluded(self) -> set[tuple[str, str]]:
+        """(case id, structure) pairs that some reviewer rejected; structure "" takes out the whole case."""
+        return {(d.case_id, d.structure) for d in self.all() if d.verdict == "reject"}
+
+    def corrections(self, case_id: str) -> dict[str, dict[str, Any]]:
+        """Latest repaired mask by structure, as COCO RLE."""
+        if not self.path.exists():
+            return {}
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT structure, rle FROM corrections WHERE case_id = ? ORDER BY number", (case_id,)
+            ).fetchall()
+        return {structure: json.loads(rle) for structure, rle in rows}
+
+    def _latest(self, where: str = "1", values: tuple[str, ...] = ()) -> list[Decision]:
+        if not self.path.exists():
+            return []
+        with self._open() as connection:
+            rows = connection.execute(
+                f"SELECT reviewer, case_id, structure, verdict, comment, at FROM decisions WHERE {where} AND number IN "
+                "(SELECT MAX(number) FROM decisions GROUP BY reviewer, case_id, structure) ORDER BY number",
+                values,
+            ).fetchall()
+        return [Decision(*row) for row in rows]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,149 @@
+"""A data set folder: cases.jsonl, images/*.png (16 bit), masks/*.json (COCO RLE per structure), reviews.sqlite."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.dataset.case import Case
+from training.dataset.reviews import Reviews
+from training.errors import BrokenDataset
+from training.images import from_rle, read_radiograph, to_rle, write_radiograph_png
+from training.images.types import Radiograph
+
+CASES = "cases.jsonl"
+DEFAULT_REVIEWER = "reviewer"
+
+
+class Dataset:
+    """Cases on disk. Adding is append-only: a case's files are complete before its line is, so a crash never leaves half a case."""
+
+    def __init__(self, folder: Path, cases: list[Case]) -> None:
+        self.folder = folder
+        self.cases = cases
+
+    @classmethod
+    def create(cls, folder: str | Path) -> Dataset:
+        """Open a data set folder for adding, made where it is missing. Raises BrokenDataset on a folder with other contents."""
+        folder = Path(folder)
+        if (folder / CASES).exists():
+            return cls.open(folder, repair=True)
+        if folder.exists() and (not folder.is_dir() or any(p.name not in _OWN for p in folder.iterdir())):
+            raise BrokenDataset(f"{folder.name} exists and is no data set: name a new or empty folder.")
+        for part in ("images", "masks"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / CASES).touch()
+        return cls(folder, [])
+
+    @classmethod
+    def open(cls, folder: str | Path, repair: bool = False) -> Dataset:
+        """Open a data set. A last line torn by a crash is passed over, and cut off with repair; any other bad line is an error.
+
+        Raises BrokenDataset, naming the line, when the folder is no data set or damaged.
+        """
+        folder = Path(folder)
+        path = folder / CASES
+        if not path.is_file():
+            raise BrokenDataset(f"{folder.name} is no data set: it has no {CASES}.")
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        cases = []
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                case = Case.from_json(line.decode("utf-8"))
+            except (BrokenDataset, UnicodeDecodeError) as error:
+                raise BrokenDataset(f"{folder.name}/{CASES}, line {number}: {error}") from error
+            _inside(case.image)
+            _inside(case.id)
+            cases.append(case)
+        if len({c.id for c in cases}) < len(cases):
+            raise BrokenDataset(f"{folder.name}/{CASES} holds the same case id twice.")
+        if repair and len(whole) < len(content):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+        return cls(folder, cases)
+
+    @cached_property
+    def reviews(self) -> Reviews:
+        """The decisions of the default reviewer, over everybody's."""
+        return Reviews(self.folder, DEFAULT_REVIEWER)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Case]:
+        return {c.id: c for c in self.cases}
+
+    def case(self, case_id: str) -> Case:
+        """The case of that id. Raises BrokenDataset when there is none."""
+        if case_id not in self._by_id:
+            raise BrokenDataset(f"{self.folder.name} has no case {case_id!r}.")
+        return self._by_id[case_id]
+
+    def image(self, case: Case) -> Radiograph:
+        """Read a case's radiograph, pixel spacing from its geometry. Raises UnreadableFile or BrokenDataset."""
+        path = self.folder / case.image
+        if not path.is_file():
+            raise BrokenDataset(f"The image {case.image} of {self.folder.name} is missing.")
+        radiograph = read_radiograph(path)
+        spacing = tuple(case.geometry["spacing"]) if case.geometry else radiograph.spacing
+        return replace(radiograph, spacing=spacing, view=case.view if case.view != "OBLIQUE" else "", name=case.id)
+
+    def encoded_masks(self, case: Case) -> dict[str, dict[str, Any]]:
+        """COCO RLE by structure as stored, corrections of reviewers in place of the originals."""
+        path = self.folder / "masks" / f"{case.id}.json"
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise BrokenDataset(f"The masks {path.name} of {self.folder.name} cannot be read: {error}.") from error
+        if not isinstance(stored, dict):
+            raise BrokenDataset(f"The masks {path.name} of {self.folder.name} are no object of structures.")
+        if not (self.folder / "reviews.sqlite").exists():
+            return stored
+        return stored | {s: rle for s, rle in self.reviews.corrections(case.id).items() if s in stored}
+
+    def masks(self, case: Case, structures: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """Return bool [row, column] by structure: all that are present, or those asked for that are."""
+        encoded = self.encoded_masks(case)
+        wanted = encoded if structures is None else [s for s in structures if s in encoded]
+        return {s: from_rle(encoded[s]) for s in wanted}
+
+    def write_files(self, case: Case, radiograph: Radiograph, masks: Mapping[str, np.ndarray]) -> None:
+        """Write a case's image and masks, not its line: what a worker does before the one writer commits the case."""
+        write_radiograph_png(radiograph, self.folder / case.image)
+        text = json.dumps({s: to_rle(m) for s, m in masks.items()}, separators=(",", ":"))
+        path = self.folder / "masks" / f"{case.id}.json"
+        part = path.with_suffix(".part")
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+
+    def commit(self, case: Case) -> None:
+        """Append the case's line, on disk when this returns. Raises BrokenDataset on an id the data set holds already."""
+        if case.id in self._by_id:
+            raise BrokenDataset(f"{self.folder.name} holds a case {case.id!r} already.")
+        with (self.folder / CASES).open("ab") as file:
+            file.write(case.to_json().encode("utf-8") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.cases.append(case)
+        self._by_id[case.id] = case
+
+    def add(self, case: Case, radiograph: Radiograph, masks: Mapping[str, np.ndarray]) -> None:
+        """Write a case with its radiograph and its bool [row, column] masks."""
+        self.write_files(case, radiograph, masks)
+        self.commit(case)
+
+
+_OWN = {CASES, "images", "masks", "reviews.sqlite", "synthesis.json"}
+
+
+def _inside(name: str) -> None:
+    """Refuse a file name from cases.jsonl that leads out of the data set."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or not name or "\x00" in name:
+        raise BrokenDataset(f"{CASES} names {name!r}, which lies outside the data set.")

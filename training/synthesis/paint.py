@@ -1,0 +1,146 @@
+"""A CT painted from a label map alone: each tissue its HU and texture, with skin, fat and muscle around what is labelled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training import anatomy
+from training.errors import ChexanatomyError
+from training.images.types import CT, LabelMap
+
+AIR = -1000.0
+LUNG, GAS, FAT, MUSCLE, SOFT = -860.0, -950.0, -100.0, 50.0, 25.0
+CORTEX, MARROW, CARTILAGE = 850.0, 220.0, 110.0
+VESSEL = 45.0
+TISSUE = {
+    "trachea": GAS,
+    "lung_trachea_bronchia": GAS,
+    "esophagus": 20.0,
+    "liver": 62.0,
+    "spleen": 55.0,
+    "stomach": 30.0,
+    "colon": -60.0,
+    "small_bowel": 0.0,
+    "kidney_left": 40.0,
+    "kidney_right": 40.0,
+    "gallbladder": 10.0,
+    "urinary_bladder": 8.0,
+    "spinal_cord": 35.0,
+    "costal_cartilages": CARTILAGE,
+}
+"""Typical unenhanced HU of tissues at 120 kVp; what is not named is soft tissue, muscle, vessel or bone by its group."""
+BONE_GROUPS = {"Rib cage", "Spine", "Shoulder girdle and arm", "Pelvis and leg"}
+SKIN_AND_FAT = 16.0
+"""Thickness of what lies outside the outermost label [mm]."""
+VESSEL_SCALE, VESSEL_WIDTH = 9.0, 0.045
+NOISE = 18.0
+
+
+def paint(labels: LabelMap, seed: int = 0) -> CT:
+    """Return a CT on the label map's grid that its labels could have been drawn on; the seed decides textures.
+
+    Raises ChexanatomyError when no label gives the body a size.
+    """
+    if not labels.ids.any():
+        raise ChexanatomyError(f"The label map {labels.name} is empty: nothing can be painted from it.")
+    rng = np.random.default_rng(seed)
+    body, inner = _envelope(labels)
+    hu = np.full(labels.ids.shape, AIR, np.float32)
+    hu[body] = FAT
+    hu[inner] = SOFT
+    lungs = np.zeros_like(body)
+    bones = np.zeros_like(body)
+    for id_, names in sorted(labels.members.items()):
+        value = _tissue(names)
+        if value is None:
+            bones |= labels.ids == id_
+        elif value == LUNG:
+            lungs |= labels.ids == id_
+        else:
+            hu[labels.ids == id_] = value
+    hu[bones] = np.where(_eroded(bones, labels.spacing, 2.0), MARROW, CORTEX)[bones]
+    hu[lungs] = LUNG
+    _lung_vessels(hu, lungs, labels.spacing, rng)
+    _stomach_bubble(hu, labels)
+    from scipy import ndimage
+
+    hu = ndimage.gaussian_filter(hu, [0.8 / s for s in labels.spacing[::-1]], output=np.float32)
+    hu += ndimage.gaussian_filter(rng.standard_normal(hu.shape, np.float32) * (3 * NOISE), 1.0)
+    hu[~body & ~lungs] = AIR
+    return CT(np.clip(np.round(hu), -1024, 3071).astype(np.int16), labels.spacing, labels.origin, labels.name)
+
+
+def _tissue(names: tuple[str, ...]) -> float | None:
+    """HU of an id's structures; None is bone, whose shell and core differ."""
+    for name in names:
+        if name in TISSUE:
+            return TISSUE[name]
+    vocabulary = anatomy.vocabulary()
+    groups = {vocabulary[n].group for n in names if n in vocabulary}
+    if groups & BONE_GROUPS or "skull" in names:
+        return None
+    if "Lungs" in groups:
+        return LUNG
+    return MUSCLE if "Muscles" in groups else VESSEL
+
+
+def _envelope(labels: LabelMap) -> tuple[np.ndarray, np.ndarray]:
+    """Body and what lies inside its outermost labels, bool [z, y, x]: the hull of each axial slice, with and without skin and fat."""
+    from scipy import ndimage
+    from skimage.morphology import convex_hull_image
+
+    step = 2
+    coarse = labels.ids[::step, ::step, ::step] > 0
+    hull = np.zeros_like(coarse)
+    for z in np.flatnonzero(coarse.any(axis=(1, 2))):
+        if coarse[z].sum() > 8:
+            hull[z] = convex_hull_image(coarse[z])
+    edges = [s * step for s in labels.spacing[::-1]]
+    soft = ndimage.gaussian_filter(hull.astype(np.float32), [10 / e for e in edges])
+    hull = soft > 0.5
+    outside = ndimage.distance_transform_edt(~hull, sampling=edges)
+    grown = [np.repeat(np.repeat(np.repeat(m, step, 0), step, 1), step, 2) for m in (outside <= SKIN_AND_FAT, hull)]
+    z, y, x = labels.ids.shape
+    return grown[0][:z, :y, :x], grown[1][:z, :y, :x]
+
+
+def _eroded(mask: np.ndarray, spacing: tuple[float, float, float], depth: float) -> np.ndarray:
+    """The part of a mask deeper than depth [mm]."""
+    from scipy import ndimage
+
+    return ndimage.binary_erosion(mask, iterations=max(1, round(depth / max(spacing))))
+
+
+def _lung_vessels(hu: np.ndarray, lungs: np.ndarray, spacing: tuple[float, float, float], rng: np.random.Generator) -> None:
+    """Draw vessels into the lungs: where two smooth random fields are both near zero run tubes, wider towards the hila."""
+    from scipy import ndimage
+
+    where = np.nonzero(lungs)
+    if not len(where[0]):
+        return
+    box = tuple(slice(int(w.min()), int(w.max()) + 1) for w in where)
+    inside = lungs[box]
+    fields = []
+    for scale in (VESSEL_SCALE, VESSEL_SCALE):
+        noise = ndimage.gaussian_filter(rng.standard_normal(inside.shape, np.float32), [scale / s for s in spacing[::-1]])
+        fields.append(noise / noise.std())
+    middle = (inside.shape[2] - 1) / 2
+    x = np.abs(np.arange(inside.shape[2]) - middle) / max(1.0, middle)
+    z = np.abs(np.arange(inside.shape[0]) / max(1, inside.shape[0] - 1) - 0.5)[:, None, None] * 2
+    closeness = np.clip(1.2 - x[None, None, :] - 0.4 * z, 0, 1).astype(np.float32)
+    tube = (fields[0] ** 2 + fields[1] ** 2) < VESSEL_WIDTH * (0.25 + 1.4 * closeness**2)
+    hu[box][tube & inside] = 20.0
+    background = ndimage.gaussian_filter(rng.standard_normal(inside.shape, np.float32), [4 / s for s in spacing[::-1]])
+    hu[box][inside & ~tube] += (background / background.std() * 25.0)[inside & ~tube]
+
+
+def _stomach_bubble(hu: np.ndarray, labels: LabelMap) -> None:
+    """Gas in the upper third of the stomach, where it rises standing."""
+    if "stomach" not in labels.structures:
+        return
+    stomach = labels.mask("stomach")
+    levels = np.flatnonzero(stomach.any(axis=(1, 2)))
+    if len(levels):
+        floor = int(levels[0] + 0.72 * (levels[-1] - levels[0]))
+        upper = hu[floor:]
+        upper[_eroded(stomach[floor:], labels.spacing, 3.0)] = GAS
