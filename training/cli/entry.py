@@ -80,9 +80,9 @@ def _parse(given: Sequence[str]) -> Command:
     chosen = given[0] if given else ""
     app, samples = SubcommandApp(), SubcommandApp()
     for name, command in _SAMPLES.items():
-        samples.command(command, name=name, help=_help(command, in_full=given[1:2] == [name]))
+        samples.command(name=name, help=_help(command, in_full=given[1:2] == [name]))(command)
     for name, command in _COMMANDS.items():
-        app.command(command, name=name, help=_help(command, in_full=chosen == name))
+        app.command(name=name, help=_help(command, in_full=chosen == name))(command)
     sample_help = "Write a sample volume with its labels.\n\nExample: chexanatomy sample ct lidc"
     app.command(samples, name="sample", help=sample_help if chosen == "sample" else sample_help.splitlines()[0])
     complaint = io.StringIO()
