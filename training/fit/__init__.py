@@ -1,0 +1,30 @@
+"""Teaching models: pre-training on synthetic cases, few-shot adaptation, the mask codebook. Names are loaded when first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training.fit.adapt import Adapter, Example, adapt
+    from training.fit.augment import Augmentation
+    from training.fit.pretrain import PretrainConfig, pretrain
+    from training.fit.queries import Tasks
+
+_HOMES = {
+    "Adapter": "adapt",
+    "Example": "adapt",
+    "adapt": "adapt",
+    "Augmentation": "augment",
+    "PretrainConfig": "pretrain",
+    "pretrain": "pretrain",
+    "Tasks": "queries",
+}
+
+__all__ = ["Adapter", "Augmentation", "Example", "PretrainConfig", "Tasks", "adapt", "pretrain"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"training.fit.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'training.fit' has no attribute {name!r}")

@@ -1,0 +1,194 @@
+"""What may happen to a radiograph between detector and reader, drawn at random while training.
+
+Geometry is a zoom and a shift per axis only: they move a structure's box and leave the crop inside it, and so its mask codes, as they
+are. Mirroring is never done: it would exchange left and right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn import functional
+
+from training.model.preprocess import STRETCH
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strength of each change; 0 switches it off. Chances are per image.
+
+    zoom: largest relative magnification either way; aspect: the same between the axes; shift: largest displacement, a share of
+    the image's side; untouched: chance that an image keeps its place; gamma, curve, window: strengths of the exposure, S-shaped contrast
+    and clipping changes; local_contrast, blur, noise, shading: strengths; collimation, marker, lines: chances of a border,
+    a lead marker, and bright wires.
+    """
+
+    zoom: float = 0.25
+    aspect: float = 0.08
+    shift: float = 0.12
+    untouched: float = 0.2
+    gamma: float = 0.5
+    curve: float = 0.5
+    window: float = 0.15
+    local_contrast: float = 1.0
+    blur: float = 1.2
+    noise: float = 0.03
+    shading: float = 0.25
+    collimation: float = 0.25
+    marker: float = 0.3
+    lines: float = 0.2
+
+    @classmethod
+    def none(cls) -> Augmentation:
+        """No change at all."""
+        return cls(0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+    def without_geometry(self) -> Augmentation:
+        """The photometric changes alone."""
+        return replace(self, zoom=0.0, aspect=0.0, shift=0.0, untouched=1.0)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where images went: new = scale * old + offset, both float32 [images, 2] (rows, columns), positions as shares of the side."""
+
+    scale: np.ndarray
+    offset: np.ndarray
+    grid: Tensor = field(repr=False)
+
+    def boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """Move boxes float [images, n, 4] (top, left, bottom, right), shares of the side."""
+        scale, offset = np.tile(self.scale, 2)[:, None], np.tile(self.offset, 2)[:, None]
+        moved: np.ndarray = boxes * scale + offset
+        return moved
+
+
+def place(augmentation: Augmentation, images: int, rng: np.random.Generator) -> Placement:
+    """Draw a zoom and a shift for each of `images`."""
+    zoom = np.log1p(augmentation.zoom) * rng.uniform(-1, 1, (images, 1))
+    aspect = np.log1p(augmentation.aspect) * rng.uniform(-0.5, 0.5, (images, 1)) * np.array([[1.0, -1.0]])
+    scale = np.exp(zoom + aspect)
+    shift = augmentation.shift * rng.uniform(-1, 1, (images, 2))
+    still = rng.random((images, 1)) < augmentation.untouched
+    scale = np.where(still, 1.0, scale).astype(np.float32)
+    shift = np.where(still, 0.0, shift)
+    offset = (0.5 * (1 - scale) + shift).astype(np.float32)
+    # grid_sample asks where an output pixel comes from, x before y, in -1..1: old = (new - offset) / scale.
+    theta = np.zeros((images, 2, 3), np.float32)
+    for row, axis in enumerate((1, 0)):
+        theta[:, row, row] = 1 / scale[:, axis]
+        theta[:, row, 2] = -2 * (offset[:, axis] - 0.5 * (1 - scale[:, axis])) / scale[:, axis]
+    return Placement(scale, offset, torch.from_numpy(theta))
+
+
+def resample(images: Tensor, placement: Placement, size: int) -> Tensor:
+    """Move images float [n, channels, h, w] and bring them to `size` x `size` pixels; what comes from outside is 0."""
+    grid = functional.affine_grid(placement.grid, [len(images), 1, size, size], align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def photograph(images: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Change exposure, contrast, sharpness and noise, and lay borders, markers and wires over images float [n, 1, s, s] in 0..1."""
+    a = augmentation
+    n, _, size, _ = images.shape
+
+    def draw(low: float, high: float) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, (n, 1, 1, 1)).astype(np.float32))
+
+    def some(share: float) -> Tensor:
+        return draw(0, 1) < share
+
+    x = images
+    if a.window:
+        low = draw(-a.window, a.window)
+        high = 1 + draw(-a.window, a.window)
+        x = ((x - low) / (high - low)).clamp(0, 1)
+    if a.gamma:
+        x = x.clamp_min(1e-4) ** torch.exp(draw(-a.gamma, a.gamma))
+    if a.curve:
+        steep = 1 + 8 * a.curve * draw(0, 1)
+        middle = draw(0.35, 0.65)
+        low, high = torch.sigmoid(-steep * middle), torch.sigmoid(steep * (1 - middle))
+        x = torch.where(some(0.5), (torch.sigmoid(steep * (x - middle)) - low) / (high - low), x)
+    if a.shading:
+        x = x * (1 + a.shading * _clouds(n, size, rng))
+    if a.local_contrast:
+        around = _blur(x, size / 12)
+        x = torch.where(some(0.5), x + a.local_contrast * draw(-0.3, 1.0) * (x - around), x)
+    if a.blur:
+        x = torch.where(some(0.3), _blur(x, float(rng.uniform(0.3, a.blur))), x)
+    if a.noise:
+        grain = torch.from_numpy(rng.standard_normal((n, 1, size, size), dtype=np.float32))
+        x = x + some(0.5) * draw(0, a.noise) * grain
+    x = x.clamp(0, 1)
+    if a.marker or a.lines or a.collimation:
+        for i in range(n):
+            _overlay(x[i, 0], a, rng)
+    return x
+
+
+def spread(images: Tensor) -> Tensor:
+    """`training.model.preprocess.stretch` for a batch float [n, 1, s, s]."""
+    flat = images.flatten(1)
+    ends = torch.quantile(flat, torch.tensor(STRETCH), dim=1)
+    low, high = ends[0].view(-1, 1, 1, 1), ends[1].view(-1, 1, 1, 1)
+    return ((images - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+
+
+def _clouds(n: int, size: int, rng: np.random.Generator) -> Tensor:
+    coarse = torch.from_numpy(rng.uniform(-1, 1, (n, 1, 3, 3)).astype(np.float32))
+    return functional.interpolate(coarse, (size, size), mode="bilinear", align_corners=True)
+
+
+def _blur(images: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of `sigma` pixels; wide ones on a coarser grid, where they cost nothing."""
+    size = images.shape[-1]
+    coarser = max(1, int(sigma // 2))
+    small = functional.avg_pool2d(images, coarser) if coarser > 1 else images
+    s = sigma / coarser
+    reach = max(1, round(2.5 * s))
+    ruler = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    weights = torch.exp(-0.5 * (ruler / s) ** 2)
+    weights = weights / weights.sum()
+    small = functional.pad(small, (reach,) * 4, mode="replicate")
+    small = functional.conv2d(functional.conv2d(small, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
+    return functional.interpolate(small, (size, size), mode="bilinear", align_corners=False) if coarser > 1 else small
+
+
+def _overlay(image: Tensor, a: Augmentation, rng: np.random.Generator) -> None:
+    """Draw a border, a marker and wires into one image float [s, s], in place."""
+    size = image.shape[-1]
+    if rng.random() < a.lines:
+        canvas = Image.new("L", (size, size))
+        pen = ImageDraw.Draw(canvas)
+        for _ in range(int(rng.integers(1, 5))):
+            ends = rng.uniform(-0.1, 1.1, (3, 2)) * size
+            t = np.linspace(0, 1, 24)[:, None]
+            path = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * ends[1] + t**2 * ends[2]
+            pen.line([(float(x), float(y)) for x, y in path], fill=int(rng.integers(60, 200)), width=int(rng.integers(1, 3)))
+            if rng.random() < 0.5:
+                x, y = path[-1]
+                r = float(rng.uniform(0.008, 0.02)) * size
+                pen.ellipse((x - r, y - r, x + r, y + r), fill=220)
+        drawn = torch.from_numpy(np.asarray(canvas, np.float32) / 255)
+        image.copy_(image + (1 - image) * drawn * 0.8)
+    if rng.random() < a.marker:
+        canvas = Image.new("L", (size, size))
+        text = str(rng.choice(["L", "R", "PA", "AP", "STEHEND", "PORTABLE", "09:41"]))
+        corner = (float(rng.uniform(0, 0.9)) * size, float(rng.uniform(0, 0.15) + (0.8 if rng.random() < 0.3 else 0)) * size)
+        ImageDraw.Draw(canvas).text(
+            corner, text, fill=int(rng.integers(150, 256)), font_size=float(rng.uniform(0.04, 0.09)) * size
+        )
+        image.copy_(torch.maximum(image, torch.from_numpy(np.asarray(canvas, np.float32) / 255)))
+    if rng.random() < a.collimation:
+        edge = (rng.uniform(0, 0.1, 4) * (rng.random(4) < 0.6) * size).round().astype(int)
+        grey = float(rng.choice([0.0, 0.05, 1.0], p=[0.6, 0.2, 0.2]))
+        top, left, bottom, right = (int(e) for e in edge)
+        image[:top] = grey
+        image[size - bottom :] = grey
+        image[:, :left] = grey
+        image[:, size - right :] = grey

@@ -1,0 +1,97 @@
+"""What a training run needs to go on after a kill: weights, their moving average, the optimiser's moments, step and time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.errors import BrokenModel
+
+STATE = "state.safetensors"
+
+
+class Ema:
+    """Exponential moving average of the trained parameters of a module."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = {n: p.detach().clone().float() for n, p in module.named_parameters() if p.requires_grad}
+
+    def to(self, device: torch.device) -> None:
+        """Move the averages to a device."""
+        self.values = {n: v.to(device) for n, v in self.values.items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards the module's weights; early steps count more, so that the random start is forgotten."""
+        named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.values.values()), [named[n].detach().float() for n in self.values], 1 - decay)
+
+    @contextmanager
+    def applied(self, module: nn.Module) -> Iterator[None]:
+        """The module with averaged weights, and in evaluation mode, for the time of the block."""
+        named = {n: p for n, p in module.named_parameters() if n in self.values}
+        kept = {n: p.detach().clone() for n, p in named.items()}
+        training = module.training
+        try:
+            with torch.no_grad():
+                for n, p in named.items():
+                    p.copy_(self.values[n])
+            module.eval()
+            yield
+        finally:
+            with torch.no_grad():
+                for n, p in named.items():
+                    p.copy_(kept[n])
+            module.train(training)
+
+
+def save_state(
+    folder: Path, module: nn.Module, ema: Ema, optimizer: Any, step: int, elapsed: float, config: Mapping[str, Any]
+) -> None:
+    """Write everything into one file that replaces the last one as a whole. elapsed: training time so far [s]."""
+    from safetensors.torch import save_file
+
+    named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    tensors: dict[str, Tensor] = {f"weight.{n}": p.detach().cpu().contiguous().clone() for n, p in named.items()}
+    tensors |= {f"average.{n}": v.cpu().contiguous() for n, v in ema.values.items()}
+    for n, p in named.items():
+        tensors |= {f"moment.{k}.{n}": v.detach().cpu().contiguous().clone() for k, v in optimizer.state.get(p, {}).items()}
+    meta = {"step": str(step), "elapsed": str(elapsed), "config": json.dumps(config, default=str)}
+    partial = folder / f".{STATE}.partial"
+    save_file(tensors, partial, metadata=meta)
+    os.replace(partial, folder / STATE)
+
+
+def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any, config: Mapping[str, Any]) -> tuple[int, float]:
+    """Take up a saved run: returns (step, elapsed [s]); (0, 0) where there is none. Raises BrokenModel for a run of another shape."""
+    from safetensors import safe_open
+
+    path = folder / STATE
+    if not path.exists():
+        return 0, 0.0
+    named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    with safe_open(path, framework="pt") as file:
+        meta = file.metadata()
+        keys = set(file.keys())
+        shapes = {n: tuple(file.get_slice(f"weight.{n}").get_shape()) for n in named if f"weight.{n}" in keys}
+        if any(shapes.get(n) != tuple(p.shape) for n, p in named.items()):
+            raise BrokenModel(
+                f"{folder} holds a run of another model shape: choose a new folder, or the settings it was begun with."
+            )
+        with torch.no_grad():
+            for n, p in named.items():
+                p.copy_(file.get_tensor(f"weight.{n}"))
+                ema.values[n] = file.get_tensor(f"average.{n}").to(p.device)
+                kept = [k.split(".", 2)[1] for k in keys if k.startswith("moment.") and k.split(".", 2)[2] == n]
+                moments = {k: file.get_tensor(f"moment.{k}.{n}") for k in kept}
+                optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in moments.items()}
+    return int(meta["step"]), float(meta["elapsed"])

@@ -1,0 +1,91 @@
+"""A model with everything that is needed to use it, and its folder on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.errors import BrokenModel
+
+if TYPE_CHECKING:
+    from training.tokens.codebook import MaskCodebook
+
+CARD = "chexanatomy.json"
+CODEBOOK = "codebook.safetensors"
+
+
+@dataclass
+class Checkpoint:
+    """A loaded model.
+
+    model: transformers' PaliGemmaForConditionalGeneration, perhaps with an adapter merged in; codebook: None where masks cannot be
+    read; image_size: edge of the square the model sees [px]; packed: whether it was trained with the shared-prefix mask of
+    `training.model.packing`; card: what is known about it (see `chexanatomy.json`); name: for lists and file names.
+    """
+
+    model: Any
+    tokenizer: Any
+    codebook: MaskCodebook | None
+    image_size: int
+    packed: bool
+    name: str
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def create(tokenizer: Any, codebook: MaskCodebook | None, seed: int = 0, **sizes: Any) -> Checkpoint:
+    """Return an untrained chexanatomy-tiny. sizes: arguments of `tiny_config`."""
+    import torch
+    from transformers import PaliGemmaForConditionalGeneration
+
+    from training.model.config import tiny_config
+
+    config = tiny_config(
+        len(tokenizer),
+        image_token=tokenizer.convert_tokens_to_ids("<image>"),
+        pad_token=tokenizer.pad_token_id,
+        bos_token=tokenizer.bos_token_id,
+        eos_token=tokenizer.eos_token_id,
+        **sizes,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = PaliGemmaForConditionalGeneration(config)
+    return Checkpoint(model.eval(), tokenizer, codebook, config.vision_config.image_size, True, "chexanatomy-tiny")
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> Path:
+    """Write a checkpoint in the Hugging Face layout, weights in float16, with codebook and card beside it."""
+    import torch
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    dtype = checkpoint.model.dtype
+    half = {
+        k: v.detach().to("cpu", torch.float16 if v.is_floating_point() else v.dtype)
+        for k, v in checkpoint.model.state_dict().items()
+    }
+    checkpoint.model.config.dtype = torch.float16
+    checkpoint.model.save_pretrained(folder, state_dict=half)
+    checkpoint.model.config.dtype = dtype
+    checkpoint.tokenizer.save_pretrained(folder)
+    if checkpoint.codebook is not None:
+        checkpoint.codebook.save(folder / CODEBOOK)
+    card = {**checkpoint.card, "name": checkpoint.name, "packed": checkpoint.packed, "image_size": checkpoint.image_size}
+    (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return folder
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a checkpoint or adapter folder; empty where it has none."""
+    path = folder / CARD
+    if not path.exists():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BrokenModel(f"{path} is not readable as JSON ({error}): take the folder from its source again.") from error
+    if not isinstance(card, dict):
+        raise BrokenModel(f"{path} is not a model card: take the folder from its source again.")
+    return card

@@ -1,0 +1,73 @@
+"""The shape of chexanatomy-tiny: transformers' PaliGemma classes at a size that a CPU can train from nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PaliGemmaConfig
+
+
+def tiny_config(
+    vocab_size: int,
+    *,
+    image_token: int,
+    pad_token: int,
+    bos_token: int,
+    eos_token: int,
+    image_size: int = 192,
+    patch: int = 16,
+    vision_width: int = 192,
+    vision_depth: int = 8,
+    text_width: int = 192,
+    text_depth: int = 4,
+    text_hidden: int = 512,
+    heads: int = 4,
+) -> PaliGemmaConfig:
+    """Return a PaliGemma configuration of about 5 million parameters.
+
+    image_size, patch: edge lengths [px], the first a multiple of the second; widths, depths and heads of the SigLIP-style
+    tower and the Gemma decoder (one key and value head); *_token: ids of the tokenizer's special tokens.
+    """
+    from transformers import PaliGemmaConfig
+
+    if image_size % patch or vision_width % heads or text_width % heads:
+        raise ValueError(
+            f"image_size must be a multiple of patch and the widths of heads: {image_size}, {patch}, {vision_width}, {text_width}, {heads}"
+        )
+    vision: dict[str, Any] = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": vision_width,
+        "intermediate_size": 4 * vision_width,
+        "num_hidden_layers": vision_depth,
+        "num_attention_heads": heads,
+        "image_size": image_size,
+        "patch_size": patch,
+        "vision_use_head": False,
+    }
+    text: dict[str, Any] = {
+        "model_type": "gemma",
+        "vocab_size": vocab_size,
+        "hidden_size": text_width,
+        "intermediate_size": text_hidden,
+        "num_hidden_layers": text_depth,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 1,
+        "head_dim": text_width // heads,
+        "max_position_embeddings": 1024,
+        "pad_token_id": pad_token,
+        "bos_token_id": bos_token,
+        "eos_token_id": eos_token,
+    }
+    return PaliGemmaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=image_token,
+        vocab_size=vocab_size,
+        projection_dim=text_width,
+        hidden_size=text_width,
+        pad_token_id=pad_token,
+        bos_token_id=bos_token,
+        eos_token_id=eos_token,
+        attn_implementation="sdpa",
+    )

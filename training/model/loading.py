@@ -1,0 +1,194 @@
+"""Opening models: the embedded one, PaliGemma folders and hub ids, and adapters on top of them. Only safetensors are ever read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.errors import BrokenModel
+from training.model.checkpoint import CARD, CODEBOOK, Checkpoint, read_card
+
+if TYPE_CHECKING:
+    from training.tokens.codebook import MaskCodebook
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / "chexanatomy_tiny"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+# Larger models are kept in the precision they are stored in.
+SMALL_BYTES = 2 << 30
+
+
+def load_checkpoint(spec: str | Path = EMBEDDED, codebook: str | Path | None = None) -> Checkpoint:
+    """Open a model.
+
+    spec: "embedded"; a PaliGemma, PaliGemma 2 or chexanatomy folder; a hub id such as "google/paligemma2-3b-pt-224"; an adapter
+    folder or hub id, which names its base; or "base+adapter". codebook: path of a mask codebook for models that bring none.
+    Raises BrokenModel with the reason and the remedy.
+    """
+    text = str(spec)
+    if "+" in text and not Path(text).exists():
+        base, adapter = text.split("+", 1)
+        return _with_adapter(load_checkpoint(base.strip(), codebook), _folder(adapter.strip()))
+    folder = _folder(text)
+    if (folder / ADAPTER_CONFIG).exists():
+        return _with_adapter(load_checkpoint(_base_of(folder), codebook), folder)
+    return _open(folder, EMBEDDED if text == EMBEDDED else folder.name, codebook)
+
+
+def _folder(text: str) -> Path:
+    """The folder behind a spec, fetched from the hub where it is a hub id."""
+    if text == EMBEDDED:
+        if not (EMBEDDED_FOLDER / "config.json").exists():
+            raise BrokenModel(
+                "This installation carries no embedded model: install a released package, train one with `chexanatomy train`, or name a model folder."
+            )
+        return EMBEDDED_FOLDER
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return path
+    parts = text.split("/")
+    if path.exists() or len(parts) != 2 or not all(parts) or text.startswith((".", "~", "/")):
+        raise BrokenModel(
+            f"There is no model folder {text}: name a folder with config.json, a hub id like google/paligemma2-3b-pt-224, or 'embedded'."
+        )
+    return _from_hub(text)
+
+
+def _from_hub(hub_id: str) -> Path:
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.npz"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
+        raise BrokenModel(
+            f"The model {hub_id} is neither in the local cache nor reachable on the hub ({type(error).__name__}): "
+            "download it where there is a connection, accept its licence and log in if it asks for that, and give its folder."
+        ) from error
+
+
+def _base_of(adapter: Path) -> str:
+    card = read_card(adapter)
+    if card.get("base"):
+        return str(card["base"])
+    base = _json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not base:
+        raise BrokenModel(f"The adapter {adapter.name} does not name its base model: give it as BASE+ADAPTER.")
+    beside = adapter.parent / str(base)
+    return str(beside) if beside.is_dir() else str(base)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BrokenModel(f"{path} cannot be read as JSON ({error}): take the folder from its source again.") from error
+    if not isinstance(value, dict):
+        raise BrokenModel(f"{path} is not a configuration: take the folder from its source again.")
+    return value
+
+
+def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoTokenizer, PaliGemmaForConditionalGeneration
+    from transformers.utils import logging as transformers_logging
+
+    if not (folder / "config.json").exists():
+        raise BrokenModel(f"{folder} has no config.json: name the folder of a PaliGemma, PaliGemma 2 or chexanatomy model.")
+    config = _json(folder / "config.json")
+    if config.get("model_type") != "paligemma":
+        raise BrokenModel(f"{folder.name} is a {config.get('model_type')!r} model: choose a PaliGemma or PaliGemma 2 model.")
+    weights = sorted(folder.glob("*.safetensors"))
+    weights = [w for w in weights if w.name not in (CODEBOOK, ADAPTER_WEIGHTS)]
+    if not weights:
+        pickled = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
+        found = f"only {pickled[0]}, which could run foreign code" if pickled else "no weights"
+        raise BrokenModel(f"{folder.name} holds {found}: take the safetensors version of the model.")
+    _check_shards(folder)
+    card = read_card(folder)
+    packed = bool(card.get("packed", False))
+    small = sum(w.stat().st_size for w in weights) < SMALL_BYTES
+    # Gemma 2 caps its attention scores, which torch's fused attention cannot do.
+    capped = _text_type(config) == "gemma2"
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        model, info = PaliGemmaForConditionalGeneration.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32 if packed or small else "auto",
+            attn_implementation="eager" if capped else "sdpa",
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        raise BrokenModel(
+            f"{folder.name} cannot be opened ({str(error).splitlines()[0]}): take the folder from its source again."
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise BrokenModel(
+            f"{folder.name} lacks {len(missing)} weights ({missing[0]}, ...): take the folder from its source again."
+        )
+    book = _codebook(folder, codebook)
+    return Checkpoint(
+        model.eval(), tokenizer, book, model.config.vision_config.image_size, packed, str(card.get("name", name)), card
+    )
+
+
+def _text_type(config: dict[str, Any]) -> str:
+    return str(config.get("text_config", {}).get("model_type", "gemma"))
+
+
+def _check_shards(folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        wanted = set(_json(index).get("weight_map", {}).values())
+        missing = sorted(w for w in wanted if not (folder / str(w)).exists())
+        if missing:
+            raise BrokenModel(f"{folder.name} lacks {missing[0]}, one of its {len(wanted)} weight files: copy it as well.")
+
+
+def _codebook(folder: Path, given: str | Path | None) -> MaskCodebook | None:
+    from training.tokens.codebook import MaskCodebook
+
+    if given is not None:
+        return MaskCodebook.load(given).eval()
+    for name in (CODEBOOK, "vae-oid.npz"):
+        if (folder / name).exists():
+            return MaskCodebook.load(folder / name).eval()
+    return None
+
+
+def _with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
+    """Merge an adapter into its base."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    if not (folder / ADAPTER_CONFIG).exists():
+        raise BrokenModel(f"{folder} is no adapter: it has no {ADAPTER_CONFIG}.")
+    if not (folder / ADAPTER_WEIGHTS).exists():
+        raise BrokenModel(f"The adapter {folder.name} has no {ADAPTER_WEIGHTS}: take its safetensors version.")
+    try:
+        wrapped = PeftModel.from_pretrained(base.model, str(folder), use_safetensors=True)
+    except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise BrokenModel(
+            f"The adapter {folder.name} does not fit the model {base.name} ({reason}): name the base it was trained on."
+        ) from error
+    card = read_card(folder)
+    learned = list(dict.fromkeys([*base.card.get("learned", ()), *card.get("learned", ())]))
+    merged = {**base.card, **{k: v for k, v in card.items() if k in ("scores", "structure")}, "learned": learned}
+    model = wrapped.merge_and_unload().eval()
+    return Checkpoint(model, base.tokenizer, base.codebook, base.image_size, base.packed, f"{base.name}+{folder.name}", merged)
+
+
+__all__ = ["CARD", "EMBEDDED", "EMBEDDED_FOLDER", "load_checkpoint"]

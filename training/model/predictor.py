@@ -1,0 +1,203 @@
+"""Ask a model for anatomy by name, or for the name of what a box or a mask shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from training.anatomy import find, vocabulary
+from training.anatomy import trainable as trainable_structures
+from training.errors import BrokenModel, ChexanatomyError, UnknownStructure
+from training.images import Radiograph
+from training.model import decoding
+from training.model.checkpoint import Checkpoint
+from training.model.loading import load_checkpoint
+from training.model.packing import Prefix, Segment, see
+from training.model.preprocess import Letterbox, letterbox, stretch
+from training.model.special import SpecialTokens
+from training.progress import ProgressCallback, report
+from training.tokens import Answer, bins_to_box, box_to_bins, tight_box, write_answer
+from training.tokens.grammar import caption_box_prompt, caption_mask_prompt, clean_name, segment_prompt
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the model says about one structure in one image.
+
+    structure: vocabulary key, or the free name an adapter has learnt; present: whether it is in the image; box: (top, left,
+    bottom, right) [px] and mask: bool [row, column] at the image's size, None where absent; confidence: 0..1, the product of the
+    probability of presence and the geometric mean of the probabilities of box (within 8 bins) and codes; where absent, the probability of absence;
+    tokens: the answer token by token; text: the answer.
+    """
+
+    structure: str
+    present: bool
+    box: Box | None
+    mask: np.ndarray | None
+    confidence: float
+    tokens: tuple[str, ...]
+    text: str
+
+
+def load(spec: str | Path = "embedded", codebook: str | Path | None = None, device: str | None = None) -> Predictor:
+    """Open a model: "embedded", a folder, a hub id, "base+adapter" or an adapter folder. codebook: path of a mask codebook
+    (`vae-oid.npz` or ours) for models that come without one; device: "cpu", "cuda", by default the GPU where there is one."""
+    return Predictor(load_checkpoint(spec, codebook), device)
+
+
+class Predictor:
+    """A loaded model, ready to answer. It keeps what it saw of the last image, so that more questions about it cost little."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = checkpoint.model.to(self.device).eval()
+        self.tokens = SpecialTokens(checkpoint.tokenizer, self.model.config.get_text_config().vocab_size)
+        self._last: tuple[bytes, Prefix] | None = None
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What is known about the model."""
+        return self.checkpoint.card
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Names outside the vocabulary that an adapter has taught the model."""
+        return tuple(self.card.get("learned", ()))
+
+    def segment(
+        self,
+        radiograph: Radiograph,
+        structures: Sequence[str],
+        batch: int = 32,
+        *,
+        expectation: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> list[Finding]:
+        """Box and mask of every named structure (key, display name or synonym), in the order asked.
+
+        batch: prompts answered at the same time; expectation: average over neighbouring box bins instead of taking the likeliest.
+        Raises UnknownStructure for names nobody knows, BrokenModel without a mask codebook.
+        """
+        if self.checkpoint.codebook is None:
+            raise BrokenModel(
+                f"The model {self.checkpoint.name} came without a mask codebook: give the path of vae-oid.npz (codebook=...) to see its masks."
+            )
+        asked = [self._resolve(name) for name in structures]
+        if not asked:
+            return []
+        prefix, place = self._look(radiograph)
+        findings: list[Finding] = []
+        for start in range(0, len(asked), batch):
+            report(progress, start, len(asked), "Segmenting")
+            chunk = asked[start : start + batch]
+            prompts = [self.tokens.prompt(segment_prompt(name)) for _, name in chunk]
+            written = decoding.write(self.model, self.tokens, prefix, prompts, batch=batch, expectation=expectation)
+            findings += self._findings(chunk, written, place)
+        report(progress, len(asked), len(asked), "Segmenting")
+        return findings
+
+    def identify(
+        self,
+        radiograph: Radiograph,
+        box: Box | None = None,
+        mask: np.ndarray | None = None,
+        structures: Sequence[str] | None = None,
+    ) -> list[tuple[str, float]]:
+        """What a box (top, left, bottom, right) [px] or a mask bool [row, column] shows: (structure, probability), likeliest first.
+
+        structures: the candidates, by default all the model knows. The probabilities sum to 1 over the candidates.
+        """
+        if mask is not None and mask.shape != radiograph.pixels.shape:
+            raise ChexanatomyError(
+                f"The mask has {mask.shape} pixels, the radiograph {radiograph.pixels.shape}: draw it on this radiograph."
+            )
+        box = box if mask is None else tight_box(mask)
+        if box is None:
+            raise ChexanatomyError("There is nothing to name: give a box, or a mask with at least one pixel.")
+        prefix, place = self._look(radiograph)
+        size = (self.checkpoint.image_size, self.checkpoint.image_size)
+        bins = box_to_bins(place.into(box), size)
+        prompts = [caption_box_prompt(bins)]
+        if mask is not None and self.checkpoint.codebook is not None:
+            from training.tokens.codebook import crop_mask
+
+            crop = torch.from_numpy(np.ascontiguousarray(crop_mask(mask, box)))[None]
+            with torch.inference_mode():
+                prompts.append(caption_mask_prompt(self.checkpoint.codebook.encode(crop)[0].tolist(), bins))
+        candidates = [self._resolve(s) for s in structures or (*self._known(), *self.learned)]
+        segments = [
+            Segment(self.tokens.prompt(prompt), (*self.tokens.encode(name), self.tokens.eos))
+            for prompt in prompts
+            for _, name in candidates
+        ]
+        scores = torch.tensor(decoding.score(self.model, self.tokens, prefix, segments)).view(len(prompts), -1)
+        probability = scores.mean(0).softmax(0).tolist()
+        return sorted(((key, p) for (key, _), p in zip(candidates, probability, strict=True)), key=lambda pair: -pair[1])
+
+    def _known(self) -> tuple[str, ...]:
+        return tuple(self.card.get("structures", ())) or trainable_structures()
+
+    def _resolve(self, text: str) -> tuple[str, str]:
+        """Return (key, name to ask for)."""
+        if text in self.learned:
+            return text, clean_name(text)
+        try:
+            structure = find(text)
+        except UnknownStructure:
+            folded = {name.casefold(): name for name in self.learned}
+            if text.strip().casefold() in folded:
+                name = folded[text.strip().casefold()]
+                return name, clean_name(name)
+            raise
+        return structure.key, clean_name(structure.name)
+
+    def _look(self, radiograph: Radiograph) -> tuple[Prefix, Letterbox]:
+        pixels, place = self.prepare(radiograph.pixels)
+        key = pixels.numpy().tobytes()
+        if self._last is None or self._last[0] != key:
+            with torch.inference_mode():
+                self._last = key, see(self.model, pixels.to(self.device, self.model.dtype), packed=self.checkpoint.packed)
+        return self._last[1], place
+
+    def prepare(self, pixels: np.ndarray) -> tuple[torch.Tensor, Letterbox]:
+        """What the model sees of pixels float [row, column]: float32 [1, 3, size, size] in -1..1, and where the image lies in it."""
+        seen = stretch(pixels) if self.card.get("stretch", self.checkpoint.packed) else np.clip(pixels, 0, 1)
+        square, place = letterbox(seen, self.checkpoint.image_size)
+        return torch.from_numpy(square * 2 - 1).expand(1, 3, -1, -1), place
+
+    def _findings(self, asked: Sequence[tuple[str, str]], written: Sequence[decoding.Written], place: Letterbox) -> list[Finding]:
+        from training.tokens.codebook import paste_mask
+
+        assert self.checkpoint.codebook is not None
+        with torch.inference_mode():
+            logits = self.checkpoint.codebook.decode(torch.tensor([w.codes for w in written])).cpu().numpy()
+        findings = []
+        says_none = bool(self.card.get("negatives", self.checkpoint.packed))
+        threshold = float(self.card.get("presence_threshold", 0.5))
+        for (key, name), answer, logit in zip(asked, written, logits, strict=True):
+            if says_none and answer.presence < threshold:
+                text = write_answer(Answer(None, None, name, present=False))
+                ids = (*self.tokens.encode(text), self.tokens.eos)
+                findings.append(Finding(key, False, None, None, 1 - answer.presence, self.tokens.tokens(list(ids)), text))
+                continue
+            box = place.out_of(bins_to_box(answer.bins, (place.size, place.size)))
+            mask = paste_mask(logit, box, place.shape)
+            text = write_answer(Answer(answer.bins, answer.codes, name))
+            ids = (*self.tokens.encode(text), self.tokens.eos)
+            confidence = answer.confidence if says_none else replace(answer, presence=1.0).confidence
+            findings.append(Finding(key, True, place.cut(box), mask, confidence, self.tokens.tokens(list(ids)), text))
+        return findings
+
+
+def display_name(key: str) -> str:
+    """The name people read, for a vocabulary key or a learnt name."""
+    known = vocabulary()
+    return known[key].name if key in known else key
