@@ -33,7 +33,7 @@ class Geometry:
     positive, 0 has the detector in front of the patient (PA), 180 behind (AP), 90 at the left side (left lateral);
     secondary: cranial positive, caudal negative [degrees]; roll: the picture turned clockwise about the central ray [degrees];
     isocentre: (x, y, z) [mm, LPS]; rows, columns: detector pixels; spacing: (row, column) pixel pitch at the detector [mm].
-    A detector behind the patient is shown as seen facing the patient, so patient right stays on image left.
+    A detector behind the patient (within 45 degrees of AP) is shown as seen facing the patient: patient right stays on image left.
     """
 
     sdd: float = CHEST_SDD
@@ -96,8 +96,8 @@ class Geometry:
 
     @property
     def faces_back(self) -> bool:
-        """True when the detector is behind the patient, so that the picture is turned to face the patient."""
-        return math.cos(math.radians(self.primary)) < -1e-9
+        """True within 45 degrees of AP: the detector is behind the patient, and the picture is turned to face the patient."""
+        return math.cos(math.radians(self.primary)) < -math.cos(math.radians(45)) - 1e-9
 
     @property
     def axes(self) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,12 @@ def test_the_left_lateral_view_shows_the_chest_to_image_left_and_the_head_up(ct)
     assert place(geometry, ct, superior=50)[0] < place(geometry, ct)[0] - 50
 
 
+@pytest.mark.parametrize("primary", [70, 90, 100, 120])
+def test_turning_past_the_lateral_view_does_not_flip_the_picture(ct, primary):
+    geometry = Geometry.view(ct, primary)
+    assert place(geometry, ct, posterior=-50)[1] < place(geometry, ct)[1] - 50
+
+
 def test_the_source_stands_behind_the_back_for_pa_in_front_for_ap_and_on_the_right_for_left_lateral(ct):
     centre = np.asarray(ct.centre)
     assert (Geometry.pa(ct).source - centre)[1] == pytest.approx(1600)
