@@ -6,18 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from training.fit.adapt import Adapter, Example, adapt
+    from training.fit.adaptation import Adapter, Example, adapt
     from training.fit.augment import Augmentation
-    from training.fit.pretrain import PretrainConfig, pretrain
+    from training.fit.pretraining import PretrainConfig, pretrain
     from training.fit.queries import Tasks
 
 _HOMES = {
-    "Adapter": "adapt",
-    "Example": "adapt",
-    "adapt": "adapt",
+    "Adapter": "adaptation",
+    "Example": "adaptation",
+    "adapt": "adaptation",
     "Augmentation": "augment",
-    "PretrainConfig": "pretrain",
-    "pretrain": "pretrain",
+    "PretrainConfig": "pretraining",
+    "pretrain": "pretraining",
     "Tasks": "queries",
 }
 
