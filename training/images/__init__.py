@@ -1,5 +1,34 @@
 """CT, label map and radiograph files in and out."""
 
+from training.images.ct import read_ct
+from training.images.dicom_headers import Series, list_series
+from training.images.exchange import (
+    from_rle,
+    read_mask_png,
+    to_rle,
+    write_ct_nifti,
+    write_labels_nifti,
+    write_mask_png,
+    write_radiograph_png,
+)
+from training.images.labels import read_labels
+from training.images.radiograph import read_radiograph
 from training.images.types import CT, LabelMap, Radiograph
 
-__all__ = ["CT", "LabelMap", "Radiograph"]
+__all__ = [
+    "CT",
+    "LabelMap",
+    "Radiograph",
+    "Series",
+    "from_rle",
+    "list_series",
+    "read_ct",
+    "read_labels",
+    "read_mask_png",
+    "read_radiograph",
+    "to_rle",
+    "write_ct_nifti",
+    "write_labels_nifti",
+    "write_mask_png",
+    "write_radiograph_png",
+]

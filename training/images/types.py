@@ -1,4 +1,4 @@
-"""What is read from files: a CT, its label map, a radiograph. Arrays are [z, y, x] or [row, column]; millimetres are (x, y, z) in LPS."""
+"""What is read from files: a CT, its label map, a radiograph. Arrays: [z, y, x] or [row, column]; mm triples: (x, y, z) in LPS."""
 
 from __future__ import annotations
 
@@ -67,6 +67,12 @@ class LabelMap:
     origin: Triple
     name: str = "labels"
     notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along (z, y, x)."""
+        z, y, x = self.ids.shape
+        return z, y, x
 
     @property
     def structures(self) -> tuple[str, ...]:

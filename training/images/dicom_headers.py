@@ -1,0 +1,227 @@
+"""DICOM headers: which series lie in a folder, and what each of their slices says of itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.errors import UnreadableFile
+from training.images.paths import READING_ERRORS, existing, is_volume_name, kind, stem
+
+MOST_FILES = 50_000
+"""A folder with more files is somebody's whole disk, not an examination."""
+
+_TAGS = [
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality", "ImageType"),
+    *("PatientID", "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "RescaleSlope", "RescaleIntercept", "PixelPaddingValue"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+]
+
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class Series:
+    """One DICOM series in a folder: its number of slices, and their thickness [mm], 0 where not stated."""
+
+    uid: str
+    description: str
+    slices: int
+    modality: str
+    thickness: float = 0.0
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice of a CT: the file and frame that hold it, its place in the patient [mm, LPS], and what makes HU of its values."""
+
+    path: Path
+    frame: int
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    size: tuple[int, int]
+    slope: float
+    intercept: float
+    padding: float | None
+    thickness: float
+    identity: str
+    belongs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A series with its slices, localizers left out; `others` counts its images that are no slices."""
+
+    series: Series
+    slices: tuple[Slice, ...]
+    localizers: int
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the remarks of pydicom, GDCM and ITK on odd headers from the user's console."""
+    import gdcm
+    import pydicom
+
+    gdcm.Trace.WarningOff()
+    gdcm.Trace.ErrorOff()
+    mode = pydicom.config.settings.reading_validation_mode
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        pydicom.config.settings.reading_validation_mode = mode
+
+
+def read_header(path: Path, tags: list[str] | None = None) -> Any | None:
+    """Return a file's header without pixels (all of it, or only `tags`), or None when it is damaged. Call within `quiet`."""
+    import pydicom
+
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
+    except (*READING_ERRORS, struct.error, AttributeError, pydicom.errors.InvalidDicomError):
+        return None
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """Return the DICOM files in a folder and the folders below it, in a fixed order; DICOMDIR and hidden files are left out."""
+    found, seen = [], 0
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        seen += len(names)
+        if seen > MOST_FILES:
+            raise UnreadableFile(f"{folder.name} holds more than {MOST_FILES} files; point at the folder of one examination.")
+        for name in sorted(names):
+            path = Path(here, name)
+            if not name.startswith(".") and name.upper() != "DICOMDIR" and path.is_file() and kind(path) == "dicom":
+                found.append(path)
+    return found
+
+
+def list_series(folder: str | os.PathLike[str]) -> list[Series]:
+    """Return the series in a DICOM folder (folders below it included), the one that `read_ct` would choose first.
+
+    Raises UnreadableFile when there is no DICOM file in it.
+    """
+    found = scan(existing(folder))
+    return [one.series for one in sorted(found, key=preference)]
+
+
+def preference(found: Found) -> tuple[Any, ...]:
+    """Sort key of the choice: a CT before other modalities, more slices before fewer, thinner before thicker, then by UID."""
+    series = found.series
+    return series.modality != "CT", -series.slices, series.thickness or np.inf, series.uid
+
+
+def scan(path: Path) -> list[Found]:
+    """Return every series of a folder, or of one file. Raises UnreadableFile when there is none."""
+    files = dicom_files(path) if path.is_dir() else [path]
+    if not files:
+        raise _without_dicom(path)
+    by_uid: dict[str, list[tuple[Path, Any]]] = {}
+    with quiet():
+        for file in files:
+            header = read_header(file, _TAGS)
+            if header is not None and header.get("SeriesInstanceUID", None) is not None:
+                by_uid.setdefault(str(header.SeriesInstanceUID), []).append((file, header))
+        found = [_found(uid, items) for uid, items in by_uid.items()]
+    if not found:
+        raise UnreadableFile(
+            f"{path.name} holds DICOM files without a series, such as a DICOMDIR; give the folder of the slices themselves."
+        )
+    return found
+
+
+def _without_dicom(folder: Path) -> UnreadableFile:
+    volumes = sorted(path.name for path in folder.iterdir() if is_volume_name(path))
+    if volumes:
+        return UnreadableFile(f"{stem(folder)} holds no DICOM files; it holds {volumes[0]}: give that file itself.")
+    return UnreadableFile(f"{stem(folder)} holds no DICOM files; give the folder that the scanner's or archive's export made.")
+
+
+def _found(uid: str, items: list[tuple[Path, Any]]) -> Found:
+    slices: list[Slice] = []
+    localizers = 0
+    for path, header in items:
+        if "LOCALIZER" in [str(part).upper() for part in _list(header, "ImageType")]:
+            localizers += 1
+        else:
+            slices.extend(_slices(path, header))
+    first = items[0][1]
+    thickness = Counter(one.thickness for one in slices).most_common(1)[0][0] if slices else 0.0
+    description = str(first.get("SeriesDescription", None) or "").strip()
+    series = Series(uid, description, len(slices), str(first.get("Modality", None) or ""), thickness)
+    return Found(series, tuple(slices), localizers)
+
+
+def _slices(path: Path, header: Any) -> Iterable[Slice]:
+    """Yield the slices of a file that state a place in the patient: one, or one per frame of an enhanced multi-frame image."""
+    shared = _first(header, "SharedFunctionalGroupsSequence")
+    frames = _list(header, "PerFrameFunctionalGroupsSequence")
+    try:
+        for number, frame in enumerate(frames or [None]):
+            groups = [group for group in (frame, shared) if group is not None]
+            position = _numbers(header, groups, "PlanePositionSequence", "ImagePositionPatient")
+            orientation = _numbers(header, groups, "PlaneOrientationSequence", "ImageOrientationPatient")
+            spacing = _numbers(header, groups, "PixelMeasuresSequence", "PixelSpacing")
+            if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
+                continue
+            transform = "PixelValueTransformationSequence"
+            yield Slice(
+                path=path,
+                frame=number if frames else -1,
+                position=position,
+                orientation=orientation,
+                spacing=spacing,
+                size=(int(header.Rows), int(header.Columns)),
+                slope=_number(header, groups, transform, "RescaleSlope") or 1.0,
+                intercept=_number(header, groups, transform, "RescaleIntercept") or 0.0,
+                padding=_number(header, [], "", "PixelPaddingValue"),
+                thickness=_number(header, groups, "PixelMeasuresSequence", "SliceThickness") or 0.0,
+                identity=f"{header.get('SOPInstanceUID', path)}#{number}",
+                belongs=tuple(str(header.get(tag, "")) for tag in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")),
+            )
+    except (ValueError, TypeError, AttributeError):
+        return
+
+
+def _list(header: Any, keyword: str) -> list[Any]:
+    value = header.get(keyword, None)
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def _first(header: Any, keyword: str) -> Any | None:
+    items = _list(header, keyword)
+    return items[0] if items else None
+
+
+def _numbers(header: Any, groups: list[Any], sequence: str, keyword: str) -> tuple[float, ...]:
+    """Numbers of an attribute: from the first functional group that has its sequence, else from the header itself."""
+    for group in groups:
+        item = _first(group, sequence)
+        if item is not None and item.get(keyword, None) is not None:
+            return tuple(float(v) for v in item.get(keyword))
+    return tuple(float(v) for v in header.get(keyword, None) or ())
+
+
+def _number(header: Any, groups: list[Any], sequence: str, keyword: str) -> float | None:
+    for group in groups:
+        item = _first(group, sequence)
+        if item is not None and item.get(keyword, None) is not None:
+            return float(item.get(keyword))
+    value = header.get(keyword, None)
+    return None if value is None or value == "" else float(value)

@@ -1,0 +1,139 @@
+"""A radiograph from DICOM: modality LUT, VOI LUT or window, polarity, pixel spacing, view and orientation."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.errors import UnreadableFile
+from training.images.dicom_ct import decoded
+from training.images.dicom_headers import quiet
+from training.images.paths import READING_ERRORS, damaged, stem
+from training.images.radiograph import check_size, first_frame, grey_of, oriented
+from training.images.types import Radiograph
+
+MODALITIES = ("CR", "DX", "RG", "RF", "XA", "DR", "PX")
+"""Modalities whose images are radiographs."""
+
+CAPTURES = ("OT", "SC", "")
+"""Modalities under which scanned films and screenshots are kept."""
+
+_VIEWS = {"PA": "PA", "AP": "AP", "LL": "LATERAL", "RL": "LATERAL", "LAT": "LATERAL", "LATERAL": "LATERAL", "LLD": "", "RLD": ""}
+
+
+def from_dicom(path: Path) -> Radiograph:
+    """Read a DICOM radiograph. Raises UnreadableFile for other modalities, colour photographs and damaged files."""
+    import pydicom
+
+    with quiet():
+        try:
+            dataset = pydicom.dcmread(path, force=True)
+            return _read(dataset, path)
+        except (*READING_ERRORS, struct.error, AttributeError, pydicom.errors.InvalidDicomError) as error:
+            raise damaged(path, "a DICOM radiograph") from error
+
+
+def _read(dataset: Any, path: Path) -> Radiograph:
+    modality = str(dataset.get("Modality", "") or "").strip().upper()
+    if modality == "CT":
+        raise UnreadableFile(f"{path.name} is a CT slice, not a radiograph; open the folder of its series as a CT.")
+    if modality not in MODALITIES + CAPTURES:
+        raise UnreadableFile(f"{path.name} is a DICOM file of modality {modality}, not a radiograph; give a CR, DX or RG image.")
+    if "Rows" not in dataset or "Columns" not in dataset:
+        raise UnreadableFile(f"{path.name} is a DICOM file without an image; give a CR, DX or RG image.")
+    check_size(path, int(dataset.Columns), int(dataset.Rows))
+    frames = int(dataset.get("NumberOfFrames", None) or 1)
+    check_size(path, int(dataset.Columns), int(dataset.Rows) * frames)
+    notes: list[str] = []
+    if modality in CAPTURES:
+        notes.append("The file does not say that it is a radiograph (a screenshot or scanned film).")
+    if frames > 1:
+        notes.append(f"{path.name} holds {frames} frames; the first was taken.")
+    values = first_frame(decoded(path, dataset), frames)
+    if values.ndim == 3:
+        values, note = grey_of(values, path)
+        notes.append(note)
+    stored = values
+    pixels, note = _display(values, dataset)
+    notes.extend([note] if note else [])
+    if float(pixels.max()) == float(pixels.min()):
+        raise UnreadableFile(f"Every pixel of {path.name} has the same value; it shows nothing.")
+    if str(dataset.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1":
+        pixels = 1 - pixels
+    padding = dataset.get("PixelPaddingValue", None)
+    if padding is not None and (stored == padding).any():
+        pixels[stored == padding] = 0
+    pixels, turned = oriented(pixels, dataset.get("PatientOrientation", None))
+    notes.extend(turned)
+    spacing = _spacing(dataset)
+    if spacing is not None and any("upright" in text for text in turned):
+        spacing = spacing[::-1]
+    view = _VIEWS.get(str(dataset.get("ViewPosition", "") or "").strip().upper(), "")
+    return Radiograph(np.ascontiguousarray(pixels, np.float32), spacing, view, stem(path), tuple(notes))
+
+
+def _display(values: np.ndarray, dataset: Any) -> tuple[np.ndarray, str]:
+    """Return float32 0..1 through the modality LUT and the VOI LUT or window that the file asks for, and a note."""
+    from pydicom.pixels import apply_modality_lut
+
+    if values.dtype.kind == "f":
+        return (values / max(float(values.max()), 1e-9)).astype(np.float32), ""
+    real = np.asarray(apply_modality_lut(values, dataset), np.float64)
+    shown = _by_lut(real, dataset)
+    if shown is None:
+        shown = _by_window(real, dataset)
+    if shown is not None and shown.max() - shown.min() > 0.02:
+        return shown.astype(np.float32), ""
+    note = "The file states no display window" if shown is None else "The file's display window shows nothing"
+    low, high = (float(v) for v in np.percentile(real, (0.5, 99.5)))
+    if high <= low:
+        low, high = float(real.min()), float(real.max())
+    return np.clip((real - low) / max(high - low, 1e-9), 0, 1).astype(np.float32), f"{note}; its values were spread over 0 to 1."
+
+
+def _by_lut(real: np.ndarray, dataset: Any) -> np.ndarray | None:
+    tables = dataset.get("VOILUTSequence", None)
+    if not tables or tables[0].get("LUTDescriptor", None) is None or tables[0].get("LUTData", None) is None:
+        return None
+    count, first, bits = (int(v) for v in tables[0].LUTDescriptor)
+    data = tables[0].LUTData
+    table = np.frombuffer(data, "<u2" if bits > 8 else "u1") if isinstance(data, bytes) else np.asarray(data)
+    table = table[: count or 65536].astype(np.float64)
+    if first > 32767 and real.min() < 0:
+        first -= 65536
+    index = np.clip(np.rint(real) - first, 0, len(table) - 1).astype(np.int64)
+    # Some makers state 16 bits over a table of 12: the table itself tells its range.
+    full = 2 ** max(1, int(np.ceil(np.log2(table.max() + 1)))) - 1 if len(table) and table.max() > 0 else 1
+    return table[index] / full
+
+
+def _by_window(real: np.ndarray, dataset: Any) -> np.ndarray | None:
+    """Window by the formulas of DICOM PS3.3 C.11.2.1.2, to 0..1."""
+    centre, width = _first_number(dataset, "WindowCenter"), _first_number(dataset, "WindowWidth")
+    if centre is None or width is None or width <= 0:
+        return None
+    function = str(dataset.get("VOILUTFunction", "") or "LINEAR").strip().upper()
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (real - centre) / width, -50, 50)))
+    if function == "LINEAR" and width > 1:
+        return np.clip((real - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+    return np.clip((real - centre) / width + 0.5, 0, 1)
+
+
+def _first_number(dataset: Any, keyword: str) -> float | None:
+    value = dataset.get(keyword, None)
+    if value is None or value == "":
+        return None
+    return float(value if isinstance(value, (str, int, float)) else value[0] if hasattr(value, "__getitem__") else value)
+
+
+def _spacing(dataset: Any) -> tuple[float, float] | None:
+    """Pixel pitch (row, column) [mm]: at the detector where stated."""
+    for keyword in ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing"):
+        value = dataset.get(keyword, None)
+        if value is not None and len(value) == 2 and min(float(v) for v in value) > 0:
+            return float(value[0]), float(value[1])
+    return None

@@ -1,0 +1,128 @@
+"""Masks and radiographs in exchange forms: COCO run-length codes, PNG, NIfTI. Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.errors import ChexanatomyError, UnreadableFile
+from training.images.nifti import write_nifti
+from training.images.paths import existing, kind, not_this, replacing
+from training.images.radiograph import FULL_SCALE, WRITTEN_BY, read_picture
+from training.images.types import CT, LabelMap, Radiograph
+
+
+def to_rle(mask: np.ndarray) -> dict[str, Any]:
+    """Return a bool mask [row, column] as COCO run-length code: {"size": [rows, columns], "counts": text}."""
+    from pycocotools import mask as coco
+
+    if mask.ndim != 2:
+        raise ChexanatomyError(f"A mask is bool [row, column]; this one has {mask.ndim} dimensions.")
+    code = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
+
+
+def from_rle(code: Mapping[str, Any]) -> np.ndarray:
+    """Return bool [row, column] of a COCO run-length code, compressed text or plain list of counts. Raises ChexanatomyError."""
+    from pycocotools import mask as coco
+
+    broken = "A mask's run-length code is damaged: its runs do not fill its size; write the mask again."
+    try:
+        rows, columns = (int(n) for n in code["size"])
+        counts = code["counts"]
+        if isinstance(counts, list):
+            runs = np.array(counts, np.int64)
+            if rows < 0 or columns < 0 or (runs < 0).any() or runs.sum() != rows * columns:
+                raise ChexanatomyError(broken)
+            values = np.arange(len(runs)) % 2 == 1
+            return np.repeat(values, runs).reshape(columns, rows).T
+        text = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
+        if rows < 0 or columns < 0 or sum(_runs(text)) != rows * columns:
+            raise ChexanatomyError(broken)
+        return coco.decode({"size": [rows, columns], "counts": text}).astype(bool)
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise ChexanatomyError(broken) from error
+
+
+def _runs(text: bytes) -> list[int]:
+    """Lengths of the runs in COCO's compressed text: 5 bits a character, later runs as difference to the last but one."""
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = character - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        if runs[-1] < 0:
+            raise ValueError("negative run")
+        value = shift = 0
+    if shift:
+        raise ValueError("broken off")
+    return runs
+
+
+def write_mask_png(mask: np.ndarray, path: str | os.PathLike[str]) -> None:
+    """Write a bool mask [row, column] as 8-bit PNG of 0 and 255."""
+    _write_png(np.where(mask, np.uint8(255), np.uint8(0)), path)
+
+
+def read_mask_png(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return bool [row, column] of a mask picture: any value above 0 is foreground. Raises UnreadableFile."""
+    source = existing(path)
+    if kind(source) != "picture":
+        raise not_this(source, "give a mask as PNG")
+    values, _ = read_picture(source)
+    return (values.max(axis=2) if values.ndim == 3 else values) > 0
+
+
+def write_radiograph_png(radiograph: Radiograph, path: str | os.PathLike[str]) -> None:
+    """Write a radiograph as 16-bit grey PNG: 0..1 becomes 0..65535."""
+    pixels = np.clip(np.nan_to_num(radiograph.pixels), 0, 1)
+    _write_png(np.rint(pixels * FULL_SCALE).astype(np.uint16), path)
+
+
+def _write_png(values: np.ndarray, path: str | os.PathLike[str]) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    origin = PngInfo()
+    origin.add_text("Software", WRITTEN_BY)
+    with replacing(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(values)).save(temporary, format="PNG", compress_level=3, pnginfo=origin)
+
+
+def write_ct_nifti(ct: CT, path: str | os.PathLike[str]) -> None:
+    """Write a CT as NIfTI (.nii or .nii.gz), int16 [HU]."""
+    write_nifti(_nifti_path(path), ct.hu, ct)
+
+
+def write_labels_nifti(labels: LabelMap, path: str | os.PathLike[str]) -> Path:
+    """Write a label map as NIfTI with its names in the header and in a table NAME_names.csv (id,name); return the table.
+
+    An id that stands for several structures has a row for each.
+    """
+    target = _nifti_path(path)
+    members = {i: names for i, names in labels.members.items() if i}
+    write_nifti(target, labels.ids, labels, members)
+    table = target.with_name(f"{target.name.removesuffix('.gz').removesuffix('.nii')}_names.csv")
+    with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "name"])
+        writer.writerows((i, name) for i in sorted(members) for name in members[i])
+    return table
+
+
+def _nifti_path(path: str | os.PathLike[str]) -> Path:
+    target = Path(path).expanduser()
+    if not target.name.lower().endswith((".nii", ".nii.gz")):
+        raise UnreadableFile(f"{target.name} is no name for a NIfTI file; let it end in .nii.gz.")
+    return target

@@ -1,0 +1,181 @@
+"""A radiograph from PNG, JPEG, TIFF or DICOM: grey values 0..1, bone bright."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.errors import UnreadableFile
+from training.images.paths import READING_ERRORS, damaged, existing, kind, not_this, stem
+from training.images.types import Radiograph
+
+MOST_MEGAPIXELS = 100
+"""More pixels than any detector has: a file that claims them is refused before it is unpacked."""
+
+FEWEST_PIXELS = 16
+"""A picture with a shorter side shows no chest."""
+
+FULL_SCALE = 65535
+"""White in a 16-bit picture. Detectors have 10 to 14 bits, and many files keep those in 16 without spreading them."""
+
+WRITTEN_BY = "napari-chexanatomy"
+"""The PNG text "Software" of radiographs that this package wrote."""
+
+COLOURED_PIXEL = 0.1
+"""A pixel counts as coloured when a channel is this far (0..1) from what its brightness predicts."""
+
+MOST_COLOURED = 0.15
+"""A picture with a larger part of coloured pixels is a colour photograph; markings drawn into a radiograph take less."""
+
+_WANTED = "give a radiograph as PNG, JPEG, TIFF or DICOM (CR, DX, RG)"
+
+
+def read_radiograph(path: str | os.PathLike[str]) -> Radiograph:
+    """Read a radiograph: PNG, JPEG, TIFF (8 or 16 bit, grey, palette or RGB) or DICOM CR, DX, RG, RF, XA.
+
+    DICOM values go through the modality LUT and the VOI LUT or window, MONOCHROME1 is inverted, spacing and view are taken over.
+    Raises UnreadableFile for a CT slice, a colour photograph, a damaged or oversized file.
+    """
+    source = existing(path)
+    match kind(source):
+        case "picture":
+            return _from_picture(source)
+        case "dicom":
+            from training.images.dicom_radiograph import from_dicom
+
+            return from_dicom(source)
+        case "nifti" | "nrrd" | "meta":
+            raise not_this(source, f"{_WANTED}, or open it as a CT")
+        case _:
+            raise not_this(source, _WANTED)
+
+
+def _from_picture(path: Path) -> Radiograph:
+    values, notes = read_picture(path)
+    dtype = values.dtype
+    if values.ndim == 3:
+        values, note = grey_of(values, path)
+        notes = (*notes, note)
+    pixels, more = _scaled(values, dtype, path)
+    return Radiograph(pixels, name=stem(path), notes=(*notes, *more))
+
+
+def read_picture(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return a picture file's values [row, column] or [row, column, rgb], and notes. Raises UnreadableFile."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                check_size(path, *image.size)
+                frames = getattr(image, "n_frames", 1)
+                if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV", "RGBA", "RGBX", "RGBa"):
+                    values = np.asarray(image.convert("RGBA" if image.mode in ("P", "PA") else "RGB"))[..., :3]
+                elif image.mode in ("LA", "La", "1"):
+                    values = np.asarray(image.convert("L"))
+                else:
+                    values = np.asarray(image)
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except (*READING_ERRORS, MemoryError) as error:
+        raise damaged(path, "a picture") from error
+    notes = (f"{path.name} holds {frames} pages; the first was taken.",) if frames > 1 else ()
+    return values, notes
+
+
+def check_size(path: Path, columns: int, rows: int) -> None:
+    """Raise UnreadableFile for a picture that is too large to unpack or too small to show a chest."""
+    if rows * columns > MOST_MEGAPIXELS * 1_000_000:
+        raise _too_large(path)
+    if min(rows, columns) < FEWEST_PIXELS:
+        raise UnreadableFile(f"{path.name} is {columns} x {rows} pixels; a radiograph has at least {FEWEST_PIXELS} on each side.")
+
+
+def _too_large(path: Path) -> UnreadableFile:
+    return UnreadableFile(
+        f"{path.name} claims more than {MOST_MEGAPIXELS} megapixels, more than any radiograph has; give a smaller copy."
+    )
+
+
+def grey_of(colours: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
+    """Return float32 [row, column], in the same range, of a picture [row, column, rgb]. Raises UnreadableFile for a photograph.
+
+    Tinted film is accepted: its channels all follow from the brightness.
+    """
+    full = float(np.iinfo(colours.dtype).max) if colours.dtype.kind == "u" else float(max(colours.max(), 1))
+    step = max(1, int(np.sqrt(colours.shape[0] * colours.shape[1] / 250_000)))
+    sample = colours[::step, ::step, :3].reshape(-1, 3).astype(np.float64) / full
+    brightness = sample.mean(axis=1)
+    bins = np.minimum((brightness * 64).astype(int), 63)
+    count = np.maximum(np.bincount(bins, minlength=64), 1)
+    off = np.zeros(len(sample))
+    for channel in range(3):
+        usual = np.bincount(bins, sample[:, channel], minlength=64) / count
+        off = np.maximum(off, np.abs(sample[:, channel] - usual[bins]))
+    if (off > COLOURED_PIXEL).mean() > MOST_COLOURED:
+        raise UnreadableFile(f"{path.name} is a colour photograph, not a radiograph; {_WANTED}.")
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    return colours[..., :3].astype(np.float32) @ weights, "Colours were turned into grey."
+
+
+def _scaled(values: np.ndarray, dtype: np.dtype, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return float32 0..1 of values that the file stores as `dtype`; whole numbers by the range of their type."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        values = np.where(finite, values, values[finite].min() if finite.any() else 0)
+    low, high = float(values.min()), float(values.max())
+    if _is_ours(path):
+        return values.astype(np.float32) / np.float32(FULL_SCALE), ()
+    if low == high:
+        raise UnreadableFile(f"Every pixel of {path.name} has the same value; it shows nothing.")
+    if dtype.kind == "f" and low >= 0 and high <= 1:
+        return values.astype(np.float32), ()
+    if dtype == np.uint8 or dtype.kind == "b":
+        return values.astype(np.float32) / np.float32(255 if dtype == np.uint8 else 1), ()
+    if dtype.kind in "iu" and low >= 0 and high <= FULL_SCALE:
+        full = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if high <= 2**bits - 1)
+        notes = (f"Its 16-bit values go only to {high:g} and were read as 0 to {full}.",) if full < FULL_SCALE else ()
+        return values.astype(np.float32) / np.float32(full), notes
+    pixels = ((values.astype(np.float64) - low) / (high - low)).astype(np.float32)
+    return pixels, (f"Its values from {low:g} to {high:g} were spread over 0 to 1.",)
+
+
+def _is_ours(path: Path) -> bool:
+    """True for a 16-bit PNG that this package wrote: it uses the full scale, however dark it is."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return bool(image.info.get("Software") == WRITTEN_BY and image.mode.startswith("I"))
+
+
+def first_frame(values: np.ndarray, frames: int) -> np.ndarray:
+    """The first of several frames."""
+    return values[0] if frames > 1 else values
+
+
+def oriented(pixels: np.ndarray, orientation: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Turn pixels [row, column] so that rows go to the feet and columns to the patient's left, by DICOM's PatientOrientation.
+
+    orientation: where the rows and where the columns point, such as ("L", "F"); an order that is not known changes nothing.
+    """
+    letters = [str(part).strip().upper()[:1] for part in (orientation or ())]
+    if len(letters) != 2 or not all(letters):
+        return pixels, ()
+    across, down = letters
+    changed = []
+    if across in "HF" and down not in "HF":
+        pixels, across, down = pixels.T, down, across
+        changed.append("turned upright")
+    if down == "H":
+        pixels = pixels[::-1]
+        changed.append("turned feet down")
+    if across == "R":
+        pixels = pixels[:, ::-1]
+        changed.append("mirrored to patient right on image left")
+    notes = (f"The image was {' and '.join(changed)}, by its stated orientation.",) if changed else ()
+    return np.ascontiguousarray(pixels), notes
