@@ -1,4 +1,4 @@
-"""What is read from files: a CT, its label map, a radiograph. Arrays: [z, y, x] or [row, column]; mm triples: (x, y, z) in LPS."""
+"""What is read from files: CT, label map, radiograph. Arrays are [z, y, x] or [row, column]; millimetres (x, y, z) in LPS."""
 
 from __future__ import annotations
 
