@@ -43,10 +43,10 @@ class CodebookRecipe:
     widths: tuple[int, int, int, int] = OWN_WIDTHS
     code_width: int = OWN_CODE_WIDTH
     batch: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     warmup: float = 0.25
     settle: float = 0.15
-    decay: float = 0.98
+    decay: float = 0.95
     commitment: float = 0.25
     dead: float = 0.05
     restart_every: int = 50
