@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from training.filenames import file_stem
 from training.images import Radiograph, to_rle, write_mask_png, write_radiograph_png
 
 if TYPE_CHECKING:
@@ -59,11 +60,6 @@ def write_findings(
             }
         )
     return {"image": image, "folder": folder, "size": [rows, columns], "model": model, "findings": entries}
-
-
-def file_stem(name: str) -> str:
-    """Return a structure's name as a file name that every operating system takes."""
-    return "".join("_" if c in '/\\:*?"<>|' or ord(c) < 32 else c for c in name).strip(". ") or "_"
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -91,7 +91,7 @@ def write_phantom(destination: Path, seed: int = 0, spacing: float = 2.0) -> Pat
     ct, labels = thorax(seed=seed, spacing=spacing)
     destination.mkdir(parents=True, exist_ok=True)
     write_ct_nifti(ct, destination / "ct.nii.gz")
-    write_labels_nifti(labels, destination / "labels.nii.gz")
+    write_labels_nifti(labels, destination / "labels.nii.gz").replace(destination / "label_names.csv")
     return destination
 
 

@@ -221,32 +221,37 @@ class Synthesize(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Command):
-    """Write a data set in a form that other programs read.
+    """Write a data set in a form that other programs read, or read one.
 
     `folders` is the layout of the method's reference code, one folder per case with ct.png and <structure>.png; `webdataset` is
-    a series of tar shards for clusters. What reviewers rejected is left out.
+    a series of tar shards for clusters; `dataset` turns a folder in the reference layout into a data set. What was rejected in a
+    review is left out.
 
     Example: chexanatomy export data --form webdataset --out shards
     """
 
     dataset: Positional[Path]
-    """Data set folder."""
+    """Data set folder; for the form `dataset` a folder of case folders."""
     out: Path
     """Folder for the result."""
-    form: Literal["folders", "webdataset"] = "folders"
-    """Which form."""
+    form: Literal["folders", "webdataset", "dataset"] = "folders"
+    """Which form to write."""
+    view: Literal["PA", "AP", "LATERAL", ""] = ""
+    """For the form `dataset`: what all the radiographs show."""
     cases_per_shard: int = 500
     """Cases in one tar file."""
 
     def run(self) -> int:
         """Open and write."""
-        from training.dataset import Dataset, export_folders, export_webdataset
+        from training.dataset import Dataset
+        from training.dataset.exchange import export_folders, export_webdataset, import_folders
 
-        dataset = Dataset.open(self.dataset)
         with self.reporting() as progress:
-            if self.form == "folders":
-                export_folders(dataset, self.out, progress=progress)
+            if self.form == "dataset":
+                cases = len(import_folders(self.dataset, self.out, self.view, progress).cases)
+            elif self.form == "folders":
+                cases = export_folders(Dataset.open(self.dataset), self.out, progress)
             else:
-                export_webdataset(dataset, self.out, cases_per_shard=self.cases_per_shard, progress=progress)
-        self.say(f"{self.out}: {len(dataset.cases)} cases")
+                cases = export_webdataset(Dataset.open(self.dataset), self.out, self.cases_per_shard, progress)
+        self.say(f"{self.out}: {cases} cases")
         return 0
