@@ -1,0 +1,81 @@
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from training.dataset import Dataset, Reviews
+from training.errors import BrokenDataset
+
+
+def test_the_last_decision_counts_and_undo_brings_back_the_one_before(dataset):
+    reviews = dataset.reviews
+    reviews.decide("someone-00001", "heart", "accept")
+    reviews.decide("someone-00001", "heart", "reject", "too small")
+    decision = reviews.decision("someone-00001", "heart")
+    assert (decision.verdict, decision.comment) == ("reject", "too small")
+    assert reviews.excluded() == {("someone-00001", "heart")}
+    assert reviews.undo() == "someone-00001"
+    assert reviews.decision("someone-00001", "heart").verdict == "accept"
+    assert reviews.undo() == "someone-00001"
+    assert reviews.decision("someone-00001", "heart") is None
+    assert reviews.undo() is None
+
+
+def test_decisions_are_there_after_opening_again(dataset):
+    dataset.reviews.decide("someone-00002", "", "flag", "odd")
+    assert Dataset.open(dataset.folder).reviews.decision("someone-00002").verdict == "flag"
+
+
+def test_two_reviewers_are_kept_apart_and_either_can_exclude(dataset):
+    one, two = Reviews(dataset.folder, "one"), Reviews(dataset.folder, "two")
+    one.decide("someone-00001", "heart", "accept")
+    two.decide("someone-00001", "heart", "reject")
+    assert one.decision("someone-00001", "heart").verdict == "accept"
+    assert two.decision("someone-00001", "heart").verdict == "reject"
+    assert ("someone-00001", "heart") in one.excluded()
+    assert len(one.all()) == 2
+
+
+def test_a_correction_replaces_the_mask_and_keeps_the_original(dataset):
+    case = dataset.cases[0]
+    before = (dataset.folder / "masks" / f"{case.id}.json").read_bytes()
+    repaired = np.zeros((120, 100), bool)
+    repaired[5:9, 5:9] = True
+    dataset.reviews.correct(case.id, "heart", repaired)
+    np.testing.assert_array_equal(dataset.masks(case)["heart"], repaired)
+    assert (dataset.folder / "masks" / f"{case.id}.json").read_bytes() == before
+    dataset.reviews.undo()
+    assert dataset.masks(case)["heart"].sum() > 100
+
+
+def test_another_verdict_is_refused(dataset):
+    with pytest.raises(BrokenDataset):
+        dataset.reviews.decide("someone-00001", "", "perhaps")
+
+
+def test_looking_without_deciding_makes_no_file(dataset):
+    assert dataset.reviews.all() == []
+    assert dataset.reviews.excluded() == set()
+    assert not (dataset.folder / "reviews.sqlite").exists()
+
+
+def test_a_damaged_review_file_is_an_error_and_stays_as_it_is(dataset):
+    path = dataset.folder / "reviews.sqlite"
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(BrokenDataset, match="reviews.sqlite"):
+        dataset.reviews.decide("someone-00001", "", "accept")
+    assert path.read_bytes() == b"no database" * 100
+
+
+def test_decisions_survive_a_kill(dataset):
+    program = (
+        "import os, signal, sys\nfrom training.dataset import Reviews\nr = Reviews(sys.argv[1], 'x')\n"
+        "for i in range(30):\n    r.decide(f'c{i}', '', 'accept')\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(dataset.folder)], check=False)
+    assert ended.returncode == -9
+    assert len(dataset.reviews.all()) == 30
+    with sqlite3.connect(dataset.folder / "reviews.sqlite") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,0 +1,149 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from training.dataset import Dataset
+from training.errors import BrokenDataset, Cancelled, ChexanatomyError
+from training.images import write_ct_nifti, write_labels_nifti
+from training.phantom import thorax
+from training.synthesis import Subject, SynthesisConfig, synthesize
+from training.synthesis.config import read_subjects
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory):
+    """A small CT with labels on disk."""
+    folder = tmp_path_factory.mktemp("person")
+    ct, labels = thorax(seed=2, spacing=6.0)
+    write_ct_nifti(ct, folder / "ct.nii.gz")
+    write_labels_nifti(labels, folder / "labels.nii.gz")
+    return Subject("anyone", str(folder / "ct.nii.gz"), str(folder / "labels.nii.gz"), str(next(folder.glob("*.csv"))))
+
+
+def config(out, person, **changes):
+    values = {
+        "out": str(out),
+        "subjects": (person,),
+        "phantoms": 1,
+        "views_per_subject": 3,
+        "views_per_body": 2,
+        "size": 64,
+        "grid": 6.0,
+    }
+    return SynthesisConfig(**values | changes)
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(person, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made") / "data"
+    synthesize(config(folder, person))
+    return folder
+
+
+def test_every_subject_gets_its_views_with_masks_and_geometry(made):
+    dataset = Dataset.open(made)
+    assert [c.subject for c in dataset.cases] == ["anyone"] * 3 + ["phantom-00000"] * 3
+    for case in dataset.cases:
+        masks = dataset.masks(case)
+        assert set(masks) == set(case.present)
+        assert {"lung_left", "lung_right", "heart"} <= set(case.present)
+        assert not set(case.present) & set(case.absent)
+        assert all(m.shape == dataset.image(case).pixels.shape for m in masks.values())
+        assert case.geometry["rows"] == dataset.image(case).pixels.shape[0]
+
+
+def test_frontal_pictures_have_patient_right_on_image_left(made):
+    dataset = Dataset.open(made)
+    frontal = [c for c in dataset.cases if c.view in ("PA", "AP")]
+    assert frontal
+    for case in frontal:
+        masks = dataset.masks(case, ["lung_left", "lung_right"])
+        assert np.nonzero(masks["lung_right"])[1].mean() < np.nonzero(masks["lung_left"])[1].mean()
+
+
+def test_two_workers_make_the_same_files_as_one(made, person, tmp_path):
+    synthesize(config(tmp_path / "data", person, workers=2))
+    assert contents(tmp_path / "data") == contents(made)
+
+
+def test_a_run_stopped_in_the_middle_is_finished_by_the_next_without_duplicates(made, person, tmp_path):
+    def stop(progress):
+        if progress.done >= 2:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        synthesize(config(tmp_path / "data", person), stop)
+    assert 0 < len(Dataset.open(tmp_path / "data").cases) < 6
+    synthesize(config(tmp_path / "data", person))
+    assert contents(tmp_path / "data") == contents(made)
+
+
+def test_a_killed_run_resumes_to_the_same_data(made, person, tmp_path):
+    out = tmp_path / "data"
+    program = (
+        "import json, sys\nfrom training.synthesis import Subject, SynthesisConfig, synthesize\n"
+        "s = json.loads(sys.argv[2])\n"
+        "synthesize(SynthesisConfig(out=sys.argv[1], subjects=(Subject(*s),), phantoms=1, views_per_subject=3, views_per_body=2, size=64, grid=6.0))"
+    )
+    fields = json.dumps([person.name, person.ct, person.labels, person.label_names])
+    process = subprocess.Popen([sys.executable, "-c", program, str(out), fields])
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        if (out / "cases.jsonl").exists() and (out / "cases.jsonl").read_bytes():
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    synthesize(config(out, person))
+    left = {name: content for name, content in contents(out).items() if not name.endswith(".part")}
+    assert left == contents(made)
+
+
+def test_another_configuration_in_the_same_folder_is_refused(made, person):
+    before = contents(made)
+    with pytest.raises(BrokenDataset, match="another configuration"):
+        synthesize(config(made, person, seed=9))
+    assert contents(made) == before
+
+
+def test_a_missing_scheduler_is_said(person, tmp_path):
+    with pytest.raises(ChexanatomyError, match="scheduler"):
+        synthesize(config(tmp_path / "data", person, dask="tcp://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"subjects": (), "phantoms": 0},
+        {"views_per_subject": 0},
+        {"size": 8},
+        {"subjects": (Subject("a/b"),)},
+        {"subjects": (Subject("a"), Subject("a"))},
+    ],
+)
+def test_senseless_configurations_are_refused(changes):
+    with pytest.raises(ChexanatomyError):
+        SynthesisConfig(**{"out": "x", "phantoms": 1} | changes)
+
+
+def test_a_table_of_subjects_is_read_relative_to_itself(tmp_path):
+    (tmp_path / "people.csv").write_text("subject,ct,labels,label_names\none,a/ct.nii.gz,a/l.nii.gz,\ntwo,,b,names.csv\n")
+    one, two = read_subjects(tmp_path / "people.csv")
+    assert one == Subject("one", str(tmp_path / "a/ct.nii.gz"), str(tmp_path / "a/l.nii.gz"), "")
+    assert two == Subject("two", "", str(tmp_path / "b"), str(tmp_path / "names.csv"))
+
+
+def test_a_table_without_its_columns_is_refused(tmp_path):
+    (tmp_path / "people.csv").write_text("name,file\na,b\n")
+    with pytest.raises(ChexanatomyError, match="subject,ct,labels"):
+        read_subjects(tmp_path / "people.csv")
