@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from training.fit.adaptation import Adapter, Example, adapt
     from training.fit.augment import Augmentation
-    from training.fit.pretraining import PretrainConfig, pretrain
+    from training.fit.pretraining import pretrain
     from training.fit.queries import Tasks
+    from training.fit.settings import PretrainConfig
 
 _HOMES = {
     "Adapter": "adaptation",
     "Example": "adaptation",
     "adapt": "adaptation",
     "Augmentation": "augment",
-    "PretrainConfig": "pretraining",
+    "PretrainConfig": "settings",
     "pretrain": "pretraining",
     "Tasks": "queries",
 }

@@ -7,21 +7,23 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from training import __version__
 from training.anatomy import trainable
 from training.errors import BrokenDataset, BrokenModel
-from training.fit.augment import Augmentation, photograph, place, resample, spread
+from training.fit.batches import make_batch
 from training.fit.dense import DenseHead, dense_loss
-from training.fit.queries import Asker, Tasks, token_loss
-from training.fit.records import UNKNOWN, Records, load_records
+from training.fit.lora import adapter_weights, add_lora, write_adapter
+from training.fit.queries import Asker, token_loss
+from training.fit.records import Records, load_records, set_aside
+from training.fit.schedule import Schedule, learning_rate
+from training.fit.settings import PretrainConfig
 from training.fit.state import Ema, load_state, save_state
 from training.fit.validate import validate
 from training.model.checkpoint import Checkpoint, create, save_checkpoint
@@ -29,72 +31,6 @@ from training.model.loading import load_checkpoint
 from training.model.packing import Segments, logits_of, read, recall
 from training.model.special import SpecialTokens
 from training.progress import ProgressCallback, report
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Settings of a training run; they are stored in its checkpoints.
-
-    datasets: folders of synthetic cases; out: folder of the run, an interrupted one is continued; codebook: mask codebook (`.safetensors` of
-    ours, or vae-oid.npz); base: a PaliGemma to teach through LoRA instead of training chexanatomy-tiny from nothing;
-    structures: keys to learn, by default the vocabulary's trainable ones.
-    image_size to heads: the shape of the model, see `tiny_config`. images, queries: images per step and process, and questions
-    about each. sigma [bins], smoothing, dense: width of the box targets, label smoothing of the codes, weight of the auxiliary loss;
-    dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary loss alone, at a third of the cost per step.
-    max_steps, max_minutes: the schedule ends with the first of them; with max_minutes alone its length follows from the speed measured.
-    """
-
-    datasets: tuple[Path, ...]
-    out: Path
-    codebook: Path | None = None
-    base: str | None = None
-    structures: tuple[str, ...] | None = None
-    image_size: int = 192
-    patch: int = 16
-    vision_width: int = 192
-    vision_depth: int = 8
-    text_width: int = 192
-    text_depth: int = 4
-    text_hidden: int = 512
-    heads: int = 4
-    images: int = 8
-    queries: int = 16
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 0.02
-    warmup: float = 0.03
-    clip: float = 1.0
-    ema: float = 0.998
-    sigma: float = 6.0
-    smoothing: float = 0.05
-    dense: float = 0.5
-    dense_first: float = 0.05
-    lora_rank: int = 16
-    freeze_vision: bool = False
-    bf16: bool = False
-    max_steps: int | None = None
-    max_minutes: float | None = None
-    save_minutes: float = 5.0
-    validate_minutes: float = 10.0
-    validate_images: int = 16
-    log_steps: int = 20
-    threads: int | None = None
-    workers: int = 2
-    seed: int = 0
-    cache_size: int = 224
-    limit: int | None = None
-    tasks: Tasks = field(default_factory=Tasks)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step's work. pixels: float32 [images, 3, size, size]; segments: `queries` per image; coarse: float32 [images, structures, side, side]
-    targets of the dense loss; known: bool [images, structures]."""
-
-    pixels: Tensor
-    segments: Segments
-    coarse: Tensor
-    known: Tensor
 
 
 class Learner(torch.nn.Module):
@@ -128,32 +64,6 @@ class Learner(torch.nn.Module):
         return loss, watched
 
 
-def make_batch(records: Records, asker: Asker, config: PretrainConfig, step: int, rank: int, world: int, side: int) -> Batch:
-    """What step `step` looks at: a function of the seed, the step and the process, so that a resumed run sees what it would have seen.
-
-    side: edge of the dense targets.
-    """
-    rng = np.random.default_rng((config.seed, step, rank))
-    places = (step * world + rank) * config.images + np.arange(config.images)
-    epochs = places // len(records)
-    order = {int(e): np.random.default_rng((config.seed, int(e))).permutation(len(records)) for e in set(epochs.tolist())}
-    cases = np.array([order[int(e)][p % len(records)] for e, p in zip(epochs, places, strict=True)])
-    placement = place(config.augmentation, len(cases), rng)
-    images = resample(torch.from_numpy(records.images[cases].astype(np.float32))[:, None], placement, config.image_size)
-    images = spread(photograph(images, config.augmentation, rng))
-    segments = asker.ask(cases, placement, config.queries, rng)
-    coarse = resample(records.masks(cases), placement, side) if config.dense else torch.zeros(0)
-    known = torch.from_numpy(records.state[cases] != UNKNOWN)
-    return Batch((images * 2 - 1).expand(-1, 3, -1, -1), segments, coarse, known)
-
-
-def learning_rate(config: PretrainConfig, fraction: float) -> float:
-    """Linear warm-up, then a cosine to nothing; fraction: 0..1 of the run."""
-    if fraction < config.warmup:
-        return config.learning_rate * max(fraction / config.warmup, 1e-3)
-    return config.learning_rate * 0.5 * (1 + float(np.cos(np.pi * min(1.0, (fraction - config.warmup) / (1 - config.warmup)))))
-
-
 def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -> Path:
     """Train, and return the folder of the checkpoint: `out/checkpoint`. Stopped by the callback or the keyboard, it saves first."""
     from accelerate import Accelerator
@@ -169,7 +79,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = starting_point(config)
+    checkpoint, lora = starting_point(config)
     structures = config.structures or trainable()
     sources = [Path(folder) for folder in config.datasets]
     with accelerator.main_process_first():
@@ -185,6 +95,8 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             progress,
         )
         held_out = held_out_records(config, structures, checkpoint, out, progress)
+    if held_out is None:
+        records, held_out = set_aside(records, config.validate_images * 4)
     tokens = SpecialTokens(checkpoint.tokenizer, checkpoint.model.config.get_text_config().vocab_size)
     asker = Asker(records, tokens, config.tasks)
     grid = checkpoint.image_size // checkpoint.model.config.vision_config.patch_size
@@ -203,7 +115,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     writer = SummaryWriter(str(out / "tensorboard")) if accelerator.is_main_process else None
     log = (out / "log.jsonl").open("a", encoding="utf-8") if accelerator.is_main_process else None
     watched: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    loop = _Loop(config, started)
+    loop = Schedule(config, started)
 
     def note(values: Mapping[str, float]) -> None:
         if log and writer:
@@ -221,7 +133,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
         if accelerator.is_main_process:
             save_state(out, learner, ema, optimizer, step, time.monotonic() - started, asdict(config))
             with ema.applied(learner):
-                save_checkpoint(finished(checkpoint, config, structures, records, step), out / "checkpoint")
+                write(finished(checkpoint, config, structures, records, step), lora, out / "checkpoint")
 
     ahead = ThreadPoolExecutor(1)
     upcoming = ahead.submit(make_batch, records, asker, config, step, rank, world, grid * DenseHead.factor)
@@ -235,9 +147,10 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             for group in optimizer.param_groups:
                 group["lr"] = rate
             tic = time.monotonic()
-            loss, values = prepared(
-                batch.pixels.to(device), batch.segments.to(device), batch.coarse.to(device), batch.known.to(device)
-            )
+            parts = (batch.pixels, batch.segments, batch.coarse, batch.known)
+            loss, values = prepared(*(part.to(device) for part in parts), answers=answers)
+            if not torch.isfinite(loss):
+                raise BrokenModel(f"The loss is no number at step {step}: go on from the last state with a lower learning rate.")
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(trained, config.clip)
             optimizer.step()
@@ -275,52 +188,15 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
         with ema.applied(learner):
             scores = validate(checkpoint, held_out, config.validate_images)
             checkpoint.card["validation"] = {k: round(v, 4) for k, v in scores.items()}
-            save_checkpoint(finished(checkpoint, config, structures, records, step), out / "checkpoint")
+            write(finished(checkpoint, config, structures, records, step), lora, out / "checkpoint")
         report(progress, step, step, "Training finished", **scores)
         with (out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps({"step": step, **{f"val/{k}": round(v, 6) for k, v in scores.items()}}) + "\n")
     return out / "checkpoint"
 
 
-class _Loop:
-    """How far a run is, by steps or by the clock."""
-
-    def __init__(self, config: PretrainConfig, started: float) -> None:
-        self._config, self._started = config, started
-        self._first: tuple[int, float] | None = None
-
-    def over(self, step: int) -> bool:
-        return self.fraction(step) >= 1
-
-    def fraction(self, step: int) -> float:
-        """Finished part of the schedule, 0..1; the clock ends a run counted in steps without bending its schedule."""
-        steps, minutes = self._config.max_steps, self._config.max_minutes
-        clock = (time.monotonic() - self._started) / 60 / minutes if minutes else 0.0
-        if steps is None:
-            return min(1.0, clock)
-        return 1.0 if clock >= 1 else min(1.0, step / steps)
-
-    def pace(self, step: int) -> float:
-        """Seconds per step since this process began."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (step, now)
-            return (now - self._started) / max(step, 1)
-        return (now - self._first[1]) / max(step - self._first[0], 1)
-
-    def steps(self, step: int) -> int:
-        """Steps the whole run will have."""
-        fraction = self.fraction(step)
-        return self._config.max_steps or max(step, round(step / max(fraction, 1e-6)))
-
-    def left(self, step: int) -> str:
-        """Time left in words."""
-        minutes = (self.steps(step) - step) * self.pace(step) / 60
-        return f"{minutes:.0f} min" if minutes >= 1.5 else f"{60 * minutes:.0f} s"
-
-
-def starting_point(config: PretrainConfig) -> Checkpoint:
-    """The model before the first step: chexanatomy-tiny with random weights, or a PaliGemma with a fresh LoRA."""
+def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
+    """The model before the first step, chexanatomy-tiny with random weights or a PaliGemma with a fresh LoRA, and the LoRA's configuration."""
     from training.tokens.codebook import MaskCodebook
     from training.tokens.tokenizer import build_tokenizer
 
@@ -341,17 +217,24 @@ def starting_point(config: PretrainConfig) -> Checkpoint:
             heads=config.heads,
         )
         checkpoint.model.train()
-        return checkpoint
-    from training.fit.lora import add_lora
+        return checkpoint, None
 
     checkpoint = load_checkpoint(config.base, config.codebook)
     if checkpoint.codebook is None:
         raise BrokenModel(f"{config.base} comes without a mask codebook: give the path of vae-oid.npz.")
     if checkpoint.image_size != config.image_size:
         raise BrokenModel(f"{config.base} looks at {checkpoint.image_size} px: set the image size to {checkpoint.image_size}.")
-    add_lora(checkpoint.model, config.lora_rank, freeze_vision=config.freeze_vision)
+    lora = add_lora(checkpoint.model, config.lora_rank, freeze_vision=config.freeze_vision)
     checkpoint.model.train()
-    return checkpoint
+    return checkpoint, lora
+
+
+def write(checkpoint: Checkpoint, lora: Any, folder: Path) -> None:
+    """Write a whole checkpoint, or the adapter alone where a base was taught."""
+    if lora is None:
+        save_checkpoint(checkpoint, folder)
+    else:
+        write_adapter(folder, adapter_weights(checkpoint.model), lora, checkpoint.source, checkpoint.card)
 
 
 def held_out_records(

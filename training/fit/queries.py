@@ -88,7 +88,7 @@ class Asker:
         shown, missing = np.flatnonzero(whole), np.flatnonzero((state == ABSENT) | outside)
         view = VIEWS[self.records.view[case]]
         if not len(shown) and not len(missing):
-            return [self._view("PA" if not view else view)] * count
+            return [self._view(view or "PA")] * count
         kinds = self._kinds(count, rng, bool(len(shown)), bool(len(missing)), bool(view))
         order = iter(_draw(shown, self._weight, count, rng))
         segments = []

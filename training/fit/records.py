@@ -97,6 +97,21 @@ def load_records(
     return Records(structures=parts[0].structures, **joined)
 
 
+def set_aside(records: Records, most: int) -> tuple[Records, Records | None]:
+    """Keep up to a twentieth of the cases, at most `most`, out of training: other views, though not other subjects."""
+    count = min(most, len(records) // 20)
+    if count == 0:
+        return records, None
+    kept = np.random.default_rng(0).permutation(len(records))[:count]
+    rest = np.setdiff1d(np.arange(len(records)), kept)
+
+    def part(rows: np.ndarray) -> Records:
+        values = {f.name: getattr(records, f.name)[rows] for f in fields(Records) if f.name != "structures"}
+        return Records(structures=records.structures, **values)
+
+    return part(rest), part(kept)
+
+
 def _fingerprint(folder: Path, ids: Sequence[str], structures: Sequence[str], codebook: Any, size: int) -> str:
     reviews = Path(folder) / "reviews.sqlite"
     reviewed = reviews.stat().st_mtime_ns if reviews.exists() else 0

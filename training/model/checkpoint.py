@@ -22,7 +22,8 @@ class Checkpoint:
 
     model: transformers' PaliGemmaForConditionalGeneration, perhaps with an adapter merged in; codebook: None where masks cannot be
     read; image_size: edge of the square the model sees [px]; packed: whether it was trained with the shared-prefix mask of
-    `training.model.packing`; card: what is known about it (see `chexanatomy.json`); name: for lists and file names.
+    `training.model.packing`; card: what is known about it (see `chexanatomy.json`); name: for lists and file names;
+    source: the spec that opens it again.
     """
 
     model: Any
@@ -32,6 +33,7 @@ class Checkpoint:
     packed: bool
     name: str
     card: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
 
 
 def create(tokenizer: Any, codebook: MaskCodebook | None, seed: int = 0, **sizes: Any) -> Checkpoint:
@@ -58,6 +60,7 @@ def create(tokenizer: Any, codebook: MaskCodebook | None, seed: int = 0, **sizes
 def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> Path:
     """Write a checkpoint in the Hugging Face layout, weights in float16, with codebook and card beside it."""
     import torch
+    from transformers.utils import logging
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +70,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> Path:
         for k, v in checkpoint.model.state_dict().items()
     }
     checkpoint.model.config.dtype = torch.float16
+    logging.disable_progress_bar()
     checkpoint.model.save_pretrained(folder, state_dict=half)
     checkpoint.model.config.dtype = dtype
     checkpoint.tokenizer.save_pretrained(folder)

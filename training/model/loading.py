@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,13 +60,12 @@ def _folder(text: str) -> Path:
 
 
 def _from_hub(hub_id: str) -> Path:
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(snapshot_download(hub_id, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.npz"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
+    except (HFValidationError, OSError) as error:  # every failure of the hub and of the network is an OSError
         raise BrokenModel(
             f"The model {hub_id} is neither in the local cache nor reachable on the hub ({type(error).__name__}): "
             "download it where there is a connection, accept its licence and log in if it asks for that, and give its folder."
@@ -170,25 +171,51 @@ def _codebook(folder: Path, given: str | Path | None) -> MaskCodebook | None:
 
 def _with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
     """Merge an adapter into its base."""
-    from peft import PeftModel
+    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
     from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     if not (folder / ADAPTER_CONFIG).exists():
         raise BrokenModel(f"{folder} is no adapter: it has no {ADAPTER_CONFIG}.")
     if not (folder / ADAPTER_WEIGHTS).exists():
         raise BrokenModel(f"The adapter {folder.name} has no {ADAPTER_WEIGHTS}: take its safetensors version.")
     try:
-        wrapped = PeftModel.from_pretrained(base.model, str(folder), use_safetensors=True)
+        wrapped = get_peft_model(base.model, PeftConfig.from_pretrained(str(folder)))
+        weights = load_file(folder / ADAPTER_WEIGHTS)
+        outcome = set_peft_model_state_dict(wrapped, {_current(name): weight for name, weight in weights.items()})
     except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0][:200]
         raise BrokenModel(
             f"The adapter {folder.name} does not fit the model {base.name} ({reason}): name the base it was trained on."
         ) from error
+    if outcome.unexpected_keys or not weights:
+        odd = (outcome.unexpected_keys or ["nothing"])[0]
+        raise BrokenModel(
+            f"The adapter {folder.name} does not fit the model {base.name} (it holds {odd}): name the base it was trained on."
+        )
     card = read_card(folder)
     learned = list(dict.fromkeys([*base.card.get("learned", ()), *card.get("learned", ())]))
     merged = {**base.card, **{k: v for k, v in card.items() if k in ("scores", "structure")}, "learned": learned}
     model = wrapped.merge_and_unload().eval()
-    return Checkpoint(model, base.tokenizer, base.codebook, base.image_size, base.packed, f"{base.name}+{folder.name}", merged)
+    source = f"{base.source}+{folder.resolve()}"
+    return replace(base, model=model, name=f"{base.name}+{folder.name}", card=merged, source=source)
 
+
+def _current(name: str) -> str:
+    """The name of an adapter weight in today's transformers, from the one it had when it was published.
+
+    Until transformers 4.51 the decoder was `language_model.model` and the vision tower `vision_tower.vision_model`.
+    """
+    for old, new in _MOVED:
+        name = re.sub(old, new, name)
+    return name
+
+
+_MOVED = (
+    (r"^base_model\.model\.language_model\.model\.", "base_model.model.model.language_model."),
+    (r"^base_model\.model\.language_model\.lm_head", "base_model.model.lm_head"),
+    (r"^base_model\.model\.(vision_tower|multi_modal_projector)\.", r"base_model.model.model.\1."),
+    (r"\.vision_tower\.vision_model\.", ".vision_tower."),
+)
 
 __all__ = ["CARD", "EMBEDDED", "EMBEDDED_FOLDER", "load_checkpoint"]

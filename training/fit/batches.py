@@ -1,0 +1,45 @@
+"""What one training step looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.fit.augment import photograph, place, resample, spread
+from training.fit.queries import Asker
+from training.fit.records import UNKNOWN, Records
+from training.fit.settings import PretrainConfig
+from training.model.packing import Segments
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's work. pixels: float32 [images, 3, size, size]; segments: `queries` per image; coarse: float32 [images, structures, side, side]
+    targets of the dense loss; known: bool [images, structures]."""
+
+    pixels: Tensor
+    segments: Segments
+    coarse: Tensor
+    known: Tensor
+
+
+def make_batch(records: Records, asker: Asker, config: PretrainConfig, step: int, rank: int, world: int, side: int) -> Batch:
+    """What step `step` looks at: a function of the seed, the step and the process, so that a resumed run sees what it would have seen.
+
+    side: edge of the dense targets.
+    """
+    rng = np.random.default_rng((config.seed, step, rank))
+    places = (step * world + rank) * config.images + np.arange(config.images)
+    epochs = places // len(records)
+    order = {int(e): np.random.default_rng((config.seed, int(e))).permutation(len(records)) for e in set(epochs.tolist())}
+    cases = np.array([order[int(e)][p % len(records)] for e, p in zip(epochs, places, strict=True)])
+    placement = place(config.augmentation, len(cases), rng)
+    images = resample(torch.from_numpy(records.images[cases].astype(np.float32))[:, None], placement, config.image_size)
+    images = spread(photograph(images, config.augmentation, rng))
+    segments = asker.ask(cases, placement, config.queries, rng)
+    coarse = resample(records.masks(cases), placement, side) if config.dense else torch.zeros(0)
+    known = torch.from_numpy(records.state[cases] != UNKNOWN)
+    return Batch((images * 2 - 1).expand(-1, 3, -1, -1), segments, coarse, known)

@@ -1,0 +1,53 @@
+"""How far a run is, how fast it learns there, and when it will be done."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from training.fit.settings import PretrainConfig
+
+
+def learning_rate(config: PretrainConfig, fraction: float) -> float:
+    """Linear warm-up, then a cosine to nothing; fraction: 0..1 of the run."""
+    if fraction < config.warmup:
+        return config.learning_rate * max(fraction / config.warmup, 1e-3)
+    return config.learning_rate * 0.5 * (1 + float(np.cos(np.pi * min(1.0, (fraction - config.warmup) / (1 - config.warmup)))))
+
+
+class Schedule:
+    """How far a run is, by steps or by the clock."""
+
+    def __init__(self, config: PretrainConfig, started: float) -> None:
+        self._config, self._started = config, started
+        self._first: tuple[int, float] | None = None
+
+    def over(self, step: int) -> bool:
+        return self.fraction(step) >= 1
+
+    def fraction(self, step: int) -> float:
+        """Finished part of the schedule, 0..1; the clock ends a run counted in steps without bending its schedule."""
+        steps, minutes = self._config.max_steps, self._config.max_minutes
+        clock = (time.monotonic() - self._started) / 60 / minutes if minutes else 0.0
+        if steps is None:
+            return min(1.0, clock)
+        return 1.0 if clock >= 1 else min(1.0, step / steps)
+
+    def pace(self, step: int) -> float:
+        """Seconds per step since this process began."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (step, now)
+            return (now - self._started) / max(step, 1)
+        return (now - self._first[1]) / max(step - self._first[0], 1)
+
+    def steps(self, step: int) -> int:
+        """Steps the whole run will have."""
+        fraction = self.fraction(step)
+        return self._config.max_steps or max(step, round(step / max(fraction, 1e-6)))
+
+    def left(self, step: int) -> str:
+        """Time left in words."""
+        minutes = (self.steps(step) - step) * self.pace(step) / 60
+        return f"{minutes:.0f} min" if minutes >= 1.5 else f"{60 * minutes:.0f} s"
