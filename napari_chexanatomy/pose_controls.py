@@ -141,6 +141,10 @@ class PoseControls(QWidget):
             slider.setRange(min(KNOBS[name].low, number), max(KNOBS[name].high, number))
             slider.setValue(number)
             slider.blockSignals(False)
+        if geometry.rows in PIXEL_CHOICES and ct is not None:
+            self.pixels.blockSignals(True)
+            self.pixels.setCurrentIndex(PIXEL_CHOICES.index(geometry.rows))
+            self.pixels.blockSignals(False)
         self.moved.emit()
 
     def turn_to(self, geometry: Geometry, ct: CT | None) -> None:

@@ -203,6 +203,14 @@ class RadiographWidget(DeskWidget):
         magnification = geometry.sdd / geometry.sid
         self.say(f"{geometry.view_name}: enlarged {magnification:.2f} times at the isocentre.")
 
+    def adopt(self, picture: Picture) -> None:
+        """Show a picture that was taken elsewhere, with the sliders and ticks where it says; its CT is among the layers."""
+        self._started = False
+        self.pose.show_geometry(picture.order.geometry, picture.order.ct)
+        self.structures.set_checked(picture.order.structures)
+        self._started, self.picture = True, picture
+        self._show(picture)
+
     def _show(self, picture: Picture) -> None:
         data, keywords, _ = from_radiograph(picture.radiograph, picture.order.geometry, picture.masks)
         layer = self.layer
