@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from training.cli.console import Command
-from training.errors import ChexanatomyError
 
 DEFAULT_MINUTES = 60.0
 _FIELDS = {"steps": "max_steps", "minutes": "max_minutes"}
@@ -124,10 +123,14 @@ class Adapt(Command):
     """What to start from: the embedded model, a folder, a hub id, an adapter, or BASE+ADAPTER."""
     codebook: Path | None = None
     """Mask codebook for a model that brings none."""
-    held_out: int | None = None
-    """Radiographs kept for measuring (default: about a quarter of them)."""
     steps: int | None = None
     """Most optimiser steps."""
+    seconds: float | None = None
+    """Most time for learning [seconds]."""
+    whole_decoder: bool = False
+    """Teach the whole decoder instead of a low-rank adapter in it."""
+    rank: int | None = None
+    """Rank of the low-rank adapter."""
     seed: int = 0
     """Seed of what is held out and of the training."""
 
@@ -135,7 +138,19 @@ class Adapt(Command):
         """Read the examples, adapt, say before and after."""
         from training.evaluate import from_folders, pairs
         from training.fit import Example, adapt
+        from training.fit.adaptation import AdaptSettings
 
         files = pairs(self.images, self.masks)
-        scored = [(s.radiograph, s.references[self.structure]) for s in from_folders(files, self.structure)]
-        raise ChexanatomyError(f"not yet {Example} {adapt} {len(scored)}")
+        examples = [Example(s.radiograph, s.references[self.structure], name=s.id) for s in from_folders(files, self.structure)]
+        given = {name: getattr(self, name) for name in ("steps", "seconds", "rank") if getattr(self, name) is not None}
+        settings = AdaptSettings(lora=not self.whole_decoder, seed=self.seed, **given)
+        with self.reporting() as progress:
+            adapter = adapt(self.model, examples, self.structure, self.out, settings, codebook=self.codebook, progress=progress)
+        if adapter.after:
+            before, after = (sum(d.values()) / len(d) for d in (adapter.before, adapter.after))
+            verdict = "better" if adapter.better else "NOT better: keep the model as it was, or draw more examples"
+            self.say(f"{len(adapter.after)} held-out radiographs: Dice {before:.3f} before, {after:.3f} after, {verdict}")
+        else:
+            self.say("Nothing was held out, so nothing says whether it got better; give at least three radiographs.")
+        self.say(f"{adapter.folder}: the adapter, for --model and --structures '{self.structure}' of chexanatomy predict")
+        return 0

@@ -93,7 +93,7 @@ class Review(Command):
         if self.case or self.structure:
             raise ChexanatomyError("Say with --decide what is decided: accept, reject or flag.")
         for item in suspicion(dataset)[: self.show]:
-            self.say(f"{item.score:6.2f}  {item.case}  {item.structure}: {'; '.join(item.reasons)}")
+            self.say(f"{item.score:6.2f}  {item.case.id}  {item.structure}: {' '.join(item.reasons)}")
         return 0
 
     def _decide(self, dataset: Dataset, reviews: Reviews) -> None:

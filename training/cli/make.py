@@ -236,19 +236,16 @@ class Export(Command):
     """Folder for the result."""
     form: Literal["folders", "webdataset", "dataset"] = "folders"
     """Which form to write."""
-    view: Literal["PA", "AP", "LATERAL", ""] = ""
-    """For the form `dataset`: what all the radiographs show."""
     cases_per_shard: int = 500
     """Cases in one tar file."""
 
     def run(self) -> int:
         """Open and write."""
-        from training.dataset import Dataset
-        from training.dataset.exchange import export_folders, export_webdataset, import_folders
+        from training.dataset import Dataset, export_folders, export_webdataset, import_folders
 
         with self.reporting() as progress:
             if self.form == "dataset":
-                cases = len(import_folders(self.dataset, self.out, self.view, progress).cases)
+                cases = len(import_folders(self.dataset, self.out, progress).cases)
             elif self.form == "folders":
                 cases = export_folders(Dataset.open(self.dataset), self.out, progress)
             else:
