@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.cli.console import Command
+from training.cli.console import Command, listed
+from training.errors import ChexanatomyError
 
 DEFAULT_MINUTES = 60.0
 _FIELDS = {"steps": "max_steps", "minutes": "max_minutes"}
@@ -123,6 +124,8 @@ class Adapt(Command):
     """What to start from: the embedded model, a folder, a hub id, an adapter, or BASE+ADAPTER."""
     codebook: Path | None = None
     """Mask codebook for a model that brings none."""
+    held_out_images: str | None = None
+    """Stems of the images to measure on instead of learning from them, separated by commas (default: a quarter, by chance)."""
     steps: int | None = None
     """Most optimiser steps."""
     seconds: float | None = None
@@ -141,7 +144,12 @@ class Adapt(Command):
         from training.fit.adaptation import AdaptSettings
 
         files = pairs(self.images, self.masks)
-        examples = [Example(s.radiograph, s.references[self.structure], name=s.id) for s in from_folders(files, self.structure)]
+        kept = set(listed(self.held_out_images)) if self.held_out_images else set()
+        unknown = kept - {image.stem for image, _ in files}
+        if unknown:
+            raise ChexanatomyError(f"{self.images} has no image called {', '.join(sorted(unknown))} to hold out.")
+        samples = from_folders(files, self.structure)
+        examples = [Example(s.radiograph, s.references[self.structure], s.id in kept, s.id) for s in samples]
         given = {name: getattr(self, name) for name in ("steps", "seconds", "rank") if getattr(self, name) is not None}
         settings = AdaptSettings(lora=not self.whole_decoder, seed=self.seed, **given)
         with self.reporting() as progress:
