@@ -8,8 +8,9 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -50,26 +51,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = _parse(given)
     except SystemExit as leaving:
         return int(leaving.code or 0)
-    before = signal.signal(signal.SIGTERM, _terminate)
+    with _stopping() as stopped:
+        return _run(command, stopped)
+
+
+def _run(command: Command, stopped: list[int]) -> int:
     try:
         return command.run()
-    except (KeyboardInterrupt, Cancelled):
-        _say("stopped; finished work was kept")
-        return INTERRUPTED
     except ChexanatomyError as problem:
+        if isinstance(problem, Cancelled):
+            return _stop(INTERRUPTED)
         _say(str(problem))
-        return BAD_INPUT
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - so that the interpreter's own flush at exit is silent
         return 0
     except OSError as problem:
         _say(_plain(problem))
-        return BAD_INPUT
     except MemoryError:
         _say("there is not enough memory for this; take a smaller volume, detector or batch")
-        return BAD_INPUT
+    except KeyboardInterrupt:
+        return _stop(stopped[0] if stopped else INTERRUPTED)
+    except SystemError:
+        # numba turns an interrupt that arrives inside a compiled function into this.
+        if not stopped:
+            raise
+        return _stop(stopped[0])
+    return BAD_INPUT
+
+
+def _stop(status: int) -> int:
+    _say("stopped; finished work was kept")
+    return status
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """Turn Ctrl-C and termination into KeyboardInterrupt; give the list of exit statuses that go with what arrived."""
+    arrived: list[int] = []
+    statuses = {"SIGINT": INTERRUPTED, "SIGBREAK": INTERRUPTED, "SIGTERM": TERMINATED}
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        arrived.append(statuses[signal.Signals(number).name])
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield arrived
+        return
+    before = {
+        number: signal.signal(number, interrupt) for name in statuses if (number := getattr(signal, name, None)) is not None
+    }
+    try:
+        yield arrived
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parse(given: Sequence[str]) -> Command:
@@ -139,7 +174,3 @@ def _quieten() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(TERMINATED)
