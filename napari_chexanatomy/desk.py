@@ -118,20 +118,24 @@ class DeskWidget(QWidget):
         """Grey these controls out while a job runs."""
         self._actions.extend(widgets)
 
-    def start(self, text: str, work: Work, then: Callable[[Any], None]) -> Job:
-        """Run the work in a thread and hand its value to `then` in the GUI thread. Raises ChexanatomyError while one runs."""
+    def start(self, text: str, work: Work, then: Callable[[Any], None], quiet: bool = False) -> Job:
+        """Run the work in a thread and hand its value to `then` in the GUI thread. Raises ChexanatomyError while one runs.
+
+        quiet: a short job that leaves the message line alone.
+        """
         if self.busy:
             raise ChexanatomyError("Something is still running here: wait for it or press Cancel.")
         job = Job(work, self)
         self._job = job
         self.progress_bar.setRange(0, 0)
         self.progress_bar.setFormat(text)
-        self.say(text + " …")
+        if not quiet:
+            self.say(text + " …")
         self._set_busy(True)
         job.progressed.connect(self._show_progress)
         job.failed.connect(self.complain)
         job.cancelled.connect(self._say_stopped)
-        job.succeeded.connect(functools.partial(self._succeed, then))
+        job.succeeded.connect(functools.partial(self._succeed, then, quiet))
         job.ended.connect(self._job_ended)
         job.start()
         return job
@@ -143,8 +147,9 @@ class DeskWidget(QWidget):
             self.cancel_button.setEnabled(False)
             self.say("Stopping …")
 
-    def _succeed(self, then: Callable[[Any], None], value: Any) -> None:
-        self.say("")
+    def _succeed(self, then: Callable[[Any], None], quiet: bool, value: Any) -> None:
+        if not quiet:
+            self.say("")
         try:
             then(value)
         except (ChexanatomyError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,9 +198,10 @@ class FewShotWidget(DeskWidget):
         """Copy the chosen layer into the project."""
         project = self._need_project()
         layer = self.layers.chosen
-        item = project.add(radiograph_of(layer))
-        if layer is not None:
-            layer.visible = False
+        radiograph = radiograph_of(layer)
+        assert layer is not None
+        item = project.add(replace(radiograph, name=layer.name))
+        layer.visible = False
         self._refresh(item.name)
 
     def _ask_files(self) -> None:
@@ -367,7 +369,7 @@ class FewShotWidget(DeskWidget):
         held_out = [item.name for item in project.ready() if item.held_out]
         arguments = ["adapt", "--images", str(staged / "images"), "--masks", str(staged / "masks")]
         arguments += ["--structure", project.structure, "--out", str(adapter), "--model", self.model.spec]
-        arguments += ["--held-out-images", ",".join(held_out)] if held_out else ["--held-out", "0"]
+        arguments += ["--held-out-images", ",".join(held_out)] if held_out else []
         child = self.learning.prepare([*arguments, "--progress", "json"])
         job = self.start("Learning", learn_work(child, adapter), self.learning.show_result)
         job.progressed.connect(self.learning.show_progress)

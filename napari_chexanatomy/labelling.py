@@ -89,7 +89,9 @@ class Project:
 
         name = self._free_name(radiograph.name)
         write_radiograph_png(radiograph, self.folder / "images" / f"{name}.png")
-        item = Item(name, radiograph.name, radiograph.spacing, radiograph.view)
+        number = sum(other.title.split(" #")[0] == radiograph.name for other in self.items) + 1
+        title = f"{radiograph.name} #{number}" if number > 1 else radiograph.name
+        item = Item(name, title, radiograph.spacing, radiograph.view)
         self.items.append(item)
         self.save()
         return item

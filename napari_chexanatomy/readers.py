@@ -11,27 +11,13 @@ from typing import Any
 import numpy as np
 
 from training.errors import ChexanatomyError
+from training.images.paths import VOLUME_SUFFIXES, is_volume_name, kind, stem
 from training.images.types import CT, LabelMap, Radiograph
 
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[Any], list[Any]]
 
-ENDINGS = (
-    ".nii",
-    ".nii.gz",
-    ".nrrd",
-    ".nhdr",
-    ".mha",
-    ".mhd",
-    ".dcm",
-    ".dicom",
-    ".ima",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".tif",
-    ".tiff",
-)
+ENDINGS = (*VOLUME_SUFFIXES, ".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """File name endings that are claimed; folders are claimed when DICOM files or volumes lie in them."""
 
 NOTHING: list[Any] = [(None,)]
@@ -93,8 +79,6 @@ def _is_ours(path: Path) -> bool:
 
 def _holds_volumes(folder: Path) -> bool:
     """True when DICOM files or volumes lie in a folder or below it, by a look at the first files only."""
-    from training.images.paths import is_volume_name, kind
-
     looked_at = 0
     for here, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -139,7 +123,6 @@ def _open_cts(viewer: Any) -> tuple[CT, ...]:
 
 def _layer(opened: CT | LabelMap | Radiograph | np.ndarray, path: Path) -> LayerData:
     from napari_chexanatomy import layers
-    from training.images.paths import stem
 
     match opened:
         case CT():

@@ -161,7 +161,7 @@ class ReviewWidget(DeskWidget):
         def work(progress: ProgressCallback) -> Opened:
             return load_case(queue, index)
 
-        self.start("Opening the case", work, self._show_case)
+        self.start("Opening the case", work, self._show_case, quiet=True)
 
     def _show_case(self, opened: Opened) -> None:
         self.opened = opened
@@ -177,7 +177,8 @@ class ReviewWidget(DeskWidget):
         self._cuts = patches(opened.masks)
         self._refresh_lists()
         self.masks.select_worst()
-        self._repaint()
+        if self.masks.structure is None:
+            self._repaint()
 
     def _refresh_lists(self) -> None:
         queue, opened = self.queue, self.opened

@@ -52,9 +52,7 @@ def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         if pixels.ndim != 2 or attributes.get("rgb"):
             raise ChexanatomyError("Only a 2D grey image is saved as a radiograph; save a CT as NIfTI (.nii.gz).")
         if pixels.size and (pixels.min() < 0 or pixels.max() > 1):
-            raise ChexanatomyError(
-                "A radiograph's values go from 0 to 1; this layer has others: save it with napari's own writer."
-            )
+            raise ChexanatomyError("A radiograph's values go from 0 to 1; this layer has others: use napari's own writer.")
         write_radiograph_png(Radiograph(pixels), path)
         return [path]
     volume = np.asarray(data)
