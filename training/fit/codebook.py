@@ -21,6 +21,7 @@ from training.tokens.codebook import CROP, OWN_CODE_WIDTH, OWN_WIDTHS, MaskCodeb
 
 if TYPE_CHECKING:
     from training.dataset import Dataset
+    from training.dataset.case import Split
 
 REPORT_EVERY = 20
 """Steps between two progress reports."""
@@ -126,29 +127,47 @@ def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, masks) + (1 - dice).mean()
 
 
-def mask_crops(dataset: Dataset, limit: int = 100_000, seed: int = 0, jitter: float = 0.02, split: str | None = "train") -> Crops:
-    """Return up to `limit` crops of a data set's masks, in padded tight boxes whose sides are moved at random.
+def dataset_masks(
+    dataset: Dataset, limit: int = 40_000, seed: int = 0, split: Split | None = "train"
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield up to `limit` pairs of a structure and its mask bool [row, column], drawn from all cases of a data set alike.
 
-    jitter: standard deviation of each side's move, as a fraction of the box; split: "train", "val", "test" or None for all.
-    Cases come in random order. Excluded by review, empty masks and cases without masks are passed over.
+    A limit thins the structures of each case rather than the cases. split: whose cases, None for all. Masks that a reviewer
+    rejected are left out.
+    """
+    excluded = dataset.reviews.excluded()
+    offered = [
+        (index, structure)
+        for index, case in enumerate(dataset.cases)
+        if split is None or case.split == split
+        for structure in case.present
+        if not {(case.id, structure), (case.id, "")} & excluded
+    ]
+    drawn: dict[int, list[str]] = defaultdict(list)
+    for choice in sorted(np.random.default_rng(seed).permutation(len(offered))[:limit]):
+        drawn[offered[choice][0]].append(offered[choice][1])
+    for index, wanted in drawn.items():
+        yield from dataset.masks(dataset.cases[index], wanted).items()
+
+
+def mask_crops(
+    dataset: Dataset, limit: int = 40_000, seed: int = 0, jitter: float = 0.02, split: Split | None = "train"
+) -> Crops:
+    """Return crops of the masks that `dataset_masks` yields, in padded tight boxes whose sides are moved at random.
+
+    jitter: standard deviation of each side's move, as a fraction of the box. Empty masks are passed over.
     """
     rng = np.random.default_rng(seed)
-    cases = [case for case in dataset.cases if split is None or case.split == split]
-    excluded = dataset.reviews.excluded()
     masks: list[NDArray[np.uint8]] = []
     structures: list[str] = []
-    for index in rng.permutation(len(cases)):
-        case = cases[index]
-        for structure, mask in dataset.masks(case).items():
-            box = None if {(case.id, structure), (case.id, "")} & excluded else tight_box(mask)
-            if box is None:
-                continue
-            height, width = box[2] - box[0], box[3] - box[1]
-            top, left, bottom, right = np.add(box, rng.normal(0, jitter, 4) * (height, width, height, width))
-            masks.append(np.rint(255 * crop_mask(mask, (top, left, bottom, right))).astype(np.uint8))
-            structures.append(structure)
-            if len(masks) >= limit:
-                return Crops(np.stack(masks), structures)
+    for structure, mask in dataset_masks(dataset, limit, seed, split):
+        box = tight_box(mask)
+        if box is None:
+            continue
+        height, width = box[2] - box[0], box[3] - box[1]
+        top, left, bottom, right = np.add(box, rng.normal(0, jitter, 4) * (height, width, height, width))
+        masks.append(np.rint(255 * crop_mask(mask, (top, left, bottom, right))).astype(np.uint8))
+        structures.append(structure)
     return Crops(np.stack(masks) if masks else np.zeros((0, CROP, CROP), np.uint8), structures)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from training.dataset import Case, Dataset
 from training.errors import BrokenDataset, Cancelled
-from training.fit.codebook import CodebookRecipe, mask_crops, mask_loss, reconstruction_ceiling, train_codebook
+from training.fit.codebook import CodebookRecipe, dataset_masks, mask_crops, mask_loss, reconstruction_ceiling, train_codebook
 from training.images import Radiograph
 from training.progress import Progress
 from training.tokens.codebook import CROP, MaskCodebook
@@ -130,3 +130,9 @@ def test_crops_are_limited_repeatable_and_of_one_split(dataset):
     other = next(split for split in ("train", "val", "test") if split != own)
     assert len(mask_crops(dataset, split=own).masks) == 3
     assert mask_crops(dataset, split=other).masks.shape == (0, CROP, CROP)
+
+
+def test_full_size_masks_are_drawn_for_the_ceiling(dataset):
+    drawn = list(dataset_masks(dataset, split=None))
+    assert sorted(structure for structure, _ in drawn) == ["heart", "heart", "liver"]
+    assert all(mask.shape == (CROP, CROP) and mask.dtype == np.bool_ for _, mask in drawn)
