@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -123,6 +124,8 @@ class Info(Command):
         from importlib.metadata import PackageNotFoundError, version
 
         from training.anatomy import vocabulary
+        from training.model.checkpoint import read_card
+        from training.model.loading import EMBEDDED, EMBEDDED_FOLDER
         from training.samples import cache_folder
 
         if self.structures:
@@ -136,7 +139,19 @@ class Info(Command):
                 self.say(f"{package:20} not installed")
         self.say(f"{'vocabulary':20} {len(vocabulary())} structures (list them with --structures)")
         self.say(f"{'downloads':20} {cache_folder()}")
+        folder = EMBEDDED_FOLDER if self.model == EMBEDDED else Path(self.model)
+        card = read_card(folder)
+        self.say(f"{'model':20} {self.model}{'' if card else f' (there is no card in {folder})'}")
+        for key, value in card.items():
+            self.say(f"  {key:18} {_short(value)}")
         return 0
+
+
+def _short(value: Any) -> str:
+    """Return a card's value on one line; long lists are counted."""
+    if isinstance(value, (list, tuple)) and len(value) > 8:
+        return f"{', '.join(str(v) for v in value[:6])}, ... ({len(value)} in all)"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
 
 
 def _desk() -> Any:
