@@ -1,0 +1,138 @@
+"""The canvas a person is painted on: attenuation and labels of one grid, later paint over earlier."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from scipy import ndimage
+
+from training.images import CT, LabelMap
+from training.phantom.shapes import Box, Grid, Shape
+
+AIR = -1000.0
+"""Attenuation of air [HU]."""
+LUNG_LIKE = -200.0
+"""Attenuation below which a voxel inside the chest is lung, at least in part [HU]."""
+LOBES = (
+    "lung_upper_lobe_left",
+    "lung_lower_lobe_left",
+    "lung_upper_lobe_right",
+    "lung_middle_lobe_right",
+    "lung_lower_lobe_right",
+)
+
+
+class Canvas:
+    """hu: float32 [z, y, x] [HU]; ids: uint8 [z, y, x]; every painted voxel also belongs to the body."""
+
+    def __init__(self, grid: Grid, rng: np.random.Generator, bone_density: float = 1.0) -> None:
+        self.grid = grid
+        self.bone_density = bone_density
+        self.rng = rng
+        self.cage_depth: np.ndarray = np.empty(0, dtype=np.float32)
+        self.hu = np.full(grid.shape, AIR, dtype=np.float32)
+        self.ids = np.zeros(grid.shape, dtype=np.uint8)
+        self._names: list[tuple[str, ...]] = [()]
+        self._spare = int(np.ceil(60.0 / grid.spacing))
+        self._waves = _smooth_noise(tuple(n + self._spare for n in grid.shape), 30.0 / grid.spacing, rng)
+
+    def id_of(self, *names: str) -> int:
+        """Return the id that stands for these structures together."""
+        members = ("body", *names)
+        if members not in self._names:
+            self._names.append(members)
+        return self._names.index(members)
+
+    def ids_with(self, *names: str) -> list[int]:
+        """Return every id that stands for any of these structures."""
+        return [i for i, members in enumerate(self._names) if set(members) & set(names)]
+
+    def paint(self, shape: Shape, hu: float | np.ndarray, *names: str, over: tuple[str, ...] | None = None) -> None:
+        """Paint a shape with soft edges; without names only the attenuation changes and the labels stay.
+
+        hu: a number or [z, y, x] of the shape's box; over: paint only where these structures are now.
+        """
+        coverage = np.clip(0.5 - shape.distance / np.float32(self.grid.spacing), 0, 1)
+        ids = self.ids[shape.box]
+        if over is not None:
+            coverage = coverage * self._are(ids, *over)
+        values = self.hu[shape.box]
+        values += coverage * (hu - values)
+        if names:
+            ids[coverage >= 0.5] = self.id_of(*names)
+
+    def fill_lung(self, shape: Shape, hu: float | np.ndarray) -> None:
+        """Turn lung into other tissue of that attenuation within a shape; nothing else is touched."""
+        ids, values = self.ids[shape.box], self.hu[shape.box]
+        coverage = np.clip(0.5 - shape.distance / np.float32(self.grid.spacing), 0, 1) * (values < LUNG_LIKE)
+        values += coverage * (hu - values)
+        ids[(shape.distance < 0) & self._are(ids, *LOBES)] = self.id_of()
+
+    def label(self, shape: Shape, name: str, over: tuple[str, ...]) -> None:
+        """Add a name to the voxels of a shape that belong to certain structures, which they keep."""
+        ids = self.ids[shape.box]
+        inside = shape.distance < 0
+        for old in self.ids_with(*over):
+            members = self._names[old][1:]
+            if name not in members and (chosen := inside & (ids == old)).any():
+                ids[chosen] = self.id_of(*members, name)
+
+    def mask(self, *names: str, box: Box | None = None) -> np.ndarray:
+        """Return bool [z, y, x]: voxels of any of these structures."""
+        return self._are(self.ids[box or self.grid.whole], *names)
+
+    def _are(self, ids: np.ndarray, *names: str) -> np.ndarray:
+        chosen = np.zeros(256, dtype=bool)
+        chosen[self.ids_with(*names)] = True
+        return chosen[ids]
+
+    def keep_largest(self, hu: float, *names: str) -> None:
+        """Turn all but the largest connected piece of each structure into plain body of that attenuation."""
+        boxes = ndimage.find_objects(self.ids)
+        for name in names:
+            number = self.id_of(name)
+            if number > len(boxes) or (box := boxes[number - 1]) is None:
+                continue
+            pieces, count = ndimage.label(self.ids[box] == number)
+            if count > 1:
+                sizes = np.bincount(pieces.ravel())
+                sizes[0] = 0
+                crumbs = (pieces > 0) & (pieces != sizes.argmax())
+                self.ids[box][crumbs] = self.id_of()
+                self.hu[box][crumbs] = hu
+
+    def waves(self, box: Box, name: str, amplitude: float) -> np.ndarray:
+        """Return smooth noise of about that amplitude [z, y, x], its own for every name: irregular outlines, mottling."""
+        shift = [zlib.crc32(f"{name} {axis}".encode()) % self._spare for axis in "zyx"]
+        return np.float32(amplitude) * self._waves[tuple(slice(p.start + o, p.stop + o) for p, o in zip(box, shift, strict=True))]
+
+    def finish(self, name: str, noise: float) -> tuple[CT, LabelMap]:
+        """Add CT noise of a standard deviation [HU] and return the volumes."""
+        hu = np.clip(self.hu + np.float32(noise) * _grain(self.grid.shape, self.rng), -1024, 3071).astype(np.int16)
+        hu[self.ids == 0] = int(AIR)
+        spacing = (self.grid.spacing,) * 3
+        members = {i: names for i, names in enumerate(self._names) if names}
+        note = "A procedural phantom, no real person."
+        ct = CT(hu, spacing, self.grid.origin, name=name, notes=(note,))
+        return ct, LabelMap(self.ids, members, spacing, self.grid.origin, name=f"{name} labels", notes=(note,))
+
+
+def _smooth_noise(shape: tuple[int, ...], step: float, rng: np.random.Generator) -> np.ndarray:
+    """Return smooth noise of unit standard deviation, correlated over about `step` voxels, float32 [z, y, x]."""
+    noise = rng.standard_normal([int(np.ceil(n / step)) + 2 for n in shape], dtype=np.float32)
+    for axis, n in enumerate(shape):
+        at = np.arange(n) / step
+        low = at.astype(int)
+        part = (at - low).astype(np.float32)
+        part = (part * part * (3 - 2 * part)).reshape([-1 if a == axis else 1 for a in range(3)])
+        noise = np.take(noise, low, axis=axis) * (1 - part) + np.take(noise, low + 1, axis=axis) * part
+    return np.asarray(noise / noise.std(), dtype=np.float32)
+
+
+def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Return noise of unit standard deviation as a CT's kernel leaves it, correlated between neighbours, float32 [z, y, x]."""
+    noise = rng.standard_normal([n + 1 for n in shape], dtype=np.float32)
+    noise = noise[1:] + noise[:-1]
+    noise = noise[:, 1:] + noise[:, :-1]
+    return np.asarray((noise[:, :, 1:] + noise[:, :, :-1]) / np.float32(np.sqrt(8)))

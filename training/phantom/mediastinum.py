@@ -1,0 +1,187 @@
+"""Mediastinum: heart with chambers, great vessels, airways, oesophagus, and the fat around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from training.phantom.canvas import Canvas
+from training.phantom.lungs import BLOOD, FAT
+from training.phantom.scaffold import Scaffold
+from training.phantom.shapes import Shape, curve, ellipsoid, rotation, tube, union
+
+HEART = 45.0
+TRACHEAL_AIR = -980.0
+HEART_FLOOR = 102.0
+"""How far the reference heart's lower face lies under T6 [mm]."""
+HEART_DEPTH = 5.0
+"""How far the heart presses into the diaphragm [mm]."""
+
+
+class Mediastinum:
+    """Shapes of the mediastinal organs of one person, ready to paint."""
+
+    def __init__(self, canvas: Canvas, scaffold: Scaffold) -> None:
+        self.canvas, self.scaffold = canvas, scaffold
+        self.vessels: dict[str, Shape] = {}
+        self._place_heart()
+        self._place_vessels()
+        self._place_airways()
+
+    def _at(self, x: float, y: float, z: float) -> np.ndarray:
+        """Return a point given in the reference adult, moved to this person."""
+        k = self.scaffold.size
+        return np.array([x * k + float(self.scaffold.middle_x(z * k)), y * k, z * k])
+
+    def _pipe(self, points: Sequence[Sequence[float]], radii: ArrayLike, count: int = 30) -> Shape:
+        """Return a tube through reference points; radii [mm] are given at these points or as one number."""
+        k = self.scaffold.size
+        r = np.broadcast_to(np.asarray(radii, dtype=float), len(points))
+        line = curve([[*self._at(x, y, z), radius * k] for (x, y, z), radius in zip(points, r, strict=True)], count)
+        return tube(self.canvas.grid, line[:, :3], np.maximum(line[:, 3], 1.0), margin=14)
+
+    def _place_heart(self) -> None:
+        p, k = self.scaffold.parameters, self.scaffold.size
+        under = self.scaffold.diaphragm(np.array([[5.0, 30.0, 50.0]]) * k, np.array([[-95.0]]) * k)
+        self.heart_lift = lift = float(under.mean()) / k + HEART_FLOOR - HEART_DEPTH
+        turn = rotation("y", p.heart_turn)
+        long_axis = rotation("z", -30) @ rotation("y", 28)
+        chambers = {
+            "heart_atrium_right": ((-29, -80, -52), (26, 32, 37), np.eye(3)),
+            "heart_ventricle_right": ((10, -110, -68), (45, 28, 34), rotation("y", 20).T),
+            "heart_atrium_left": ((8, -50, -44), (36, 22, 26), np.eye(3)),
+            "heart_ventricle_left": ((37, -84, -68), (51, 35, 35), long_axis.T),
+        }
+        pivot = np.array([-4, -75, -45])
+        f = p.heart_size
+        self.chambers = {}
+        for name, (centre, radii, axes) in chambers.items():
+            moved = pivot + turn @ (np.array(centre) - pivot) * f + np.array([p.heart_shift, 0, lift])
+            shape = ellipsoid(self.canvas.grid, self._at(*moved), np.array(radii) * f * k, axes @ turn.T, margin=26)
+            wave = self.canvas.waves(shape.box, name, 1.2 * k)
+            self.chambers[name] = Shape(shape.box, shape.distance + wave)
+        self.heart = union(*self.chambers.values(), blend=16 * k)
+
+    def _place_vessels(self) -> None:
+        p = self.scaffold.parameters
+        spine = {
+            z: self.scaffold.spine(z * self.scaffold.size)[1] / self.scaffold.size
+            for z in (120, 45, 20, -20, -80, -140, -200, -260)
+        }
+        u, w, h = p.aorta_unfolding, p.aorta_width, self.heart_lift
+        left = p.heart_shift
+        arch = [(4 + left, -84, -38 + h), (-10 - 0.3 * u, -90, -4), (-9 - 0.3 * u, -84, 18), (5, -66, 33 + 0.5 * u)]
+        arch += [(22 + 0.7 * u, -40, 33 + 0.5 * u), (28 + 0.8 * u, -16 + 0.5 * spine[20], 12)]
+        arch += [(26 + 0.6 * u, spine[-20] - 9, -22), (23 + 0.4 * u, spine[-80] - 12, -80), (15, spine[-140] - 18, -140)]
+        arch += [(8, spine[-200] - 26, -200), (4, spine[-260] - 28, -262)]
+        self.vessels["aorta"] = self._pipe(arch, np.array([16, 17, 16.5, 14.5, 13.5, 13, 12.5, 12, 11, 10, 9]) * w, 80)
+        self.vessels["pulmonary_artery"] = union(
+            self._pipe([(10 + left, -100, -38 + h), (20 + left, -84, -16), (22 + left, -62, -6)], [13, 14, 13]),
+            self._pipe([(22 + left, -62, -6), (36, -42, -6), (47, -32, -20)], [12, 10, 8]),
+            self._pipe([(20 + left, -62, -8), (-10, -52, -14), (-36, -44, -18), (-48, -38, -30)], [11, 10, 9, 7]),
+        )
+        appendage = ellipsoid(self.canvas.grid, self._at(43 + left, -76, -30 + h), np.array([12, 20, 17]) * self.scaffold.size)
+        self.vessels["atrial_appendage_left"] = appendage
+        veins = [
+            [(30, -46), (46, -38), -30],
+            [(30, -42), (46, -28), -58],
+            [(-18, -48), (-44, -46), -34],
+            [(-18, -44), (-46, -30), -60],
+        ]
+        self.vessels["pulmonary_vein"] = union(
+            *(
+                self._pipe([(a[0], a[1], -44 + h), ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (z - 44) / 2), (*b, z)], 5.5)
+                for a, b, z in veins
+            )
+        )
+        join = (-23, -74, 40)
+        self.vessels["superior_vena_cava"] = self._pipe([join, (-27, -68, 5), (-28, -72, -36 + h)], [9, 9.5, 10])
+        self.vessels["brachiocephalic_vein_right"] = self._pipe([(-42, -64, 92), (-32, -70, 68), join], [6.5, 7, 8])
+        self.vessels["brachiocephalic_vein_left"] = self._pipe(
+            [(42, -64, 90), (28, -80, 68), (2, -84, 52), join], [6, 6.5, 7, 7.5]
+        )
+        low = [(-24, -56, -76 + h), (-27, -50, -110), (-26, spine[-140] - 40, -150), (-22, spine[-260] - 30, -262)]
+        self.vessels["inferior_vena_cava"] = self._pipe(low, [12, 12, 12, 11])
+        arteries = {
+            "brachiocephalic_trunk": [(-2, -76, 34 + 0.4 * u), (-16, -68, 62), (-22, -62, 80)],
+            "common_carotid_artery_right": [(-22, -62, 80), (-24, -62, 110), (-24, -64, 160)],
+            "subclavian_artery_right": [(-22, -62, 80), (-40, -56, 96), (-66, -62, 88)],
+            "common_carotid_artery_left": [(10, -62, 38 + 0.4 * u), (16, -60, 80), (24, -62, 160)],
+            "subclavian_artery_left": [(20, -44, 38 + 0.4 * u), (30, -42, 80), (46, -50, 97), (68, -60, 88)],
+        }
+        for name, points in arteries.items():
+            self.vessels[name] = self._pipe(points, 6.0 if name == "brachiocephalic_trunk" else 4.2)
+        gullet = [(4, spine[120] - 17, 158), (5, spine[120] - 17, 120), (6, spine[45] - 24, 45), (6, spine[-20] - 27, -20)]
+        gullet += [(12, spine[-80] - 34, -82), (22, -46, -118), (32, -52, -134)]
+        self.oesophagus = self._pipe(gullet, 8.0, 50)
+
+    def _place_airways(self) -> None:
+        female = self.scaffold.parameters.sex == "female"
+        r = 7.0 if female else 8.2
+        top = self.scaffold.spine(150 * self.scaffold.size)[1] / self.scaffold.size - 32
+        neck = self.scaffold.spine(100 * self.scaffold.size)[1] / self.scaffold.size - 33
+        shift = 0.3 * self.scaffold.parameters.aorta_unfolding
+        carina = (2 - 0.5 * shift, -42, -4)
+        self.trachea = self._pipe(
+            [(0, top, 190), (0, top, 150), (1, neck, 100), (1 - shift, -55, 40), carina], [r, r, r, r, r + 0.8], 40
+        )
+        self.bronchi = union(
+            self._pipe([carina, (-18, -38, -20), (-36, -35, -34), (-42, -38, -56)], [r - 0.5, r - 1.2, r - 2, r - 3]),
+            self._pipe([(-24, -37, -24), (-40, -38, -18), (-52, -40, -10)], [4.5, 4.3, 3.5]),
+            self._pipe([carina, (20, -36, -22), (40, -30, -32), (47, -24, -54)], [r - 1, r - 1.8, r - 2.4, r - 3.6]),
+            self._pipe([(38, -31, -30), (50, -38, -28), (58, -44, -22)], [4.2, 4, 3.3]),
+        )
+
+    def paint(self) -> None:
+        """Paint everything of the mediastinum over the lungs that are there already."""
+        canvas, k, p = self.canvas, self.scaffold.size, self.scaffold.parameters
+        x, y, z = canvas.grid.axes()
+        sleeve = 1.5 + 0.5 * p.mediastinal_fat
+        spine = {z: self.scaffold.spine(z * k)[1] / k for z in (160, 110, 60)}
+        block = [(0, spine[160] - 34, 170), (0, spine[110] - 32, 110), (0, -60, 60), (4, -64, 10)]
+        upper = curve([self._at(*point) for point in block], 30)
+        lateral = np.linspace(26, 24, 30) * k + p.mediastinal_fat
+        room = tube(canvas.grid, upper, np.stack([lateral, np.full(30, 30 * k)], axis=1), (1, 0, 0), margin=6)
+        behind = curve([self._at(6, self.scaffold.spine(z * k)[1] / k - 24, z) for z in (20, -20, -60, -100, -135)], 20)
+        gullet_room = tube(canvas.grid, behind, np.stack([np.full(20, 19 * k), np.full(20, 16 * k)], axis=1), (1, 0, 0), margin=6)
+        hila = [ellipsoid(canvas.grid, self._at(s * 37, -38, -28), np.array([9, 13, 24]) * k, margin=8) for s in (-1, 1)]
+        floor = self.scaffold.diaphragm(*(part[0] for part in canvas.grid.axes(self.heart.box)[:2]))
+        above_floor = floor[None] - z[self.heart.box[0]]
+        low = np.clip((above_floor + 30 * k) / (30 * k), 0, 1)
+        pads = self.heart.distance - (1.5 + p.mediastinal_fat * (0.4 + 1.6 * low)).astype(np.float32)
+        for shape in (room, gullet_room, *hila, Shape(self.heart.box, pads)):
+            wavy = shape.distance + canvas.waves(shape.box, "mediastinum", 0.8 * k)
+            canvas.fill_lung(Shape(shape.box, wavy), FAT + canvas.waves(shape.box, "mediastinal fat", 18.0))
+        for name, shape in self.vessels.items():
+            canvas.fill_lung(shape.grown(1.0 if name in ("aorta", "superior_vena_cava") else sleeve), FAT)
+        canvas.fill_lung(self.oesophagus.grown(sleeve), FAT)
+        canvas.fill_lung(union(self.trachea, self.bronchi).grown(2.2 * k), 20.0)
+        self._paint_organs()
+        del x, y
+
+    def _paint_organs(self) -> None:
+        canvas, k = self.canvas, self.scaffold.size
+        canvas.paint(self.oesophagus, 32.0, "esophagus")
+        blood = BLOOD + canvas.waves(self.heart.box, "heart", 5.0)
+        floor = self.scaffold.diaphragm(*(part[0] for part in canvas.grid.axes(self.heart.box)[:2]))
+        z = canvas.grid.axes(self.heart.box)[2]
+        heart = self.heart.within(floor[None] + 2 * k - z)
+        nearest = np.full(heart.distance.shape, np.inf, dtype=np.float32)
+        owner = np.zeros(heart.distance.shape, dtype=np.int8)
+        for number, shape in enumerate(self.chambers.values()):
+            part = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(shape.box, heart.box, strict=True))
+            closer = shape.distance < nearest[part]
+            owner[part][closer] = number
+            nearest[part][closer] = shape.distance[closer]
+        canvas.paint(heart, blood, "heart")
+        inside = heart.distance < 0
+        for number, name in enumerate(self.chambers):
+            canvas.ids[heart.box][inside & (owner == number)] = canvas.id_of("heart", name)
+        for name, shape in self.vessels.items():
+            canvas.paint(shape, BLOOD, name)
+        air = union(self.trachea, self.bronchi)
+        canvas.paint(air.grown(1.4 * k), 40.0)
+        canvas.paint(self.bronchi, TRACHEAL_AIR, "lung_trachea_bronchia")
+        canvas.paint(self.trachea, TRACHEAL_AIR, "trachea", "lung_trachea_bronchia")
