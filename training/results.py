@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from training.drr import Geometry
     from training.model import Finding
 
+__all__ = ["file_stem", "write_findings", "write_json", "write_view"]
+
 
 def write_view(out: Path, radiograph: Radiograph, geometry: Geometry, masks: Mapping[str, np.ndarray]) -> None:
     """Write radiograph.png (16 bit), geometry.json and masks/<structure>.png (0/255) into a folder.
