@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,6 +119,7 @@ def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
     capped = _text_type(config) == "gemma2"
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         model, info = PaliGemmaForConditionalGeneration.from_pretrained(
             folder,
@@ -180,7 +182,10 @@ def _with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
     if not (folder / ADAPTER_WEIGHTS).exists():
         raise BrokenModel(f"The adapter {folder.name} has no {ADAPTER_WEIGHTS}: take its safetensors version.")
     try:
-        wrapped = get_peft_model(base.model, PeftConfig.from_pretrained(str(folder)))
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5.23 by an old name.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+            wrapped = get_peft_model(base.model, PeftConfig.from_pretrained(str(folder)))
         weights = load_file(folder / ADAPTER_WEIGHTS)
         outcome = set_peft_model_state_dict(wrapped, {_current(name): weight for name, weight in weights.items()})
     except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
