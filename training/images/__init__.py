@@ -1,5 +1,6 @@
 """CT, label map and radiograph files in and out."""
 
+from training.images.any_file import read_any
 from training.images.ct import read_ct
 from training.images.dicom_headers import Series, list_series
 from training.images.exchange import (
@@ -22,6 +23,7 @@ __all__ = [
     "Series",
     "from_rle",
     "list_series",
+    "read_any",
     "read_ct",
     "read_labels",
     "read_mask_png",

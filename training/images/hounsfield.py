@@ -14,7 +14,7 @@ AIR = -1024
 HIGHEST_AIR = -300
 """In a CT of the chest some voxel is below this [HU]: lung and the air around the body are."""
 
-LEAST_RANGE = 200
+LEAST_RANGE = 100
 """A volume whose values differ by less [HU] shows no anatomy."""
 
 

@@ -47,7 +47,7 @@ def read_labels(
     else:
         table = {i: (n,) if isinstance(n, str) else tuple(n) for i, n in names.items()} if isinstance(names, Mapping) else names
         labels = labels_from_stored(source, read_stored(source, _WANTED), ct, table)
-    _check_sides(labels, source)
+    check_sides(labels, source)
     return labels
 
 
@@ -123,7 +123,7 @@ def check_inside(inside: int, labelled: int, path: Path, grid: HasGrid, ct: CT) 
         )
 
 
-def _check_sides(labels: LabelMap, path: Path) -> None:
+def check_sides(labels: LabelMap, path: Path) -> None:
     """Raise FrameMismatch when structures of the left side lie to the right of their twins: the label map is mirrored."""
     columns = np.arange(labels.ids.shape[2])
     wanted = {s for s in labels.structures if _twin(s)}

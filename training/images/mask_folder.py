@@ -77,12 +77,17 @@ def read_mask_folder(folder: Path, ct: CT | None) -> LabelMap:
     return LabelMap(ids, kept, grid.spacing, grid.origin, stem(folder), tuple(notes))
 
 
+def is_beside_masks(path: Path) -> bool:
+    """True for the CT that data sets keep beside its masks."""
+    return stem(path).lower() in _NOT_MASKS
+
+
 def _mask_files(folder: Path) -> tuple[list[Path], list[str]]:
     here = sorted(path for path in folder.iterdir() if path.is_file() and is_volume_name(path) and not path.name.startswith("."))
     below = folder / "segmentations"
-    if below.is_dir() and all(stem(path).lower() in _NOT_MASKS for path in here):
+    if below.is_dir() and all(is_beside_masks(path) for path in here):
         return _mask_files(below)
-    files = [path for path in here if stem(path).lower() not in _NOT_MASKS]
+    files = [path for path in here if not is_beside_masks(path)]
     left_out = [path.name for path in here if path not in files]
     if not files:
         raise UnreadableFile(f"{folder.name} holds no mask files; give a folder with one NIfTI or NRRD file per structure.")

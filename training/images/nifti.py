@@ -96,7 +96,9 @@ def _read(file: IO[bytes] | gzip.GzipFile, path: Path, most_bytes: int) -> Store
     array = np.empty(count, dtype)
     if _fill(file, array.view(np.uint8)) < array.nbytes:
         raise damaged(path, "NIfTI")
-    file.read(1)  # reaching the end has gzip verify its checksum
+    for _ in range(64):  # reaching the end has gzip verify its checksum
+        if not file.read(1 << 20):
+            break
     slope, intercept = float(header["slope"]), float(header["intercept"])
     if not np.isfinite(slope) or slope == 0:
         slope, intercept = 1.0, 0.0
