@@ -25,7 +25,7 @@ from training.tokens.grammar import (
 )
 
 MAIN = (
-    "lung_left", "lung_right", "lung_field_left", "lung_field_right", "heart", "clavicula_left", "clavicula_right", "aorta", "trachea",
+    "lung_left", "lung_right", "lung_field_left", "lung_field_right", "lung_outline_left", "lung_outline_right", "heart", "clavicula_left", "clavicula_right", "aorta", "trachea",
     "liver", "spine", "diaphragm", "spleen", "stomach", "scapula_left", "scapula_right",
 )  # fmt: skip
 """Structures that are asked about more often and watched while training."""
