@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from training.errors import UnreadableFile
-from training.images.dicom_headers import Found, Slice, preference, quiet, read_header, scan
+from training.images.dicom_headers import Found, Slice, dicom_errors, preference, quiet, read_header, scan
 from training.images.grid import Stored
 from training.images.hounsfield import AIR, Hounsfield
-from training.images.paths import READING_ERRORS, stem
+from training.images.paths import stem
 
 FEWEST_SLICES = 5
 """Fewer slices are no volume to take a radiograph of."""
@@ -34,6 +34,8 @@ def read_dicom_ct(path: Path, series: str | None = None) -> tuple[Stored, Hounsf
     array = _decode(slices, values)
     if chosen.localizers:
         more = (*more, f"{chosen.localizers} localizer images of the series were left out.")
+    if chosen.damaged:
+        more = (*more, f"{len(chosen.damaged)} damaged DICOM files were left out, such as {chosen.damaged[0]}.")
     return Stored(array, matrix, notes=(*notes, *more)), values
 
 
@@ -214,20 +216,15 @@ def decoded(path: Path, dataset: Any | None = None) -> np.ndarray:
                 pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
             )
         return np.asarray(dataset.pixel_array)
-    except (*READING_ERRORS, struct.error, AttributeError, pydicom.errors.InvalidDicomError) as error:
+    except dicom_errors() as error:
         raise _undecodable(path) from error
 
 
 def _undecodable(path: Path) -> UnreadableFile:
     from pydicom.pixels import get_decoder
 
-    header = read_header(path)
-    syntax = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
-    if syntax is not None and syntax.is_compressed and syntax.is_encapsulated:
-        try:
-            available = get_decoder(syntax).is_available
-        except NotImplementedError:
-            available = False
-        if not available:
+    with contextlib.suppress(*dicom_errors()):
+        syntax = getattr(getattr(read_header(path), "file_meta", None), "TransferSyntaxUID", None)
+        if syntax is not None and syntax.is_compressed and not get_decoder(syntax).is_available:
             return UnreadableFile(f"{path.name} is compressed as {syntax.name}, which is not read here; decompress it first.")
     return UnreadableFile(f"{path.name} is damaged or incomplete: its pixels cannot be decoded; copy or export it again.")

@@ -62,11 +62,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class Found:
-    """A series with its slices, localizers left out; `others` counts its images that are no slices."""
+    """A series with its slices; localizers are left out and counted. damaged: files of the same scan without a legible header."""
 
     series: Series
     slices: tuple[Slice, ...]
     localizers: int
+    damaged: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -87,13 +88,24 @@ def quiet() -> Iterator[None]:
         pydicom.config.settings.reading_validation_mode = mode
 
 
+def dicom_errors() -> tuple[type[Exception], ...]:
+    """What pydicom and its decoders raise when a file is damaged."""
+    import pydicom
+
+    own = (pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException)
+    return (*READING_ERRORS, struct.error, AttributeError, *own)
+
+
 def read_header(path: Path, tags: list[str] | None = None) -> Any | None:
     """Return a file's header without pixels (all of it, or only `tags`), or None when it is damaged. Call within `quiet`."""
     import pydicom
 
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
-    except (*READING_ERRORS, struct.error, AttributeError, pydicom.errors.InvalidDicomError):
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
+        for _ in header:  # pydicom understands an element when it is asked for it: damage shows here and not later
+            pass
+        return header
+    except dicom_errors():
         return None
 
 
@@ -133,12 +145,17 @@ def scan(path: Path) -> list[Found]:
     if not files:
         raise _without_dicom(path)
     by_uid: dict[str, list[tuple[Path, Any]]] = {}
+    damaged: list[str] = []
     with quiet():
         for file in files:
             header = read_header(file, _TAGS)
-            if header is not None and header.get("SeriesInstanceUID", None) is not None:
+            if header is None:
+                damaged.append(file.name)
+            elif header.get("SeriesInstanceUID", None) is not None:
                 by_uid.setdefault(str(header.SeriesInstanceUID), []).append((file, header))
-        found = [_found(uid, items) for uid, items in by_uid.items()]
+        found = [_found(uid, items, tuple(damaged)) for uid, items in by_uid.items()]
+    if not found and damaged:
+        raise UnreadableFile(f"{path.name} holds only damaged DICOM files, such as {damaged[0]}; copy or export them again.")
     if not found:
         raise UnreadableFile(
             f"{path.name} holds DICOM files without a series, such as a DICOMDIR; give the folder of the slices themselves."
@@ -153,7 +170,7 @@ def _without_dicom(folder: Path) -> UnreadableFile:
     return UnreadableFile(f"{stem(folder)} holds no DICOM files; give the folder that the scanner's or archive's export made.")
 
 
-def _found(uid: str, items: list[tuple[Path, Any]]) -> Found:
+def _found(uid: str, items: list[tuple[Path, Any]], damaged: tuple[str, ...]) -> Found:
     slices: list[Slice] = []
     localizers = 0
     for path, header in items:
@@ -165,7 +182,7 @@ def _found(uid: str, items: list[tuple[Path, Any]]) -> Found:
     thickness = Counter(one.thickness for one in slices).most_common(1)[0][0] if slices else 0.0
     description = str(first.get("SeriesDescription", None) or "").strip()
     series = Series(uid, description, len(slices), str(first.get("Modality", None) or ""), thickness)
-    return Found(series, tuple(slices), localizers)
+    return Found(series, tuple(slices), localizers, damaged)
 
 
 def _slices(path: Path, header: Any) -> Iterable[Slice]:

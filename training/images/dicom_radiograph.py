@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ import numpy as np
 
 from training.errors import UnreadableFile
 from training.images.dicom_ct import decoded
-from training.images.dicom_headers import quiet
-from training.images.paths import READING_ERRORS, damaged, stem
+from training.images.dicom_headers import dicom_errors, quiet
+from training.images.paths import damaged, stem
 from training.images.radiograph import check_size, first_frame, grey_of, oriented
 from training.images.types import Radiograph
 
@@ -32,7 +31,7 @@ def from_dicom(path: Path) -> Radiograph:
         try:
             dataset = pydicom.dcmread(path, force=True)
             return _read(dataset, path)
-        except (*READING_ERRORS, struct.error, AttributeError, pydicom.errors.InvalidDicomError) as error:
+        except dicom_errors() as error:
             raise damaged(path, "a DICOM radiograph") from error
 
 

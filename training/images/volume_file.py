@@ -37,6 +37,7 @@ def _read_itk(path: Path, engine: str, form: str) -> Stored:
     reader.SetImageIO(engine)
     reader.SetFileName(str(path))
     try:
+        _check_length(path)
         reader.ReadImageInformation()
         sizes = [int(n) for n in reader.GetSize()]
         while len(sizes) > 3 and sizes[-1] == 1:
@@ -46,11 +47,10 @@ def _read_itk(path: Path, engine: str, form: str) -> Stored:
         if reader.GetNumberOfComponents() > 1:
             several = f"{path.name} holds {reader.GetNumberOfComponents()} values per voxel (colours or time points), not one"
             raise UnreadableFile(f"{several}; save one volume of it as its own file.")
-        _check_length(path)
         if reader.GetDimension() > 3:
             reader.SetExtractSize([*sizes, 0])
         image = reader.Execute()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, OSError) as error:
         if "orthonormal" in str(error) or "irection" in str(error):
             raise UnreadableFile(
                 f"{path.name} states a sheared orientation, which {form} files cannot be read with; convert it to NIfTI."
