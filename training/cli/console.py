@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ class Command(ABC):
 
     def say(self, sentence: str) -> None:
         """Tell the person at the terminal something; silent where another program listens."""
-        if self.progress != "json":
+        if self.progress != "json" and _speaks():
             print(sentence)  # noqa: T201 - this is the command's voice
 
     def warn(self, sentence: str) -> None:
@@ -39,13 +40,18 @@ class Command(ABC):
     @contextmanager
     def reporting(self) -> Iterator[ProgressCallback]:
         """Give a progress callback that shows itself in the way this command was asked for."""
-        if self.progress == "json":
-            yield _json_line
-        elif self.progress == "none":
+        if self.progress == "none" or not _speaks():
             yield lambda report: None
+        elif self.progress == "json":
+            yield _json_line
         else:
             with _bar() as callback:
                 yield callback
+
+
+def _speaks() -> bool:
+    """Say whether this process talks to the terminal: of the processes of `accelerate launch`, only the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _json_line(report: Progress) -> None:
