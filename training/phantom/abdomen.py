@@ -6,7 +6,7 @@ import numpy as np
 
 from training.phantom.canvas import Canvas
 from training.phantom.lungs import WALL
-from training.phantom.scaffold import Scaffold
+from training.phantom.scaffold import Scaffold, Side, sign
 from training.phantom.shapes import Shape, curve, ellipsoid, rotation, tube, union
 
 LIVER, SPLEEN, KIDNEY, FLUID, GAS, FAT, DIAPHRAGM = 60.0, 50.0, 35.0, 15.0, -990.0, -95.0, 45.0
@@ -62,48 +62,38 @@ def _paint_liver(canvas: Canvas, scaffold: Scaffold, room: Shape) -> None:
 def _paint_hollow_organs(canvas: Canvas, scaffold: Scaffold, room: Shape) -> None:
     p, k, grid = scaffold.parameters, scaffold.size, canvas.grid
     dome = scaffold.dome("left") / k
-    for s, z in ((1, -205), (-1, -218)):
-        back = scaffold.spine(z * k)[1] / k
-        kidney = ellipsoid(grid, np.array([s * 58, back + 16, z]) * k, np.array([26, 24, 52]) * k, rotation("y", -12 * s))
-        canvas.paint(_inside(room, kidney), KIDNEY, f"kidney_{'left' if s > 0 else 'right'}")
-    spleen = ellipsoid(
-        grid, np.array([104, -14, dome - 34]) * k, np.array([30, 46, 44]) * k, rotation("x", 25) @ rotation("z", 20)
-    )
-    canvas.paint(
-        _inside(room, spleen),
-        SPLEEN + canvas.waves(spleen.box, "parenchyma", 4.0)[: _inside(room, spleen).distance.shape[0]],
-        "spleen",
-    )
-    gas = p.bowel_gas
-    points = [
-        (112, -10, -300),
-        (116, -14, -240),
-        (104, -62, dome - 46),
-        (82, -108, dome - 62),
-        (36, -128, -205),
-        (-30, -128, -222),
-    ]
-    points += [(-84, -100, -226), (-100, -62, -236), (-104, -40, -300)]
-    line = curve(np.asarray(points) * k, 120)
-    haustra = 1 + 0.16 * np.sin(np.linspace(0, 62, 120)) + 0.1 * np.sin(np.linspace(0.0, 9.0, 120) + 6 * gas)
-    colon = _inside(room, tube(grid, line, (17 + 8 * gas) * k * haustra, margin=6))
-    canvas.paint(colon, 30.0, "colon")
-    content = np.clip(canvas.waves(colon.box, "stool", 1.0) + 3.0 * gas - 1.4, 0, 1)
-    canvas.paint(colon.grown(-2.5), FLUID + content * (GAS - FLUID))
+    sides: tuple[tuple[Side, float], ...] = (("left", -205), ("right", -218))
+    for side, z in sides:
+        s = sign(side)
+        middle = scaffold.spine(z * k) + np.array([s * 58, 16, 0]) * k
+        kidney = ellipsoid(grid, middle, np.array([26, 24, 52]) * k, rotation("y", -12 * s))
+        canvas.paint(_inside(room, kidney), KIDNEY, f"kidney_{side}")
+    _paint_colon(canvas, scaffold, room)
     top = dome - 6
-    stomach = union(
-        ellipsoid(grid, np.array([58, -46, top - 34]) * k, np.array([36, 36, 36]) * k),
-        tube(
-            grid,
-            curve(np.array([(58, -46, top - 34), (62, -84, top - 70), (44, -110, -205), (4, -116, -222)]) * k, 24),
-            np.linspace(34, 20, 24) * k,
-        ),
-        blend=10 * k,
-    )
-    stomach = _inside(room, stomach)
+    fundus = ellipsoid(grid, np.array([52, -48, top - 34]) * k, np.array([35, 36, 36]) * k)
+    body = curve(np.array([(52, -48, top - 34), (58, -84, top - 70), (44, -110, -205), (4, -116, -222)]) * k, 24)
+    stomach = union(fundus, tube(grid, body, np.linspace(34, 20, 24) * k), blend=10 * k)
+    wavy = stomach.distance + canvas.waves(stomach.box, "stomach", 2.0 * k)
+    stomach = _inside(room, Shape(stomach.box, wavy))
     canvas.paint(stomach, 40.0, "stomach")
     inner = stomach.grown(-4.0 * k)
     canvas.paint(inner, FLUID)
-    _, y, z = grid.axes(stomach.box)
-    level = (top - 14 - 42 * p.gastric_gas) * k - z if p.posture == "upright" else y + (75 - 40 * p.gastric_gas) * k
+    _, y, height = grid.axes(stomach.box)
+    level = (top - 14 - 42 * p.gastric_gas) * k - height if p.posture == "upright" else y + (75 - 40 * p.gastric_gas) * k
     canvas.paint(inner.within(np.broadcast_to(level, inner.distance.shape)), GAS)
+    spleen_axes = rotation("x", 25) @ rotation("z", 20)
+    spleen = _inside(room, ellipsoid(grid, np.array([106, -8, dome - 36]) * k, np.array([27, 46, 46]) * k, spleen_axes))
+    canvas.paint(spleen, SPLEEN + canvas.waves(spleen.box, "parenchyma", 4.0), "spleen")
+
+
+def _paint_colon(canvas: Canvas, scaffold: Scaffold, room: Shape) -> None:
+    """Paint the colon as it frames the upper abdomen, with haustra, gas and stool."""
+    k, gas, dome = scaffold.size, scaffold.parameters.bowel_gas, scaffold.dome("left") / scaffold.size
+    course = [(112, -10, -300), (116, -14, -240), (104, -62, dome - 46), (82, -108, dome - 62), (36, -128, -205)]
+    course += [(-30, -128, -222), (-84, -100, -226), (-100, -62, -236), (-104, -40, -300)]
+    haustra = 1 + 0.16 * np.sin(np.linspace(0, 62, 120)) + 0.1 * np.sin(np.linspace(0.0, 9.0, 120) + 6 * gas)
+    line = curve(np.asarray(course) * k, 120)
+    colon = _inside(room, tube(canvas.grid, line, (17 + 8 * gas) * k * haustra, margin=6))
+    canvas.paint(colon, 30.0, "colon")
+    content = np.clip(canvas.waves(colon.box, "stool", 1.0) + 3.0 * gas - 1.4, 0, 1)
+    canvas.paint(colon.grown(-2.5), FLUID + content * (GAS - FLUID))

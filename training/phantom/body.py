@@ -16,7 +16,7 @@ GLAND = -15.0
 def shoulder_joint(scaffold: Scaffold, side: Side) -> np.ndarray:
     """Return the middle of the humeral head (x, y, z) [mm]."""
     p, k = scaffold.parameters, scaffold.size
-    height = 60 + 112 * np.sin(np.radians(p.clavicle_tilt)) * 0.55 + 0.1 * max(p.arm_elevation, 0)
+    height = 50 + 112 * np.sin(np.radians(p.clavicle_tilt)) * 0.55 + 0.1 * max(p.arm_elevation, 0)
     return np.array([sign(side) * (158 * p.width - 0.3 * max(p.shoulder_advance, 0)), -18 - p.shoulder_advance, height]) * k
 
 
@@ -101,9 +101,9 @@ def _paint_breasts(canvas: Canvas, scaffold: Scaffold) -> None:
     r = p.breast * k
     for side in SIDES:
         lying = p.posture == "supine"
-        at = scaffold.cage_point(side, 122 if lying else 134, -46 * k) + np.array([0, -p.fat * 0.6 - 6, -p.breast_sag * k])
+        at = scaffold.cage_point(side, 127 if lying else 134, -46 * k) + np.array([0, -p.fat * 0.6 - 6, -p.breast_sag * k])
         high = scaffold.cage_point(side, 128, -14 * k) + np.array([0, -p.fat * 0.4, 0])
-        bulge = np.array([1.15, 0.55 if lying else 0.8, 1.05]) * r
+        bulge = np.array([1.15, 0.5 if lying else 0.8, 1.05]) * r
         shape = union(ellipsoid(canvas.grid, at, bulge), ellipsoid(canvas.grid, high, bulge * 0.75), blend=0.8 * r)
         shape = Shape(shape.box, shape.distance + canvas.waves(shape.box, f"breast {side}", 1.5))
         in_air = canvas.ids[shape.box] == 0

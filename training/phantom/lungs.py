@@ -24,7 +24,7 @@ def paint_lungs(canvas: Canvas, scaffold: Scaffold) -> None:
     x, y, z = grid.axes()
     heights = z[:, 0, 0]
     distance = WALL * k - canvas.cage_depth
-    apex = (107 * k - 0.011 / k * ((np.abs(x) - 36 * k) ** 2 + (y - scaffold.spine(105 * k)[1] + 8 * k) ** 2)).astype(np.float32)
+    apex = (107 * k - 0.014 / k * ((np.abs(x) - 36 * k) ** 2 + (y - scaffold.spine(105 * k)[1] + 8 * k) ** 2)).astype(np.float32)
     np.maximum(distance, z - apex, out=distance)
     floor = scaffold.diaphragm(x[0], y[0])
     np.maximum(distance, np.float32(0.75) * (floor[None] - z), out=distance)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from training.phantom.canvas import Canvas
 from training.phantom.lungs import BLOOD, FAT
+from training.phantom.parameters import ThoraxParameters
 from training.phantom.scaffold import Scaffold
 from training.phantom.shapes import Shape, curve, ellipsoid, rotation, tube, union
 
@@ -25,15 +26,18 @@ class Mediastinum:
 
     def __init__(self, canvas: Canvas, scaffold: Scaffold) -> None:
         self.canvas, self.scaffold = canvas, scaffold
+        self.reference = Scaffold(ThoraxParameters(size=1.0))
         self.vessels: dict[str, Shape] = {}
         self._place_heart()
         self._place_vessels()
         self._place_airways()
 
     def _at(self, x: float, y: float, z: float) -> np.ndarray:
-        """Return a point given in the reference adult, moved to this person."""
+        """Return a point given in the reference adult, moved to this person along with the spine, but kept behind the sternum."""
         k = self.scaffold.size
-        return np.array([x * k + float(self.scaffold.middle_x(z * k)), y * k, z * k])
+        bend = float(self.scaffold.spine(z * k)[1] - self.reference.spine(z)[1] * k)
+        behind_sternum = float(self.scaffold.front(z * k)) + 17 * k
+        return np.array([x * k + float(self.scaffold.middle_x(z * k)), max(y * k + 0.9 * bend, behind_sternum), z * k])
 
     def _pipe(self, points: Sequence[Sequence[float]], radii: ArrayLike, count: int = 30) -> Shape:
         """Return a tube through reference points; radii [mm] are given at these points or as one number."""
@@ -49,10 +53,10 @@ class Mediastinum:
         turn = rotation("y", p.heart_turn)
         long_axis = rotation("z", -30) @ rotation("y", 28)
         chambers = {
-            "heart_atrium_right": ((-29, -80, -52), (26, 32, 37), np.eye(3)),
+            "heart_atrium_right": ((-26, -80, -54), (25, 32, 38), np.eye(3)),
             "heart_ventricle_right": ((10, -110, -68), (45, 28, 34), rotation("y", 20).T),
             "heart_atrium_left": ((8, -50, -44), (36, 22, 26), np.eye(3)),
-            "heart_ventricle_left": ((37, -84, -68), (51, 35, 35), long_axis.T),
+            "heart_ventricle_left": ((39, -84, -68), (54, 36, 36), long_axis.T),
         }
         pivot = np.array([-4, -75, -45])
         f = p.heart_size
@@ -66,16 +70,11 @@ class Mediastinum:
 
     def _place_vessels(self) -> None:
         p = self.scaffold.parameters
-        spine = {
-            z: self.scaffold.spine(z * self.scaffold.size)[1] / self.scaffold.size
-            for z in (120, 45, 20, -20, -80, -140, -200, -260)
-        }
         u, w, h = p.aorta_unfolding, p.aorta_width, self.heart_lift
         left = p.heart_shift
         arch = [(4 + left, -84, -38 + h), (-10 - 0.3 * u, -90, -4), (-9 - 0.3 * u, -84, 18), (5, -66, 33 + 0.5 * u)]
-        arch += [(22 + 0.7 * u, -40, 33 + 0.5 * u), (28 + 0.8 * u, -16 + 0.5 * spine[20], 12)]
-        arch += [(26 + 0.6 * u, spine[-20] - 9, -22), (23 + 0.4 * u, spine[-80] - 12, -80), (15, spine[-140] - 18, -140)]
-        arch += [(8, spine[-200] - 26, -200), (4, spine[-260] - 28, -262)]
+        arch += [(22 + 0.7 * u, -40, 33 + 0.5 * u), (28 + 0.8 * u, -17, 12), (26 + 0.6 * u, -8, -22), (23 + 0.4 * u, -6, -80)]
+        arch += [(15, -17, -140), (8, -35, -200), (4, -50, -262)]
         self.vessels["aorta"] = self._pipe(arch, np.array([16, 17, 16.5, 14.5, 13.5, 13, 12.5, 12, 11, 10, 9]) * w, 80)
         self.vessels["pulmonary_artery"] = union(
             self._pipe([(10 + left, -100, -38 + h), (20 + left, -84, -16), (22 + left, -62, -6)], [13, 14, 13]),
@@ -84,17 +83,11 @@ class Mediastinum:
         )
         appendage = ellipsoid(self.canvas.grid, self._at(43 + left, -76, -30 + h), np.array([12, 20, 17]) * self.scaffold.size)
         self.vessels["atrial_appendage_left"] = appendage
-        veins = [
-            [(30, -46), (46, -38), -30],
-            [(30, -42), (46, -28), -58],
-            [(-18, -48), (-44, -46), -34],
-            [(-18, -44), (-46, -30), -60],
-        ]
         self.vessels["pulmonary_vein"] = union(
-            *(
-                self._pipe([(a[0], a[1], -44 + h), ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (z - 44) / 2), (*b, z)], 5.5)
-                for a, b, z in veins
-            )
+            self._pipe([(30, -46, -44 + h), (38, -42, -37), (46, -38, -30)], 5.5),
+            self._pipe([(30, -42, -44 + h), (38, -35, -51), (46, -28, -58)], 5.5),
+            self._pipe([(-18, -48, -44 + h), (-31, -47, -39), (-44, -46, -34)], 5.5),
+            self._pipe([(-18, -44, -44 + h), (-32, -37, -52), (-46, -30, -60)], 5.5),
         )
         join = (-23, -74, 40)
         self.vessels["superior_vena_cava"] = self._pipe([join, (-27, -68, 5), (-28, -72, -36 + h)], [9, 9.5, 10])
@@ -102,9 +95,9 @@ class Mediastinum:
         self.vessels["brachiocephalic_vein_left"] = self._pipe(
             [(42, -64, 90), (28, -80, 68), (2, -84, 52), join], [6, 6.5, 7, 7.5]
         )
-        low = [(-24, -56, -76 + h), (-27, -50, -110), (-26, spine[-140] - 40, -150), (-22, spine[-260] - 30, -262)]
+        low = [(-24, -56, -76 + h), (-27, -50, -110), (-26, -42, -150), (-22, -52, -262)]
         self.vessels["inferior_vena_cava"] = self._pipe(low, [12, 12, 12, 11])
-        arteries = {
+        arteries: dict[str, list[tuple[float, float, float]]] = {
             "brachiocephalic_trunk": [(-2, -76, 34 + 0.4 * u), (-16, -68, 62), (-22, -62, 80)],
             "common_carotid_artery_right": [(-22, -62, 80), (-24, -62, 110), (-24, -64, 160)],
             "subclavian_artery_right": [(-22, -62, 80), (-40, -56, 96), (-66, -62, 88)],
@@ -113,20 +106,16 @@ class Mediastinum:
         }
         for name, points in arteries.items():
             self.vessels[name] = self._pipe(points, 6.0 if name == "brachiocephalic_trunk" else 4.2)
-        gullet = [(4, spine[120] - 17, 158), (5, spine[120] - 17, 120), (6, spine[45] - 24, 45), (6, spine[-20] - 27, -20)]
-        gullet += [(12, spine[-80] - 34, -82), (22, -46, -118), (32, -52, -134)]
+        gullet = [(4, -62, 158), (5, -59, 120), (6, -36, 45), (6, -28, -20), (12, -29, -82), (22, -46, -118), (32, -52, -134)]
         self.oesophagus = self._pipe(gullet, 8.0, 50)
 
     def _place_airways(self) -> None:
         female = self.scaffold.parameters.sex == "female"
         r = 7.0 if female else 8.2
-        top = self.scaffold.spine(150 * self.scaffold.size)[1] / self.scaffold.size - 32
-        neck = self.scaffold.spine(100 * self.scaffold.size)[1] / self.scaffold.size - 33
         shift = 0.3 * self.scaffold.parameters.aorta_unfolding
         carina = (2 - 0.5 * shift, -42, -4)
-        self.trachea = self._pipe(
-            [(0, top, 190), (0, top, 150), (1, neck, 100), (1 - shift, -55, 40), carina], [r, r, r, r, r + 0.8], 40
-        )
+        windpipe = [(0, -82, 190), (0, -78, 150), (1, -64, 100), (1 - shift, -55, 40), carina]
+        self.trachea = self._pipe(windpipe, [r, r, r, r, r + 0.8], 40)
         self.bronchi = union(
             self._pipe([carina, (-18, -38, -20), (-36, -35, -34), (-42, -38, -56)], [r - 0.5, r - 1.2, r - 2, r - 3]),
             self._pipe([(-24, -37, -24), (-40, -38, -18), (-52, -40, -10)], [4.5, 4.3, 3.5]),
@@ -137,14 +126,13 @@ class Mediastinum:
     def paint(self) -> None:
         """Paint everything of the mediastinum over the lungs that are there already."""
         canvas, k, p = self.canvas, self.scaffold.size, self.scaffold.parameters
-        x, y, z = canvas.grid.axes()
+        z = canvas.grid.axes()[2]
         sleeve = 1.5 + 0.5 * p.mediastinal_fat
-        spine = {z: self.scaffold.spine(z * k)[1] / k for z in (160, 110, 60)}
-        block = [(0, spine[160] - 34, 170), (0, spine[110] - 32, 110), (0, -60, 60), (4, -64, 10)]
-        upper = curve([self._at(*point) for point in block], 30)
+        upper = curve([self._at(*point) for point in ((0, -78, 170), (0, -66, 110), (0, -60, 60), (4, -64, 10))], 30)
         lateral = np.linspace(26, 24, 30) * k + p.mediastinal_fat
         room = tube(canvas.grid, upper, np.stack([lateral, np.full(30, 30 * k)], axis=1), (1, 0, 0), margin=6)
-        behind = curve([self._at(6, self.scaffold.spine(z * k)[1] / k - 24, z) for z in (20, -20, -60, -100, -135)], 20)
+        prespinal = ((6, -26, 20), (6, -24, -20), (6, -18, -60), (6, -18, -100), (6, -24, -135))
+        behind = curve([self._at(*point) for point in prespinal], 20)
         gullet_room = tube(canvas.grid, behind, np.stack([np.full(20, 19 * k), np.full(20, 16 * k)], axis=1), (1, 0, 0), margin=6)
         hila = [ellipsoid(canvas.grid, self._at(s * 37, -38, -28), np.array([9, 13, 24]) * k, margin=8) for s in (-1, 1)]
         floor = self.scaffold.diaphragm(*(part[0] for part in canvas.grid.axes(self.heart.box)[:2]))
@@ -159,7 +147,6 @@ class Mediastinum:
         canvas.fill_lung(self.oesophagus.grown(sleeve), FAT)
         canvas.fill_lung(union(self.trachea, self.bronchi).grown(2.2 * k), 20.0)
         self._paint_organs()
-        del x, y
 
     def _paint_organs(self) -> None:
         canvas, k = self.canvas, self.scaffold.size

@@ -20,7 +20,7 @@ LEVELS = ("C5", "C6", "C7", *(f"T{i}" for i in range(1, 13)), "L1", "L2")
 PITCH = (17, 17, 18, 19, 21, 22, 22.5, 22.5, 24, 24.5, 26, 27, 28, 30, 32, 34, 35)
 """Height of each vertebra with its disc [mm]."""
 _CAGE_Z = (-260, -220, -160, -125, -75, -26, 0, 34, 60, 76, 90, 104, 113)
-_HALF_WIDTH = (138, 142, 147, 146, 140, 132, 126, 114, 98, 82, 66, 46, 27)
+_HALF_WIDTH = (138, 142, 147, 146, 140, 132, 126, 114, 99, 84, 69, 52, 36)
 _FRONT = (-140, -148, -155, -156, -154, -147, -136, -120, -106, -94, -84, -73, -62)
 _BACK_BEHIND_SPINE = (45, 46, 48, 48, 48, 45, 42, 38, 36, 34, 31, 26, 22)
 ROUNDNESS = 2.25
@@ -31,6 +31,8 @@ RIB_END = (158, 150, 145, 143, 140, 134, 127, 116, 104, 90, 74, 44)
 """Where each rib's bone ends, as an angle around the chest: 0 at the back, 180 at the sternum [degrees]."""
 LEAST_ROOM = 36.0
 """From the spine to the front of the rib cage at least [mm], also in a bent back."""
+FIRST_RIB_START = 62.0
+"""Where the first rib, which is nearly a half circle, leaves its tubercle around the chest [degrees]."""
 Side = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
 
@@ -117,9 +119,10 @@ class Scaffold:
         level = f"T{number}"
         pitch = PITCH[LEVELS.index(level)] * self.size
         above = self.level(level) + (0.40 if number > 1 else 0.2) * pitch
-        start, end = 30.0, float(RIB_END[i])
-        if number == 12:
-            start = 22.0
+        sweep = np.linspace(12, 75, 64)
+        beside_tubercle = np.abs(self.cage_point(side, sweep, above)[:, 0] - self.middle_x(above)) > 39 * self.size
+        start = float(sweep[beside_tubercle.argmax()]) if number > 1 and beside_tubercle.any() else FIRST_RIB_START
+        end = float(RIB_END[i])
         u = np.linspace(0, 1, 14)
         angle = start + (end - start) * u
         bend = p.rib_bend if number > 1 else 0.0

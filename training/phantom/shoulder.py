@@ -37,10 +37,11 @@ def _paint_clavicle(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
     flat = np.array([way[1], -way[0], 0]) * s
     line += bulge[:, None] * flat / np.linalg.norm(flat)
     line[:, 2] += 3 * k * np.sin(np.pi * u)
+    line[2:] = _pushed_out(scaffold, side, line[2:], 15)
     line = curve(line, 50)
     t = np.linspace(0, 1, 50)
-    tall = np.interp(t, [0, 0.12, 0.4, 0.75, 1], [10, 7.4, 5.8, 5.4, 5.0]) * k
-    deep = np.interp(t, [0, 0.12, 0.4, 0.75, 1], [9.5, 7.2, 6.0, 8.2, 9.6]) * k
+    tall = np.interp(t, [0, 0.12, 0.4, 0.75, 1], [11, 8, 6.6, 6.2, 5.6]) * k
+    deep = np.interp(t, [0, 0.12, 0.4, 0.75, 1], [10, 7.8, 6.6, 8.6, 10]) * k
     shape = tube(canvas.grid, line, np.stack([tall, deep], axis=1), (0, 0, 1.0))
     paint_bone(canvas, shape, f"clavicula_{side}", 1.5 * k, 210.0)
 
@@ -58,17 +59,17 @@ def _paint_scapula(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
     corner = upper + 0.35 * (glenoid - upper) + np.array([0, 0, 14]) * k
     edges = {"medial": (upper, lower), "lateral": (lower, glenoid), "top": (upper, corner), "neck": (corner, glenoid)}
     bent = {name: _on_ribs(scaffold, side, a, b) for name, (a, b) in edges.items()}
-    radii = {"medial": (2.2, 2.2), "lateral": (3.4, 7.5), "top": (2.0, 2.4), "neck": (2.4, 6.5)}
+    radii = {"medial": (2.2, 2.2), "lateral": (3.0, 6.5), "top": (2.0, 2.4), "neck": (2.4, 6.5)}
     parts = [tube(canvas.grid, line, np.linspace(*radii[name], len(line)) * k) for name, line in bent.items()]
     parts.append(_blade(canvas, scaffold, side, bent))
-    root = bent["medial"][5]
+    root = bent["medial"][4]
     tip = acromion(scaffold, side) + np.array([s * 4, 4, 2]) * k
     ridge = curve([root, 0.55 * root + 0.45 * tip + np.array([0, 16, -6]) * k, tip + np.array([-s * 8, 22, -6]) * k, tip], 24)
     parts.append(
         tube(canvas.grid, ridge, np.stack([np.linspace(7, 5, 24) * k, np.linspace(2.4, 8, 24) * k], axis=1), (0, 0, 1.0))
     )
     web = [0.5 * (a + b) for a, b in zip(ridge[2:14], np.linspace(root, glenoid, 24)[2:14], strict=True)]
-    parts.append(tube(canvas.grid, np.array(web), 2.6 * k))
+    parts.append(tube(canvas.grid, np.array(web), 2.0 * k))
     parts.append(ellipsoid(canvas.grid, glenoid, np.array([6, 12, 19]) * k, rotation("z", -s * 30), margin=5))
     beak = curve(
         [
@@ -88,14 +89,14 @@ def _on_ribs(scaffold: Scaffold, side: Side, a: np.ndarray, b: np.ndarray, count
     return _pushed_out(scaffold, side, line)
 
 
-def _pushed_out(scaffold: Scaffold, side: Side, points: np.ndarray) -> np.ndarray:
-    """Return points moved away from the chest's middle until they clear the ribs by 10 mm."""
+def _pushed_out(scaffold: Scaffold, side: Side, points: np.ndarray, clearance: float = 10.0) -> np.ndarray:
+    """Return points moved away from the chest's middle until they clear the middle of the ribs [mm]."""
     k = scaffold.size
     z = points[:, 2]
     middle = np.stack([scaffold.middle_x(z), (scaffold.back(z) + scaffold.front(z)) / 2], axis=1)
     away = points[:, :2] - middle
     angle = np.degrees(np.arctan2(np.abs(away[:, 0]), away[:, 1]))
-    wanted = np.linalg.norm(scaffold.cage_point(side, angle, z, 10 * k)[:, :2] - middle, axis=1)
+    wanted = np.linalg.norm(scaffold.cage_point(side, angle, z, clearance * k)[:, :2] - middle, axis=1)
     now = np.linalg.norm(away, axis=1)
     moved = points.copy()
     moved[:, :2] = middle + away * (np.maximum(now, wanted) / now)[:, None]

@@ -120,7 +120,7 @@ def _paint_rib(canvas: Canvas, scaffold: Scaffold, side: Side, number: int, line
         thick, tall = thick * fade, tall * fade
     shape = tube(canvas.grid, line, np.stack([thick, tall], axis=1), normals)
     canvas.fill_lung(shape.grown(1.3 * k), PLEURA)
-    paint_bone(canvas, shape, f"rib_{side}_{number}", 1.1 * k, 160.0)
+    paint_bone(canvas, shape, f"rib_{side}_{number}", 1.2 * k, 180.0, 980.0)
 
 
 def _paint_sternum(canvas: Canvas, scaffold: Scaffold) -> None:
