@@ -78,12 +78,13 @@ class Evaluate(Command):
         dataset = Dataset.open(folder)
         cases = chosen(dataset, self.split, self.limit)
         mean = None
-        if self.split != "all" and any(case.split == "train" for case in dataset.cases):
+        if any(case.split == "train" for case in dataset.cases):
             mean = MeanMask(from_dataset(dataset, chosen(dataset, "train", BASELINE_CASES), targets))
         models = self._models()
         with self.reporting() as progress:
             data = f"{folder.name} ({self.split})"
-            return compare(models, from_dataset(dataset, cases, targets), data, mean, progress, len(cases))
+            own = self.split in ("train", "all")
+            return compare(models, from_dataset(dataset, cases, targets), data, mean, progress, len(cases), leave_one_out=own)
 
     def _on_folders(self, images: Path, masks: Path, target: str) -> Any:
         from training.evaluate import MeanMask, compare, from_folders, pairs

@@ -90,7 +90,11 @@ def compare(
         raise ChexanatomyError(f"There is no image to evaluate on in {data}.")
     report(progress, len(subjects), max(total, len(subjects)), "scored")
     scores = tuple(ModelScore(name, tuple(_summary(t, tally) for t, tally in by.items())) for name, by in tallies.items())
-    notes = ("The mean mask was made from the other images of the same folder.",) if leave_one_out and baseline else ()
+    notes = (
+        ("The mean mask was made from other images of the same data, without the one it answers.",)
+        if leave_one_out and baseline
+        else ()
+    )
     return Report(data, len(subjects), len(set(subjects)), scores, training.__version__, notes)
 
 
