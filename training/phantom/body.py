@@ -41,11 +41,11 @@ def paint_body(canvas: Canvas, scaffold: Scaffold) -> None:
     backwards = np.clip((y - scaffold.spine(heights)[:, 1][:, None, None]) / (60 * k), 0, 1).astype(np.float32)
     back_muscle = 16 * k * p.muscle * np.exp(-((x / (58 * k)) ** 2)).astype(np.float32) * backwards
     outside = -canvas.cage_depth - muscles.astype(np.float32)[:, None, None] - back_muscle
-    outside += canvas.waves(grid.whole, "muscles", 1.6 * k)
+    outside += canvas.waves(grid.whole, "muscles", 1.2 * k)
     _shoulders_and_neck(canvas, scaffold, outside)
     belly = np.interp(heights, np.array([-230, -120, 20, 80]) * k, [1.35, 1.0, 0.8, 0.55])
     fat = (p.fat * belly).astype(np.float32)[:, None, None]
-    skin = outside - fat - canvas.waves(grid.whole, "skin", 0.12 * p.fat)
+    skin = outside - fat - canvas.waves(grid.whole, "skin", 0.06 * p.fat)
     canvas.paint(Shape(grid.whole, skin), FAT + canvas.waves(grid.whole, "fat", 6.0))
     canvas.ids[skin < 0] = canvas.id_of()
     marbling = np.minimum(canvas.waves(grid.whole, "marbling", 26.0), 8.0)

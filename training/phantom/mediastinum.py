@@ -107,7 +107,7 @@ class Mediastinum:
         for name, points in arteries.items():
             self.vessels[name] = self._pipe(points, 6.0 if name == "brachiocephalic_trunk" else 4.2)
         gullet = [(4, -62, 158), (5, -59, 120), (6, -36, 45), (6, -28, -20), (12, -29, -82), (22, -46, -118), (32, -52, -134)]
-        self.oesophagus = self._pipe(gullet, 8.0, 50)
+        self.oesophagus = self._pipe(gullet, 6.5, 50)
 
     def _place_airways(self) -> None:
         female = self.scaffold.parameters.sex == "female"
