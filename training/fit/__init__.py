@@ -6,13 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from training.fit.adaptation import Adapter, Example, adapt
+    from training.fit.adaptation import Adapter, AdaptSettings, Example, adapt
     from training.fit.augment import Augmentation
     from training.fit.pretraining import pretrain
     from training.fit.queries import Tasks
     from training.fit.settings import PretrainConfig
 
 _HOMES = {
+    "AdaptSettings": "adaptation",
     "Adapter": "adaptation",
     "Example": "adaptation",
     "adapt": "adaptation",
@@ -22,7 +23,7 @@ _HOMES = {
     "Tasks": "queries",
 }
 
-__all__ = ["Adapter", "Augmentation", "Example", "PretrainConfig", "Tasks", "adapt", "pretrain"]
+__all__ = ["AdaptSettings", "Adapter", "Augmentation", "Example", "PretrainConfig", "Tasks", "adapt", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:

@@ -199,7 +199,7 @@ def _learn(
                 score = _mean(_measure(pupil, held_out, name)) if held_out else -losses
                 curve.append({"step": step, "loss": losses, **({"held_out_dice": score} if held_out else {})})
                 values |= {"held_out_dice": score} if held_out else {}
-                since += 1
+                since += best_score > 0
                 if score > best_score or not held_out:
                     best, best_score, since = _snapshot(model), score, 0
             report(progress, step, settings.steps, "Learning", **values)

@@ -143,7 +143,14 @@ def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
         )
     book = _codebook(folder, codebook)
     return Checkpoint(
-        model.eval(), tokenizer, book, model.config.vision_config.image_size, packed, str(card.get("name", name)), card
+        model.eval(),
+        tokenizer,
+        book,
+        model.config.vision_config.image_size,
+        packed,
+        str(card.get("name", name)),
+        card,
+        EMBEDDED if folder == EMBEDDED_FOLDER else str(folder.resolve()),
     )
 
 
@@ -185,7 +192,9 @@ def _with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
         with warnings.catch_warnings():
             # peft 0.21 asks transformers 5.23 by an old name.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-            wrapped = get_peft_model(base.model, PeftConfig.from_pretrained(str(folder)))
+            config = PeftConfig.from_pretrained(str(folder))
+            config.base_model_name_or_path = None
+            wrapped = get_peft_model(base.model, config)
         weights = load_file(folder / ADAPTER_WEIGHTS)
         outcome = set_peft_model_state_dict(wrapped, {_current(name): weight for name, weight in weights.items()})
     except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, TypeError) as error:

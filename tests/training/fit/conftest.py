@@ -1,0 +1,59 @@
+"""A handful of drawn thoraces as a data set, and a random codebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.dataset import Case, Dataset
+from training.images import Radiograph
+from training.tokens.codebook import MaskCodebook
+
+SIDE = 64
+SHAPES = {"lung_right": (0.45, 0.3, 0.3, 0.13), "lung_left": (0.45, 0.7, 0.3, 0.13), "heart": (0.6, 0.55, 0.14, 0.15)}
+
+
+def thorax(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """A radiograph float32 [row, column] and its masks."""
+    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
+    dy, dx = rng.normal(0, 0.04, 2)
+    masks = {name: ((y - cy - dy) / ry) ** 2 + ((x - cx - dx) / rx) ** 2 < 1 for name, (cy, cx, ry, rx) in SHAPES.items()}
+    pixels = 0.6 - 0.4 * (masks["lung_right"] | masks["lung_left"]) + 0.3 * masks["heart"] + rng.normal(0, 0.02, (SIDE, SIDE))
+    return np.clip(pixels, 0, 1).astype(np.float32), masks
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 cases of 12 subjects; the humerus is known to be absent."""
+    folder = tmp_path_factory.mktemp("data") / "set"
+    made = Dataset.create(folder)
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        pixels, masks = thorax(rng)
+        view = ("PA", "AP")[i % 2]
+        name = f"case{i:02d}"
+        made.add(
+            Case(
+                name, f"subject{i % 12}", view, None, f"images/{name}.png", tuple(masks), ("humerus_left",), (), "drawn", i, "0"
+            ),
+            Radiograph(pixels),
+            masks,
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def codebook_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random mask codebook whose decoder draws the whole box, whatever the codes: what is learnt then shows in the boxes."""
+    path = tmp_path_factory.mktemp("codebook") / "codebook.safetensors"
+    torch.manual_seed(0)
+    codebook = MaskCodebook()
+    codebook.embedding.copy_(torch.randn_like(codebook.embedding) * 0.1)
+    last = codebook.decoder[-1]
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.ones_(last.bias)
+    codebook.save(path)
+    return path

@@ -1,0 +1,162 @@
+"""What a loaded model answers, whatever its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.errors import BrokenModel, ChexanatomyError, UnknownStructure
+from training.images import Radiograph
+from training.model import Predictor, load, save_checkpoint
+from training.model.checkpoint import create
+from training.model.decoding import write
+from training.model.packing import Segment, Segments, logits_of, read, see
+from training.model.preprocess import Letterbox, letterbox, stretch
+from training.tokens import read_answer
+from training.tokens.codebook import MaskCodebook
+from training.tokens.grammar import segment_prompt
+from training.tokens.tokenizer import build_tokenizer
+
+NAMES = ["heart", "left lung", "Right Clavicle", "lung_field_left", "spine", "liver"]
+
+
+@pytest.fixture(scope="module")
+def predictor(codebook_file: Path) -> Predictor:
+    sizes = {"image_size": 64, "vision_width": 32, "vision_depth": 2, "text_width": 32, "text_depth": 2, "text_hidden": 64}
+    checkpoint = create(build_tokenizer(), MaskCodebook.load(codebook_file), seed=5, **sizes)
+    return Predictor(checkpoint, "cpu")
+
+
+def willing(predictor: Predictor, threshold: float = 0.0) -> Predictor:
+    """The same model, that says "none" only below `threshold`."""
+    card = {**predictor.card, "presence_threshold": threshold, "learned": ["both lungs as drawn"]}
+    return Predictor(replace(predictor.checkpoint, card=card), "cpu")
+
+
+def test_every_answer_parses_and_every_box_has_an_inside(predictor: Predictor, radiograph: Radiograph) -> None:
+    for finding in willing(predictor).segment(radiograph, NAMES):
+        answers, invalid = read_answer(finding.text, needs="mask")
+        assert invalid == 0
+        assert len(answers) == 1
+        top, left, bottom, right = finding.box or (0, 0, 0, 0)
+        assert 0 <= top < bottom <= 90
+        assert 0 <= left < right <= 120
+        assert finding.mask is not None
+        assert finding.mask.shape == (90, 120)
+        assert 0 <= finding.confidence <= 1
+
+
+def test_findings_come_in_the_order_asked_under_vocabulary_keys(predictor: Predictor, radiograph: Radiograph) -> None:
+    found = [f.structure for f in willing(predictor).segment(radiograph, NAMES)]
+    assert found == ["heart", "lung_left", "clavicula_right", "lung_field_left", "spine", "liver"]
+
+
+def test_batches_give_the_tokens_of_single_questions(predictor: Predictor, radiograph: Radiograph) -> None:
+    model = willing(predictor)
+    together = model.segment(radiograph, NAMES, batch=32)
+    assert [f.tokens for f in model.segment(radiograph, NAMES, batch=4)] == [f.tokens for f in together]
+    alone = [load_again(model).segment(radiograph, [name])[0].tokens for name in NAMES]
+    assert alone == [f.tokens for f in together]
+
+
+def load_again(predictor: Predictor) -> Predictor:
+    return Predictor(predictor.checkpoint, "cpu")
+
+
+@torch.inference_mode()
+def test_constrained_tokens_are_the_likeliest_allowed_ones(predictor: Predictor, radiograph: Radiograph) -> None:
+    tokens, model = predictor.tokens, predictor.model
+    pixels, _ = predictor.prepare(radiograph.pixels)
+    prompt = tokens.prompt(segment_prompt("heart"))
+    (written,) = write(model, tokens, see(model, pixels), [prompt])
+    answer: list[int] = []
+    for place in range(20):
+        hidden, _, _ = read(model, see(model, pixels), Segments.of([Segment(prompt, tuple(answer))], tokens.pad), 1)
+        logits = logits_of(model, hidden[0, -1])
+        scores = logits[tokens.loc] if place < 4 else logits[tokens.seg]
+        if place < 2:
+            scores = scores[:-1]
+        elif place < 4:
+            scores = scores.clone()
+            scores[: written.bins[place - 2] + 1] = -torch.inf
+        best = int(scores.argmax())
+        assert best == (written.bins[place] if place < 4 else written.codes[place - 4])
+        answer.append(int((tokens.loc if place < 4 else tokens.seg)[best]))
+
+
+def test_absent_structures_have_neither_box_nor_mask(predictor: Predictor, radiograph: Radiograph) -> None:
+    (finding,) = willing(predictor, threshold=1.1).segment(radiograph, ["heart"])
+    assert not finding.present
+    assert finding.mask is None
+    assert finding.box is None
+    assert finding.text == "none heart"
+
+
+def test_unknown_names_are_refused_with_suggestions_and_learnt_ones_are_not(predictor: Predictor, radiograph: Radiograph) -> None:
+    with pytest.raises(UnknownStructure, match="lung"):
+        predictor.segment(radiograph, ["left lugn"])
+    (finding,) = willing(predictor).segment(radiograph, ["Both lungs as drawn"])
+    assert finding.structure == "both lungs as drawn"
+
+
+def test_identify_ranks_all_candidates_and_probabilities_sum_to_one(predictor: Predictor, radiograph: Radiograph) -> None:
+    mask = np.zeros((90, 120), bool)
+    mask[20:60, 30:90] = True
+    for ranked in (predictor.identify(radiograph, box=(20, 30, 60, 90)), predictor.identify(radiograph, mask=mask)):
+        assert len(ranked) >= 80
+        assert sum(p for _, p in ranked) == pytest.approx(1, abs=1e-4)
+        assert [p for _, p in ranked] == sorted((p for _, p in ranked), reverse=True)
+
+
+def test_identify_without_anything_marked_is_refused(predictor: Predictor, radiograph: Radiograph) -> None:
+    with pytest.raises(ChexanatomyError, match="nothing to name"):
+        predictor.identify(radiograph, mask=np.zeros((90, 120), bool))
+    with pytest.raises(ChexanatomyError, match="draw it on this radiograph"):
+        predictor.identify(radiograph, mask=np.ones((90, 90), bool))
+
+
+def test_a_saved_checkpoint_answers_as_before(predictor: Predictor, radiograph: Radiograph, tmp_path: Path) -> None:
+    half = predictor.model.half().float()
+    saved = save_checkpoint(replace(predictor.checkpoint, model=half), tmp_path / "model")
+    again = load(saved)
+    assert again.checkpoint.packed
+    expected = willing(predictor).segment(radiograph, NAMES)
+    assert [f.tokens for f in willing(again).segment(radiograph, NAMES)] == [f.tokens for f in expected]
+    assert not list(saved.glob("*.bin"))
+
+
+def test_the_letterbox_maps_boxes_there_and_back() -> None:
+    place = Letterbox.fit((300, 500), 160)
+    box = (20.0, 40.0, 260.0, 480.0)
+    assert place.out_of(place.into(box)) == pytest.approx(box)
+    assert place.into((0, 0, 300, 500)) == pytest.approx((32, 0, 128, 160))
+    assert place.cut((-20, 499.9, 400, 700)) == pytest.approx((0, 499, 300, 500))
+
+
+def test_the_letterbox_keeps_the_aspect_ratio() -> None:
+    pixels = np.zeros((300, 500), np.float32)
+    pixels[100:200, 200:300] = 1
+    square, _ = letterbox(pixels, 160)
+    rows, columns = np.nonzero(square > 0.5)
+    assert abs((np.ptp(rows) + 1) - (np.ptp(columns) + 1)) <= 1
+    assert square[:30].max() == 0
+
+
+def test_stretching_undoes_exposure() -> None:
+    pixels = np.random.default_rng(0).random((50, 50), dtype=np.float32)
+    assert np.allclose(stretch(pixels), stretch(0.2 + 0.5 * pixels), atol=1e-5)
+
+
+def test_a_tokenizer_without_locations_is_refused(predictor: Predictor) -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    bare = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE()), bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
+    )
+    with pytest.raises(BrokenModel, match="loc"):
+        Predictor(replace(predictor.checkpoint, tokenizer=bare), "cpu")
