@@ -58,7 +58,8 @@ class Example:
 
 @dataclass(frozen=True)
 class Adapter:
-    """What was learnt. folder: opens with `training.model.load`; before, after: Dice per held-out image, empty where none was held out."""
+    """What was learnt. folder: opens with `training.model.load`; before, after: Dice per held-out image, empty where none was
+    held out."""
 
     folder: Path
     structure: str
@@ -74,10 +75,10 @@ class Adapter:
 
 @dataclass(frozen=True)
 class AdaptSettings:
-    """How to learn. seconds: time for it, steps: most optimiser steps; lora: low-rank adapters (rank) in the decoder, False trains the whole
-    decoder; views: altered copies of each image that are looked at once, beforehand; batch: views per step; rehearsal: other structures per
-    view that are asked as well, with the model's own former answers, so that they are not forgotten; patience: measurements without
-    improvement before it stops."""
+    """How to learn. seconds: time for it, steps: most optimiser steps; lora: low-rank adapters (rank) in the decoder, False
+    trains the whole decoder; views: altered copies of each image that are looked at once, beforehand; batch: views per step;
+    rehearsal: other structures per view that are asked as well, with the model's own former answers, so that they are not
+    forgotten; patience: measurements without improvement before it stops."""
 
     seconds: float = 40.0
     steps: int = 400
@@ -168,7 +169,8 @@ def _learn(
     started: float,
     progress: ProgressCallback | None,
 ) -> tuple[dict[str, Tensor], int, list[dict[str, float]], bool]:
-    """Train until time, steps or patience run out. Returns the best weights, steps done, the curve, and whether it was stopped."""
+    """Train until time, steps or patience run out. Returns the best weights, steps done, the curve, and whether it was
+    stopped."""
     model, tokens = pupil.model, pupil.tokens
     parameters = [p for p in model.parameters() if p.requires_grad]
     rate = settings.learning_rate or (2e-3 if pupil.checkpoint.packed else 2e-4)

@@ -1,7 +1,7 @@
 """What may happen to a radiograph between detector and reader, drawn at random while training.
 
-Geometry is a zoom and a shift per axis only: they move a structure's box and leave the crop inside it, and so its mask codes, as they
-are. Mirroring is never done: it would exchange left and right.
+Geometry is a zoom and a shift per axis only: they move a structure's box and leave the crop inside it, and so its mask codes,
+as they are. Mirroring is never done: it would exchange left and right.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Augmentation:
     """Strength of each change; 0 switches it off. Chances are per image.
 
     zoom: largest relative magnification either way; aspect: the same between the axes; shift: largest displacement, a share of
-    the image's side; untouched: chance that an image keeps its place; gamma, curve, window: strengths of the exposure, S-shaped contrast
-    and clipping changes; local_contrast, blur, noise, shading: strengths; collimation, marker, lines: chances of a border,
-    a lead marker, and bright wires.
+    the image's side; untouched: chance that an image keeps its place; gamma, curve, window: strengths of the exposure, S-shaped
+    contrast and clipping changes; local_contrast, blur, noise, shading: strengths; collimation, marker, lines: chances of a
+    border, a lead marker, and bright wires.
     """
 
     zoom: float = 0.25
@@ -54,7 +54,8 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where images went: new = scale * old + offset, both float32 [images, 2] (rows, columns), positions as shares of the side."""
+    """Where images went: new = scale * old + offset, both float32 [images, 2] (rows, columns), positions as shares of the
+    side."""
 
     scale: np.ndarray
     offset: np.ndarray
@@ -92,7 +93,8 @@ def resample(images: Tensor, placement: Placement, size: int) -> Tensor:
 
 
 def photograph(images: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Change exposure, contrast, sharpness and noise, and lay borders, markers and wires over images float [n, 1, s, s] in 0..1."""
+    """Change exposure, contrast, sharpness and noise, and lay borders, markers and wires over images float [n, 1, s, s] in
+    0..1."""
     a = augmentation
     n, _, size, _ = images.shape
 

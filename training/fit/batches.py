@@ -17,8 +17,8 @@ from training.model.packing import Segments
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's work. pixels: float32 [images, 3, size, size]; segments: `queries` per image; coarse: float32 [images, structures, side, side]
-    targets of the dense loss; known: bool [images, structures]."""
+    """One step's work. pixels: float32 [images, 3, size, size]; segments: `queries` per image; coarse: float32 [images,
+    structures, side, side] targets of the dense loss; known: bool [images, structures]."""
 
     pixels: Tensor
     segments: Segments
@@ -27,7 +27,8 @@ class Batch:
 
 
 def make_batch(records: Records, asker: Asker, config: PretrainConfig, step: int, rank: int, world: int, side: int) -> Batch:
-    """What step `step` looks at: a function of the seed, the step and the process, so that a resumed run sees what it would have seen.
+    """What step `step` looks at: a function of the seed, the step and the process, so that a resumed run sees what it would
+    have seen.
 
     side: edge of the dense targets.
     """

@@ -1,4 +1,5 @@
-"""The auxiliary loss: coarse masks straight from the vision tower's tokens, while training only. The shipped model has no such head."""
+"""The auxiliary loss: coarse masks straight from the vision tower's tokens, while training only. The shipped model has no such
+head."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class DenseHead(nn.Module):
 
 
 def dense_loss(logits: Tensor, masks: Tensor, known: Tensor) -> Tensor:
-    """Binary cross-entropy plus Dice over the known structures. logits, masks: float [images, structures, side, side]; known: bool [images, structures]."""
+    """Binary cross-entropy plus Dice over the known structures. logits, masks: float [images, structures, side, side]; known:
+    bool [images, structures]."""
     known = known & (masks.flatten(2).amax(-1) > 0)
     if not known.any():
         return logits.sum() * 0

@@ -18,7 +18,8 @@ RANK = 16
 
 
 def add_lora(model: nn.Module, rank: int = RANK, *, freeze_vision: bool = True) -> Any:
-    """Freeze a model and give its decoder (and its vision tower, unless frozen) low-rank adapters; returns their peft configuration."""
+    """Freeze a model and give its decoder (and its vision tower, unless frozen) low-rank adapters; returns their peft
+    configuration."""
     from peft import LoraConfig, inject_adapter_in_model
 
     for parameter in model.parameters():

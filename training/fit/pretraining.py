@@ -65,7 +65,8 @@ class Learner(torch.nn.Module):
 
 
 def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -> Path:
-    """Train, and return the folder of the checkpoint: `out/checkpoint`. Stopped by the callback or the keyboard, it saves first."""
+    """Train, and return the folder of the checkpoint: `out/checkpoint`. Stopped by the callback or the keyboard, it saves
+    first."""
     from accelerate import Accelerator
     from accelerate.utils import set_seed
     from tensorboardX import SummaryWriter
@@ -196,7 +197,8 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
 
 
 def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
-    """The model before the first step, chexanatomy-tiny with random weights or a PaliGemma with a fresh LoRA, and the LoRA's configuration."""
+    """The model before the first step, chexanatomy-tiny with random weights or a PaliGemma with a fresh LoRA, and the LoRA's
+    configuration."""
     from training.tokens.codebook import MaskCodebook
     from training.tokens.tokenizer import build_tokenizer
 

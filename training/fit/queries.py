@@ -25,7 +25,8 @@ from training.tokens.grammar import (
 )
 
 MAIN = (
-    "lung_left", "lung_right", "lung_field_left", "lung_field_right", "lung_outline_left", "lung_outline_right", "heart", "clavicula_left", "clavicula_right", "aorta", "trachea",
+    "lung_left", "lung_right", "lung_field_left", "lung_field_right", "lung_outline_left", "lung_outline_right",
+    "heart", "clavicula_left", "clavicula_right", "aorta", "trachea",
     "liver", "spine", "diaphragm", "spleen", "stomach", "scapula_left", "scapula_right",
 )  # fmt: skip
 """Structures that are asked about more often and watched while training."""
@@ -36,8 +37,9 @@ OVERHANG = 0.006
 
 @dataclass(frozen=True)
 class Tasks:
-    """Shares of the questions. What is left over by the others is `segment`. Names: chance of a synonym instead of the display name;
-    spoken: chance, per batch, that the names after the tokens are trained on (they repeat the prompt, and lengthen every row); emphasis: how many times as often the main structures are asked."""
+    """Shares of the questions. What is left over by the others is `segment`. Names: chance of a synonym instead of the display
+    name; spoken: chance, per batch, that the names after the tokens are trained on (they repeat the prompt, and lengthen every
+    row); emphasis: how many times as often the main structures are asked."""
 
     absent: float = 0.1
     detect: float = 0.05
@@ -161,8 +163,8 @@ def token_loss(
 ) -> tuple[Tensor, dict[str, tuple[float, int]]]:
     """Mean cross-entropy of answer tokens, and sums and counts of what is watched.
 
-    logits: float32 [k, vocabulary]; targets: int64 [k]; locations are aimed at with a Gaussian of `sigma` bins, mask codes with label
-    smoothing over the codes, text plainly.
+    logits: float32 [k, vocabulary]; targets: int64 [k]; locations are aimed at with a Gaussian of `sigma` bins, mask codes with
+    label smoothing over the codes, text plainly.
     """
     scores = logits.log_softmax(-1)
     bins, codes = tokens.bin_of.to(targets.device)[targets], tokens.code_of.to(targets.device)[targets]

@@ -28,9 +28,10 @@ PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 class Records:
     """Cases side by side. Positions are shares of the side of the letterboxed square.
 
-    images: float16 [cases, size, size] in 0..1; state: int8 [cases, structures], PRESENT, ABSENT or UNKNOWN; boxes: float32 [cases,
-    structures, 4] (top, left, bottom, right); codes: uint8 [cases, structures, 16]; coarse: uint8 [cases, structures, COARSE * COARSE / 8],
-    bits of the mask at COARSE x COARSE; view: uint8 [cases], an index into VIEWS; structures: keys; ids: case ids.
+    images: float16 [cases, size, size] in 0..1; state: int8 [cases, structures], PRESENT, ABSENT or UNKNOWN; boxes: float32
+    [cases, structures, 4] (top, left, bottom, right); codes: uint8 [cases, structures, 16]; coarse: uint8 [cases, structures,
+    COARSE * COARSE / 8], bits of the mask at COARSE x COARSE; view: uint8 [cases], an index into VIEWS; structures: keys; ids:
+    case ids.
     """
 
     images: np.ndarray

@@ -24,6 +24,7 @@ class Schedule:
         self._first: tuple[int, float] | None = None
 
     def over(self, step: int) -> bool:
+        """Whether the run has come to its end."""
         return self.fraction(step) >= 1
 
     def fraction(self, step: int) -> float:

@@ -13,13 +13,13 @@ from training.fit.queries import Tasks
 class PretrainConfig:
     """Settings of a training run; they are stored in its checkpoints.
 
-    datasets: folders of synthetic cases; out: folder of the run, an interrupted one is continued; codebook: mask codebook (`.safetensors` of
-    ours, or vae-oid.npz); base: a PaliGemma to teach through LoRA instead of training chexanatomy-tiny from nothing;
-    structures: keys to learn, by default the vocabulary's trainable ones.
-    image_size to heads: the shape of the model, see `tiny_config`. images, queries: images per step and process, and questions
-    about each. sigma [bins], smoothing, dense: width of the box targets, label smoothing of the codes, weight of the auxiliary loss;
-    dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary loss alone, at a third of the cost per step.
-    max_steps, max_minutes: the schedule ends with the first of them; with max_minutes alone its length follows from the speed measured.
+    datasets: folders of synthetic cases; out: folder of the run, an interrupted one is continued; codebook: mask codebook
+    (`.safetensors` of ours, or vae-oid.npz); base: a PaliGemma to teach through LoRA instead of training chexanatomy-tiny from
+    nothing; structures: keys to learn, by default the vocabulary's trainable ones. image_size to heads: the shape of the model,
+    see `tiny_config`. images, queries: images per step and process, and questions about each. sigma [bins], smoothing, dense:
+    width of the box targets, label smoothing of the codes, weight of the auxiliary loss; dense_first: part of the run, 0..1,
+    that trains the vision tower by the auxiliary loss alone, at a third of the cost per step. max_steps, max_minutes: the
+    schedule ends with the first of them; with max_minutes alone its length follows from the speed measured.
     """
 
     datasets: tuple[Path, ...]

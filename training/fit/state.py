@@ -72,7 +72,8 @@ def save_state(
 
 
 def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any, config: Mapping[str, Any]) -> tuple[int, float]:
-    """Take up a saved run: returns (step, elapsed [s]); (0, 0) where there is none. Raises BrokenModel for a run of another shape."""
+    """Take up a saved run: returns (step, elapsed [s]); (0, 0) where there is none. Raises BrokenModel for a run of another
+    shape."""
     from safetensors import safe_open
 
     path = folder / STATE

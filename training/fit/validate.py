@@ -22,8 +22,9 @@ from training.tokens.grammar import segment_prompt
 def validate(checkpoint: Checkpoint, records: Records, images: int) -> dict[str, float]:
     """Ask for the main structures and a sample of the others in up to `images` cases.
 
-    Returns box_error [bins], code_accuracy (only meaningful once boxes are right), dice (mean over structures), dice/<main structure>, absent (share of
-    absent structures called absent), present (share of present ones called present). Dice is taken at the coarse masks' resolution.
+    Returns box_error [bins], code_accuracy (only meaningful once boxes are right), dice (mean over structures), dice/<main
+    structure>, absent (share of absent structures called absent), present (share of present ones called present). Dice is taken
+    at the coarse masks' resolution.
     """
     assert checkpoint.codebook is not None
     model = checkpoint.model

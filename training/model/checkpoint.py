@@ -20,10 +20,10 @@ CODEBOOK = "codebook.safetensors"
 class Checkpoint:
     """A loaded model.
 
-    model: transformers' PaliGemmaForConditionalGeneration, perhaps with an adapter merged in; codebook: None where masks cannot be
-    read; image_size: edge of the square the model sees [px]; packed: whether it was trained with the shared-prefix mask of
-    `training.model.packing`; card: what is known about it (see `chexanatomy.json`); name: for lists and file names;
-    source: the spec that opens it again.
+    model: transformers' PaliGemmaForConditionalGeneration, perhaps with an adapter merged in; codebook: None where masks cannot
+    be read; image_size: edge of the square the model sees [px]; packed: whether it was trained with the shared-prefix mask of
+    `training.model.packing`; card: what is known about it (see `chexanatomy.json`); name: for lists and file names; source: the
+    spec that opens it again.
     """
 
     model: Any

@@ -33,7 +33,8 @@ def tiny_config(
 
     if image_size % patch or vision_width % heads or text_width % heads:
         raise ValueError(
-            f"image_size must be a multiple of patch and the widths of heads: {image_size}, {patch}, {vision_width}, {text_width}, {heads}"
+            f"image_size ({image_size}) must be a multiple of patch ({patch}), and the widths ({vision_width}, {text_width}) "
+            f"multiples of heads ({heads})"
         )
     vision: dict[str, Any] = {
         "model_type": "siglip_vision_model",

@@ -23,8 +23,8 @@ EXPECTATION_BINS = 24
 
 @dataclass(frozen=True)
 class Written:
-    """One answer. presence: probability that the structure is there, 0..1; bins: (y0, x0, y1, x1); codes: 16 mask codes; box_belief: probability
-    near each box edge; code_belief: probability of each code."""
+    """One answer. presence: probability that the structure is there, 0..1; bins: (y0, x0, y1, x1); codes: 16 mask codes;
+    box_belief: probability near each box edge; code_belief: probability of each code."""
 
     presence: float
     bins: tuple[int, int, int, int]

@@ -1,4 +1,5 @@
-"""Opening models: the embedded one, PaliGemma folders and hub ids, and adapters on top of them. Only safetensors are ever read."""
+"""Opening models: the embedded one, PaliGemma folders and hub ids, and adapters on top of them. Only safetensors are ever
+read."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ def _folder(text: str) -> Path:
     if text == EMBEDDED:
         if not (EMBEDDED_FOLDER / "config.json").exists():
             raise BrokenModel(
-                "This installation carries no embedded model: install a released package, train one with `chexanatomy train`, or name a model folder."
+                "This installation carries no embedded model: install a released package, train one with `chexanatomy train`, "
+                "or name a model folder."
             )
         return EMBEDDED_FOLDER
     path = Path(text).expanduser()
@@ -55,7 +57,8 @@ def _folder(text: str) -> Path:
     parts = text.split("/")
     if path.exists() or len(parts) != 2 or not all(parts) or text.startswith((".", "~", "/")):
         raise BrokenModel(
-            f"There is no model folder {text}: name a folder with config.json, a hub id like google/paligemma2-3b-pt-224, or 'embedded'."
+            f"There is no model folder {text}: name a folder with config.json, a hub id like google/paligemma2-3b-pt-224, "
+            "or 'embedded'."
         )
     return _from_hub(text)
 

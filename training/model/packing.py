@@ -100,7 +100,8 @@ def read(model: Any, prefix: Prefix, segments: Segments, repeats: int, cache: An
     """Run segments behind their images: `repeats` segments per image, in the images' order.
 
     Returns hidden states float [n, length, width] of the segments, the filled cache, and bool [n, 1, 1, keys] of the keys that
-    later tokens of each segment may see. A packed prefix serves this call and no other: its cache is taken over, unless a copy is given.
+    later tokens of each segment may see. A packed prefix serves this call and no other: its cache is taken over, unless a copy
+    is given.
     """
     n, length = segments.ids.shape
     device = segments.ids.device

@@ -33,8 +33,8 @@ class Finding:
 
     structure: vocabulary key, or the free name an adapter has learnt; present: whether it is in the image; box: (top, left,
     bottom, right) [px] and mask: bool [row, column] at the image's size, None where absent; confidence: 0..1, the product of the
-    probability of presence and the geometric mean of the probabilities of box (within 8 bins) and codes; where absent, the probability of absence;
-    tokens: the answer token by token; text: the answer.
+    probability of presence and the geometric mean of the probabilities of box (within 8 bins) and codes; where absent, the
+    probability of absence; tokens: the answer token by token; text: the answer.
     """
 
     structure: str
@@ -88,7 +88,8 @@ class Predictor:
         """
         if self.checkpoint.codebook is None:
             raise BrokenModel(
-                f"The model {self.checkpoint.name} came without a mask codebook: give the path of vae-oid.npz (codebook=...) to see its masks."
+                f"The model {self.checkpoint.name} came without a mask codebook: "
+                "give the path of vae-oid.npz (codebook=...) to see its masks."
             )
         asked = [self._resolve(name) for name in structures]
         if not asked:
@@ -111,7 +112,8 @@ class Predictor:
         mask: np.ndarray | None = None,
         structures: Sequence[str] | None = None,
     ) -> list[tuple[str, float]]:
-        """What a box (top, left, bottom, right) [px] or a mask bool [row, column] shows: (structure, probability), likeliest first.
+        """What a box (top, left, bottom, right) [px] or a mask bool [row, column] shows: (structure, probability), likeliest
+        first.
 
         structures: the candidates, by default all the model knows. The probabilities sum to 1 over the candidates.
         """
@@ -168,7 +170,8 @@ class Predictor:
         return self._last[1], place
 
     def prepare(self, pixels: np.ndarray) -> tuple[torch.Tensor, Letterbox]:
-        """What the model sees of pixels float [row, column]: float32 [1, 3, size, size] in -1..1, and where the image lies in it."""
+        """What the model sees of pixels float [row, column]: float32 [1, 3, size, size] in -1..1, and where the image lies in
+        it."""
         seen = stretch(pixels) if self.card.get("stretch", self.checkpoint.packed) else np.clip(pixels, 0, 1)
         square, place = letterbox(seen, self.checkpoint.image_size)
         return torch.from_numpy(square * 2 - 1).expand(1, 3, -1, -1), place

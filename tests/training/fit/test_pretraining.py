@@ -113,7 +113,7 @@ def test_records_hold_boxes_codes_and_what_is_absent(dataset: Path, codebook_fil
     assert (records.state[:, :3] == PRESENT).all()
     assert (records.state[:, 3] == ABSENT).all()
     mask = records.masks(np.array([0]))[0, 2].numpy() > 0.5
-    top, left, bottom, right = records.boxes[0, 2]
+    top, _, _, right = records.boxes[0, 2]
     rows, columns = np.nonzero(mask)
     assert abs((rows.min() / 56) - top) < 0.04
     assert abs((columns.max() / 56) - right) < 0.04

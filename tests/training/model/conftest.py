@@ -16,7 +16,25 @@ from safetensors.torch import save_file
 from training.images import Radiograph
 from training.tokens.codebook import MaskCodebook
 
-WORDS = "segment detect caption none name the view left right lung heart lungs both as drawn spine clavicle".split()
+WORDS = [
+    "segment",
+    "detect",
+    "caption",
+    "none",
+    "name",
+    "the",
+    "view",
+    "left",
+    "right",
+    "lung",
+    "heart",
+    "lungs",
+    "both",
+    "as",
+    "drawn",
+    "spine",
+    "clavicle",
+]
 
 
 @pytest.fixture
@@ -38,7 +56,8 @@ def codebook_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stock_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a function that writes a PaliGemma ("gemma") or PaliGemma 2 ("gemma2") folder as published: sharded, legacy names."""
+    """Return a function that writes a PaliGemma ("gemma") or PaliGemma 2 ("gemma2") folder as published: sharded, legacy
+    names."""
 
     def write(text_type: str) -> Path:
         folder = tmp_path_factory.mktemp(text_type)
