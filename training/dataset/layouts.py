@@ -15,6 +15,7 @@ from training.dataset.case import Case
 from training.dataset.reviews import WHOLE_CASE
 from training.dataset.store import Dataset
 from training.errors import BrokenDataset
+from training.filenames import file_stem
 from training.images import read_mask_png, read_radiograph, write_mask_png
 from training.images.types import Radiograph
 from training.progress import ProgressCallback, report
@@ -36,7 +37,7 @@ def export_folders(dataset: Dataset, out: str | Path, progress: ProgressCallback
         target.mkdir()
         Image.fromarray(np.round(dataset.image(case).pixels * 255).astype(np.uint8)).save(target / PICTURE)
         for structure, mask in dataset.masks(case, structures).items():
-            write_mask_png(mask, target / f"{structure}.png")
+            write_mask_png(mask, target / f"{file_stem(structure)}.png")
         report(progress, number + 1, len(kept), "Exporting")
     return len(kept)
 
@@ -46,7 +47,9 @@ def export_webdataset(
 ) -> int:
     """Write tar shards <split>-000000.tar with <id>.png (16 bit), <id>.masks.json (COCO RLE) and <id>.case.json per case.
 
-    What reviewers rejected is left out. Returns how many cases were written. Raises BrokenDataset when out holds something already.
+    WebDataset ends a key at its first dot, so dots in ids become underscores there.
+
+    What reviewers rejected is left out. Returns how many cases were written. Raises BrokenDataset when out is in use.
     """
     folder = _new_folder(out)
     kept = _kept(dataset)
@@ -60,9 +63,10 @@ def export_webdataset(
                 for case, structures in cases[shard : shard + max(1, cases_per_shard)]:
                     encoded = dataset.encoded_masks(case)
                     masks = {s: encoded[s] for s in structures if s in encoded}
-                    _add(tar, f"{case.id}.png", (dataset.folder / case.image).read_bytes())
-                    _add(tar, f"{case.id}.masks.json", json.dumps(masks).encode())
-                    _add(tar, f"{case.id}.case.json", case.to_json().encode())
+                    key = case.id.replace(".", "_")
+                    _add(tar, f"{key}.png", (dataset.folder / case.image).read_bytes())
+                    _add(tar, f"{key}.masks.json", json.dumps(masks).encode())
+                    _add(tar, f"{key}.case.json", case.to_json().encode())
                     done += 1
                     report(progress, done, len(kept), "Exporting")
             os.replace(part, path)

@@ -23,7 +23,7 @@ DEFAULT_REVIEWER = "reviewer"
 
 
 class Dataset:
-    """Cases on disk. Adding is append-only: a case's files are complete before its line is, so a crash never leaves half a case."""
+    """Cases on disk. Adding is append-only: a case's files are complete before its line is, so no crash leaves half a case."""
 
     def __init__(self, folder: Path, cases: list[Case]) -> None:
         self.folder = folder

@@ -33,7 +33,7 @@ class Geometry:
     positive, 0 has the detector in front of the patient (PA), 180 behind (AP), 90 at the left side (left lateral);
     secondary: cranial positive, caudal negative [degrees]; roll: the picture turned clockwise about the central ray [degrees];
     isocentre: (x, y, z) [mm, LPS]; rows, columns: detector pixels; spacing: (row, column) pixel pitch at the detector [mm].
-    A detector behind the patient (within 45 degrees of AP) is shown as seen facing the patient: patient right stays on image left.
+    A detector behind the patient (within 45 degrees of AP) is shown facing the patient: patient right stays on image left.
     """
 
     sdd: float = CHEST_SDD
@@ -128,7 +128,7 @@ class Geometry:
         return first, row_step, column_step
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Detector position (row, column) in pixels, float [n, 2], of points (x, y, z) [n, 3] [mm, LPS]; NaN behind the source."""
+        """Detector (row, column) in pixels, float [n, 2], of points (x, y, z) float [n, 3] [mm, LPS]; NaN behind the source."""
         offsets = np.asarray(points, float).reshape(-1, 3) - self.source
         depth = offsets @ self.beam
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -163,8 +163,8 @@ class Geometry:
         if gap < NEAREST_SOURCE:
             needed = self.sid + NEAREST_SOURCE + _way_out(source, -self.beam, low, high)
             raise ImpossibleGeometry(
-                f"The X-ray source would stand inside the patient: make the source-to-isocentre distance at least {math.ceil(needed)} mm "
-                f"(now {self.sid:g} mm)."
+                "The X-ray source would stand inside the patient: "
+                f"make the source-to-isocentre distance at least {math.ceil(needed)} mm (now {self.sid:g} mm)."
             )
         corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
         shadow = self.project(corners)

@@ -25,7 +25,7 @@ def line_integrals(values: np.ndarray, ct: CT | LabelMap, geometry: Geometry) ->
 def ramp_integrals(
     values: np.ndarray, ct: CT | LabelMap, geometry: Geometry, ramps: tuple[tuple[float, float, float], ...]
 ) -> np.ndarray:
-    """Return float32 [ramp, row, column]: integrals of clip(value, low, high) - zero for each ramp (low, high, zero), in one pass."""
+    """Return float32 [ramp, row, column]: in one pass, integrals of clip(value, low, high) - zero per ramp (low, high, zero)."""
     from training.drr import kernels
 
     shape = (ct.hu if isinstance(ct, CT) else ct.ids).shape
@@ -38,16 +38,19 @@ def ramp_integrals(
     numbers = np.ascontiguousarray(values if values.dtype == np.int16 else values.astype(np.float32, copy=False))
     sums = np.empty((len(ramps), walk.rows, walk.columns), np.float32)
     kernels.gather(numbers, walk.march, walk.source, walk.plane, walk.first, walk.pitch, np.asarray(ramps, np.float32), sums)
-    if walk.swapped:
-        sums = sums.transpose(0, 2, 1)
-    if not walk.aligned:
-        carried = np.empty((len(ramps), geometry.rows, geometry.columns), np.float32)
-        kernels.carry_over(
-            sums, *homography_frame(geometry, ct), walk.march, walk.source, walk.plane, walk.first, walk.pitch, carried
-        )
-        sums = carried
-    sums *= path_per_slice(geometry, ct, walk)
-    return sums
+    return on_detector(sums, geometry, ct, walk) * path_per_slice(geometry, ct, walk)
+
+
+def on_detector(sums: np.ndarray, geometry: Geometry, volume: CT | LabelMap, walk: Traversal) -> np.ndarray:
+    """Carry sums float32 [m, row, column] from the virtual detector to the real one."""
+    from training.drr import kernels
+
+    if walk.aligned:
+        return sums.transpose(0, 2, 1) if walk.swapped else sums
+    carried = np.empty((len(sums), geometry.rows, geometry.columns), np.float32)
+    frame = homography_frame(geometry, volume)
+    kernels.carry_over(sums, *frame, walk.march, walk.source, walk.plane, walk.first, walk.pitch, carried)
+    return carried
 
 
 def path_per_slice(geometry: Geometry, volume: CT | LabelMap, walk: Traversal) -> np.ndarray:

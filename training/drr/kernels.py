@@ -84,7 +84,7 @@ def _column_range(start, step, count, columns):
 def gather(values, march, source, plane, first, pitch, ramps, out):
     """Sum the interpolated values of all slices for every virtual detector pixel.
 
-    values: [z, y, x] of any real type; ramps: float32 [m, 3] of (low, high, zero): a value counts as clip(value, low, high) - zero;
+    values: int16 or float32 [z, y, x]; ramps: float32 [m, 3] of (low, high, zero): values count as clip(value, low, high) - zero;
     out: float32 [m, row, column], overwritten.
     """
     row_axis = 1 if march == 0 else 0
@@ -159,33 +159,37 @@ def _labelled_span(ids, extent, march, slice_, row):
     return 0, ids.shape[1]
 
 
+@njit(inline="always")
+def _crossing(ids, extent, march, source, plane, first, pitch, k, q, columns):
+    """Where row q of rays crosses slice k: (voxel row, column of the first ray, column step, first and one past the last ray)."""
+    row_axis = 1 if march == 0 else 0
+    column_axis = 1 if march == 2 else 2
+    depth = (k - source[march]) / (plane - source[march])
+    row_at = source[row_axis] + depth * (first[0] + q * pitch[0] - source[row_axis])
+    if depth <= 0 or not _inside(row_at, ids.shape[row_axis]):
+        return 0, 0.0, 0.0, 0, 0
+    row = _nearest(row_at, ids.shape[row_axis])
+    left, right = _labelled_span(ids, extent, march, k, row)
+    if right <= left:
+        return 0, 0.0, 0.0, 0, 0
+    start = source[column_axis] + depth * (first[1] - source[column_axis])
+    step = depth * pitch[1]
+    low, high = _column_range(start - left, step, right - left, columns)
+    return row, start, step, low, high
+
+
 @njit(parallel=True, cache=True)
 def gather_bits(ids, extent, march, source, plane, first, pitch, table, out):
     """Or together the bit sets of all nearest voxels along every ray.
 
     ids: unsigned [z, y, x]; extent: see label_extent; table: uint64 [id, word]; out: uint64 [row, column, word], overwritten.
     """
-    row_axis = 1 if march == 0 else 0
-    column_axis = 1 if march == 2 else 2
-    slices, row_count, across = ids.shape[march], ids.shape[row_axis], ids.shape[column_axis]
+    slices, across = ids.shape[march], ids.shape[1 if march == 2 else 2]
     rows, columns, words = out.shape
     for q in prange(rows):
         found = np.zeros((columns, words), np.uint64)
-        target = first[0] + q * pitch[0] - source[row_axis]
         for k in range(slices):
-            depth = (k - source[march]) / (plane - source[march])
-            if depth <= 0:
-                continue
-            row_at = source[row_axis] + depth * target
-            if not _inside(row_at, row_count):
-                continue
-            row = _nearest(row_at, row_count)
-            left, right = _labelled_span(ids, extent, march, k, row)
-            if right <= left:
-                continue
-            start = source[column_axis] + depth * (first[1] - source[column_axis])
-            step = depth * pitch[1]
-            low, high = _column_range(start - left, step, right - left, columns)
+            row, start, step, low, high = _crossing(ids, extent, march, source, plane, first, pitch, k, q, columns)
             for p in range(low, high):
                 id_ = _id_at(ids, march, k, row, _nearest(start + step * p, across))
                 if id_ != 0:
@@ -200,27 +204,12 @@ def gather_counts(ids, extent, march, source, plane, first, pitch, table, out):
 
     table: float32 [id, structure], 1 where the id belongs to the structure; out: float32 [structure, row, column], overwritten.
     """
-    row_axis = 1 if march == 0 else 0
-    column_axis = 1 if march == 2 else 2
-    slices, row_count, across = ids.shape[march], ids.shape[row_axis], ids.shape[column_axis]
+    slices, across = ids.shape[march], ids.shape[1 if march == 2 else 2]
     structures, rows, columns = out.shape
     for q in prange(rows):
         found = np.zeros((columns, structures), np.float32)
-        target = first[0] + q * pitch[0] - source[row_axis]
         for k in range(slices):
-            depth = (k - source[march]) / (plane - source[march])
-            if depth <= 0:
-                continue
-            row_at = source[row_axis] + depth * target
-            if not _inside(row_at, row_count):
-                continue
-            row = _nearest(row_at, row_count)
-            left, right = _labelled_span(ids, extent, march, k, row)
-            if right <= left:
-                continue
-            start = source[column_axis] + depth * (first[1] - source[column_axis])
-            step = depth * pitch[1]
-            low, high = _column_range(start - left, step, right - left, columns)
+            row, start, step, low, high = _crossing(ids, extent, march, source, plane, first, pitch, k, q, columns)
             for p in range(low, high):
                 id_ = _id_at(ids, march, k, row, _nearest(start + step * p, across))
                 if id_ != 0:

@@ -8,7 +8,7 @@ import numpy as np
 
 from training import anatomy
 from training.drr.geometry import Geometry
-from training.drr.integrals import path_per_slice
+from training.drr.integrals import on_detector, path_per_slice
 from training.drr.traversal import Traversal, homography_frame, plan
 from training.errors import UnknownStructure
 from training.images.types import LabelMap
@@ -20,9 +20,9 @@ LUNG_OF = {
     "lung_outline_right": "lung_right",
 }
 FIELD_THICKNESS = 18.0
-"""A lung is outlined where a ray runs through at least this much of it [mm]; found by comparing with outlines that readers drew."""
+"""A lung is outlined where a ray runs through at least this much of it [mm]; from comparing with outlines that readers drew."""
 OUTLINE_HIDDEN_BY = {"liver": 8.0, "spleen": 8.0, "stomach": 8.0, "spine": 28.0}
-"""Structures whose shadow both conventions leave out, from this path length on [mm]: the vertebral bodies, not their processes."""
+"""Structures whose shadow both conventions leave out, from this path length on [mm]: vertebral bodies, not their processes."""
 FIELD_HIDDEN_BY = {"heart": 12.0, "aorta": 12.0}
 """Structures whose shadow the lung field leaves out besides [mm]; the outline keeps the lung behind the heart."""
 DRAWN = 8.0
@@ -98,14 +98,7 @@ def label_thickness(labels: LabelMap, geometry: Geometry, structures: Iterable[s
             table[id_, column] = 1
     counts = np.empty((len(wanted), walk.rows, walk.columns), np.float32)
     kernels.gather_counts(*_walk(labels, walk), table, counts)
-    if walk.swapped:
-        counts = counts.transpose(0, 2, 1)
-    if not walk.aligned:
-        carried = np.empty((len(wanted), geometry.rows, geometry.columns), np.float32)
-        kernels.carry_over(
-            counts, *homography_frame(geometry, labels), walk.march, walk.source, walk.plane, walk.first, walk.pitch, carried
-        )
-        counts = np.maximum(carried, 0)
+    counts = np.maximum(on_detector(counts, geometry, labels, walk), 0)
     step = path_per_slice(geometry, labels, walk)
     return {structure: counts[i] * step for i, structure in enumerate(wanted)}
 

@@ -18,16 +18,18 @@ METAL_HU = 3071.0
 """Top of the 12-bit CT scale; brighter voxels are metal artefacts [HU]."""
 BODY_ATTENUATION = 0.15
 """Rays weaker than this pass the patient by (about 7 mm of water)."""
+EDGE_OF_BODY = 0.25
+"""Rays weaker than this share of the median through the body graze it; how many there are depends on the pixel size."""
 
 
 @dataclass(frozen=True)
 class Physics:
     """How attenuation becomes a picture.
 
-    attenuation: of water [1/mm]; equalisation: share of the large-scale brightness taken out, as digital systems do so that lung and
-    mediastinum show in one picture (0..1); reach: scale of what counts as large [mm at the detector]; darkest, brightest:
-    percentiles of the rays through the body that become 0 and 1; contrast: slope of the S-shaped film curve in its middle (1 is
-    a straight line).
+    attenuation: of water [1/mm]; equalisation: share of large-scale brightness taken out, as digital systems do so that lung
+    and mediastinum show in one picture (0..1); reach: scale of what counts as large [mm at the detector]; darkest, brightest:
+    percentiles of the rays through the body's bulk that become 0 and 1; contrast: slope of the film's S-curve in its middle (1 is
+    straight).
     """
 
     attenuation: float = WATER_ATTENUATION
@@ -62,7 +64,8 @@ def present(attenuation: np.ndarray, pitch: float, physics: Physics | None = Non
     picture = attenuation
     if physics.equalisation:
         picture = attenuation - np.float32(physics.equalisation) * _smooth(attenuation, physics.reach / pitch)
-    low, high = np.percentile(picture[body], (physics.darkest, physics.brightest))
+    thick = attenuation > EDGE_OF_BODY * np.median(attenuation[body])
+    low, high = np.percentile(picture[thick], (physics.darkest, physics.brightest))
     grey = np.clip((picture - low) / max(float(high - low), 1e-6), 0, 1)
     curve = grey**physics.contrast / (grey**physics.contrast + (1 - grey) ** physics.contrast)
     return np.where(body, curve, curve * np.clip(attenuation / BODY_ATTENUATION, 0, 1)).astype(np.float32)
@@ -84,7 +87,7 @@ def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur of a wide sigma [pixels], worked out on a coarser grid."""
     from scipy import ndimage
 
-    stride = max(1, int(sigma // 4))
+    stride = int(sigma // 8) * 2 + 1
     coarse = ndimage.uniform_filter(image, stride, mode="nearest")[::stride, ::stride] if stride > 1 else image
     blurred = ndimage.gaussian_filter(coarse, sigma / stride, mode="nearest")
     if stride == 1:

@@ -16,7 +16,7 @@ from training.drr.geometry import Geometry, voxel_from_patient
 from training.images.types import CT, LabelMap
 
 ACROSS = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
-"""March axis -> (row axis, column axis) of the virtual detector; the column axis is the one stored contiguously where it can be."""
+"""March axis -> (row axis, column axis) of the virtual detector; the column axis is the contiguous one where it can be."""
 LARGEST_PLANE = 6000
 """Rows or columns a virtual detector may have."""
 
@@ -56,23 +56,14 @@ def plan(geometry: Geometry, volume: CT | LabelMap, shape: tuple[int, ...], over
         swapped = (along_rows, along_columns) != across
         steps = (column_step, row_step) if swapped else (row_step, column_step)
         size = (geometry.columns, geometry.rows) if swapped else (geometry.rows, geometry.columns)
-        return Traversal(
-            march,
-            source,
-            float(centre[march]),
-            (float(corner[across[0]]), float(corner[across[1]])),
-            (float(steps[0][across[0]]), float(steps[1][across[1]])),
-            *size,
-            aligned=True,
-            swapped=swapped,
-        )
-    low, high, pitch = _shadow_grid(geometry, source, corner, row_step, column_step, march, shape)
-    counts = [max(2, math.ceil((h - lo) / (p / oversampling)) + 1) for lo, h, p in zip(low, high, pitch, strict=True)]
-    counts = [min(c, LARGEST_PLANE) for c in counts]
-    steps = [(h - lo) / (c - 1) for lo, h, c in zip(low, high, counts, strict=True)]
-    return Traversal(
-        march, source, float(centre[march]), (low[0], low[1]), (steps[0], steps[1]), *counts, aligned=False, swapped=False
-    )
+        first = (float(corner[across[0]]), float(corner[across[1]]))
+        pitch = (float(steps[0][across[0]]), float(steps[1][across[1]]))
+        return Traversal(march, source, float(centre[march]), first, pitch, size[0], size[1], aligned=True, swapped=swapped)
+    low, high, finest = _shadow_grid(geometry, source, corner, row_step, column_step, march, shape)
+    extent = (high[0] - low[0], high[1] - low[1])
+    rows, columns = (min(LARGEST_PLANE, max(2, math.ceil(extent[i] / finest[i] * oversampling) + 1)) for i in (0, 1))
+    pitch = (extent[0] / (rows - 1), extent[1] / (columns - 1))
+    return Traversal(march, source, float(centre[march]), (low[0], low[1]), pitch, rows, columns, aligned=False, swapped=False)
 
 
 def homography_frame(geometry: Geometry, volume: CT | LabelMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

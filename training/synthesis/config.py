@@ -38,7 +38,7 @@ class Subject:
 class Variation:
     """How a body differs from the one it was made from.
 
-    scale: of each axis on its own; shear: [1]; bend: amplitude of smooth random displacement [mm] with features of about reach [mm];
+    scale: of each axis on its own; shear: [1]; bend: largest smooth random displacement [mm], its features about reach wide [mm];
     inflation: the diaphragm moved, down positive [mm]; heart: linear size factor; untouched: share of bodies left as they are.
     """
 
@@ -55,8 +55,8 @@ class Variation:
 class Views:
     """Poses: weights of the presets, and deviations from them.
 
-    primary, secondary, roll [degrees]; sdd [mm]; gap: isocentre to detector [mm]; field: height of the detector [mm]; aspect: its width
-    over its height [1]; shift: of the from the middle of the lungs, or the volume where there are none [mm].
+    primary, secondary, roll [degrees]; sdd [mm]; gap: isocentre to detector [mm]; field: height of the detector [mm]; aspect: its
+    width over its height [1]; shift: of the from the middle of the lungs, or the volume where there are none [mm].
     """
 
     pa: float = 0.55
@@ -74,7 +74,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Film:
-    """Presentation, see training.drr.Physics: share of large-scale brightness taken out, percentiles that turn black and white, contrast."""
+    """Presentation, see training.drr.Physics: large-scale brightness taken out, percentiles for black and white, contrast."""
 
     equalisation: Range = Range(0.1, 0.6)
     darkest: Range = Range(0.0, 2.0)
@@ -86,8 +86,9 @@ class Film:
 class SynthesisConfig:
     """One synthesis run; the same configuration gives the same data set for any number of workers.
 
-    subjects: people from files; phantoms: how many procedural bodies besides; views_per_subject: cases each; views_per_body: how many
-    of them share one deformed body; size: pixels along the longer edge; grid: voxel edge that bodies are deformed on [mm]; out: data set folder.
+    subjects: people from files; phantoms: how many procedural bodies besides; views_per_subject: cases each; views_per_body:
+    how many share one deformed body; size: pixels along the longer edge; grid: voxel edge of deformed bodies [mm]; out: data set
+    folder.
     workers and dask (scheduler address) say only where the work is done.
     """
 

@@ -94,7 +94,7 @@ def _field(
 
 
 def _smallest_jacobian(field: np.ndarray, step: np.ndarray) -> float:
-    """Smallest determinant of identity plus displacement gradient over the control points (the affine part has none below zero)."""
+    """Smallest determinant of identity plus displacement gradient over the control points (the affine part cannot fold)."""
     gradients = np.stack([np.stack(np.gradient(field[..., c], *step[::-1]), axis=-1)[..., ::-1] for c in range(3)], axis=-2)
     return float(np.linalg.det(np.eye(3) + gradients).min())
 

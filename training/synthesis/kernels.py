@@ -14,8 +14,8 @@ AIR = -1000
 def warp(hu, ids, shape, origin, grid, centre, inverse, field, field_start, field_step, low, spacing):
     """Return (int16, ids' type) [z, y, x] of the new body.
 
-    A new point p (x, y, z) [mm] is looked up in the old volume at centre + inverse (p + displacement(p) - centre); the displacement is
-    interpolated linearly from field [z, y, x, 3]. Outside the old volume lies air without a label.
+    A new point p (x, y, z) [mm] is looked up in the old one at centre + inverse (p + displacement(p) - centre); the displacement
+    is interpolated linearly from field [z, y, x, 3]. Outside the old volume lies air without a label.
     """
     new_hu = np.empty(shape, np.int16)
     new_ids = np.zeros(shape, ids.dtype)

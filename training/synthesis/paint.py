@@ -85,7 +85,7 @@ def _tissue(names: tuple[str, ...]) -> float | None:
 
 
 def _envelope(labels: LabelMap) -> tuple[np.ndarray, np.ndarray]:
-    """Body and what lies inside its outermost labels, bool [z, y, x]: the hull of each axial slice, with and without skin and fat."""
+    """Body and what lies inside its outermost labels, bool [z, y, x]: each axial slice's hull, with and without skin and fat."""
     from scipy import ndimage
     from skimage.morphology import convex_hull_image
 

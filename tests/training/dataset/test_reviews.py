@@ -64,7 +64,7 @@ def test_looking_without_deciding_makes_no_file(dataset):
 def test_a_damaged_review_file_is_an_error_and_stays_as_it_is(dataset):
     path = dataset.folder / "reviews.sqlite"
     path.write_bytes(b"no database" * 100)
-    with pytest.raises(BrokenDataset, match="reviews.sqlite"):
+    with pytest.raises(BrokenDataset, match=r"reviews\.sqlite"):
         dataset.reviews.decide("someone-00001", "", "accept")
     assert path.read_bytes() == b"no database" * 100
 

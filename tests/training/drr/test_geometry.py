@@ -13,7 +13,7 @@ def ct():
 
 def place(geometry, ct, left=0.0, posterior=0.0, superior=0.0):
     """Detector pixel (row, column) of a point that far from the centre of the volume [mm]."""
-    return geometry.project(np.asarray(ct.centre) + (left, posterior, superior))[0]
+    return geometry.project(np.add(ct.centre, (left, posterior, superior)))[0]
 
 
 @pytest.mark.parametrize("preset", [Geometry.pa, Geometry.ap])

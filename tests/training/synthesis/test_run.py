@@ -26,16 +26,11 @@ def person(tmp_path_factory):
     return Subject("anyone", str(folder / "ct.nii.gz"), str(folder / "labels.nii.gz"), str(next(folder.glob("*.csv"))))
 
 
+SMALL = {"phantoms": 1, "views_per_subject": 3, "views_per_body": 2, "size": 64, "grid": 6.0}
+
+
 def config(out, person, **changes):
-    values = {
-        "out": str(out),
-        "subjects": (person,),
-        "phantoms": 1,
-        "views_per_subject": 3,
-        "views_per_body": 2,
-        "size": 64,
-        "grid": 6.0,
-    }
+    values = {"out": str(out), "subjects": (person,), **SMALL}
     return SynthesisConfig(**values | changes)
 
 
@@ -93,10 +88,11 @@ def test_a_killed_run_resumes_to_the_same_data(made, person, tmp_path):
     program = (
         "import json, sys\nfrom training.synthesis import Subject, SynthesisConfig, synthesize\n"
         "s = json.loads(sys.argv[2])\n"
-        "synthesize(SynthesisConfig(out=sys.argv[1], subjects=(Subject(*s),), phantoms=1, views_per_subject=3, views_per_body=2, size=64, grid=6.0))"
+        "rest = json.loads(sys.argv[3])\n"
+        "synthesize(SynthesisConfig(out=sys.argv[1], subjects=(Subject(*s),), **rest))"
     )
     fields = json.dumps([person.name, person.ct, person.labels, person.label_names])
-    process = subprocess.Popen([sys.executable, "-c", program, str(out), fields])
+    process = subprocess.Popen([sys.executable, "-c", program, str(out), fields, json.dumps(SMALL)])
     until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:
         if (out / "cases.jsonl").exists() and (out / "cases.jsonl").read_bytes():
