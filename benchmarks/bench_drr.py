@@ -41,28 +41,28 @@ def rtk_projector(ct: CT, geometry: Geometry) -> Callable[[], np.ndarray] | None
     """Return RTK's projection of the same values from the same pose, None where RTK is not installed."""
     try:
         import itk
-        from itk import RTK as rtk
+        from itk import RTK
     except ImportError:
         return None
     image = itk.image_view_from_array(ct.hu.astype(np.float32))
     image.SetSpacing(list(ct.spacing))
     image.SetOrigin(list(ct.origin))
     kind = type(image)
-    circle = rtk.ThreeDCircularProjectionGeometry.New()
+    circle = RTK.ThreeDCircularProjectionGeometry.New()
     first, row_step, column_step = geometry.pixel_frame()
     right, down = geometry.axes
     centre = first + (geometry.rows - 1) / 2 * row_step + (geometry.columns - 1) / 2 * column_step
     added = circle.AddProjection(*(list(map(float, v)) for v in (geometry.source, centre, right, down)))
     if added is False:
         raise RuntimeError("RTK refused the pose")
-    stack = rtk.ConstantImageSource[kind].New()
+    stack = RTK.ConstantImageSource[kind].New()
     stack.SetSize([geometry.columns, geometry.rows, 1])
     stack.SetSpacing([geometry.spacing[1], geometry.spacing[0], 1.0])
     stack.SetOrigin([-(geometry.columns - 1) / 2 * geometry.spacing[1], -(geometry.rows - 1) / 2 * geometry.spacing[0], 0.0])
     stack.SetConstant(0.0)
 
     def project() -> np.ndarray:
-        joseph = rtk.JosephForwardProjectionImageFilter[kind, kind].New()
+        joseph = RTK.JosephForwardProjectionImageFilter[kind, kind].New()
         joseph.SetGeometry(circle)
         joseph.SetInput(0, stack.GetOutput())
         joseph.SetInput(1, image)
