@@ -101,10 +101,11 @@ def _paint_breasts(canvas: Canvas, scaffold: Scaffold) -> None:
     r = p.breast * k
     for side in SIDES:
         lying = p.posture == "supine"
-        at = scaffold.cage_point(side, 127 if lying else 134, -46 * k) + np.array([0, -p.fat * 0.6 - 6, -p.breast_sag * k])
+        at = scaffold.cage_point(side, 134 if lying else 140, -46 * k) + np.array([0, -p.fat * 0.6 - 6, -p.breast_sag * k])
         high = scaffold.cage_point(side, 128, -14 * k) + np.array([0, -p.fat * 0.4, 0])
-        bulge = np.array([1.15, 0.5 if lying else 0.8, 1.05]) * r
-        shape = union(ellipsoid(canvas.grid, at, bulge), ellipsoid(canvas.grid, high, bulge * 0.75), blend=0.8 * r)
+        bulge = np.array([1.08, 0.5 if lying else 0.8, 1.05]) * r
+        parts = [ellipsoid(canvas.grid, middle, radii, margin=0.5 * r) for middle, radii in ((at, bulge), (high, 0.75 * bulge))]
+        shape = union(*parts, blend=0.8 * r)
         shape = Shape(shape.box, shape.distance + canvas.waves(shape.box, f"breast {side}", 1.5))
         in_air = canvas.ids[shape.box] == 0
         outside = Shape(shape.box, np.where(in_air, shape.distance, np.float32(FAR)))

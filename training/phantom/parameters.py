@@ -91,7 +91,7 @@ def draw(seed: int) -> ThoraxParameters:
     inflation = normal(0.15, 0.5, -1.0, 1.0)
     supine = rng.random() < 0.3
     raised = rng.random() < 0.45
-    breast = float(np.clip(rng.normal(52 + 7 * habitus, 7), 34, 78)) if female else 0.0
+    breast = float(np.clip(rng.normal(47 + 6 * habitus, 6), 32, 66)) if female else 0.0
     return ThoraxParameters(
         sex=sex,
         size=normal(0.88 if female else 0.96, 0.035, 0.8, 1.05),

@@ -25,12 +25,14 @@ _FRONT = (-140, -148, -155, -156, -154, -147, -136, -120, -106, -94, -84, -73, -
 _BACK_BEHIND_SPINE = (45, 46, 48, 48, 48, 45, 42, 38, 36, 34, 31, 26, 22)
 ROUNDNESS = 2.25
 """Exponent of the superellipse that a horizontal section of the rib cage is: 2 an ellipse, more is squarer."""
-RIB_DROP = (48, 66, 80, 90, 98, 110, 120, 122, 118, 120, 95, 46)
+RIB_DROP = (48, 66, 80, 90, 98, 110, 120, 122, 118, 120, 104, 58)
 """Descent of each rib from head to front end [mm]."""
 RIB_END = (158, 150, 145, 143, 140, 134, 127, 116, 104, 90, 74, 44)
 """Where each rib's bone ends, as an angle around the chest: 0 at the back, 180 at the sternum [degrees]."""
 LEAST_ROOM = 36.0
 """From the spine to the front of the rib cage at least [mm], also in a bent back."""
+ONE_VERTEBRA = (1, 11, 12)
+"""Ribs whose heads meet one vertebra only, at its middle; the others lie at the disc above."""
 FIRST_RIB_START = 62.0
 """Where the first rib, which is nearly a half circle, leaves its tubercle around the chest [degrees]."""
 Side = Literal["left", "right"]
@@ -118,7 +120,7 @@ class Scaffold:
         p, i = self.parameters, number - 1
         level = f"T{number}"
         pitch = PITCH[LEVELS.index(level)] * self.size
-        above = self.level(level) + (0.40 if number > 1 else 0.2) * pitch
+        above = self.level(level) + (0.15 if number in ONE_VERTEBRA else 0.40) * pitch
         sweep = np.linspace(12, 75, 64)
         beside_tubercle = np.abs(self.cage_point(side, sweep, above)[:, 0] - self.middle_x(above)) > 39 * self.size
         start = float(sweep[beside_tubercle.argmax()]) if number > 1 and beside_tubercle.any() else FIRST_RIB_START
