@@ -58,8 +58,8 @@ def show(
     predict.radiograph_chooser.choose(beside)
     predict.structures.set_checked(asked)
     predict.show_findings(beside, radiograph, findings)
-    viewer.text_overlay.text = "left: projected from the CT's labels      right: predicted from the radiograph alone"
-    viewer.text_overlay.visible = True
+    viewer.canvas.overlays.text.text = "left: projected from the CT's labels      right: predicted from the radiograph alone"
+    viewer.canvas.overlays.text.visible = True
     viewer.reset_view()
     _fit_flat(viewer)
     if screenshot is not None:
@@ -94,8 +94,8 @@ def _fit_flat(viewer: Any) -> None:
     low = np.min([corner[0] for corner in corners], axis=0)
     high = np.max([corner[1] for corner in corners], axis=0)
     every = viewer.layers.extent.world[:, -2:]
-    viewer.camera.zoom *= float(((every[1] - every[0]) / (high - low)).min())
-    viewer.camera.center = tuple((low + high) / 2)
+    viewer.scene.camera.zoom *= float(((every[1] - every[0]) / (high - low)).min())
+    viewer.scene.camera.center = tuple((low + high) / 2)
 
 
 def _picture(viewer: Any, path: Path) -> None:

@@ -179,8 +179,8 @@ def look_at(viewer: ViewerModel, layer: Layer) -> None:
     viewer.reset_view()
     low, high = (corner[-2:] for corner in viewer.layers.extent.world)
     mine_low, mine_high = layer.extent.world
-    viewer.camera.zoom *= float(((high - low) / (mine_high - mine_low)).min())
-    viewer.camera.center = tuple((mine_low + mine_high) / 2)
+    viewer.scene.camera.zoom *= float(((high - low) / (mine_high - mine_low)).min())
+    viewer.scene.camera.center = tuple((mine_low + mine_high) / 2)
 
 
 def _volume(volume: CT | LabelMap, name: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -12,14 +11,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout
 
 from napari_chexanatomy.jobs import ChildProcess
-from napari_chexanatomy.model_chooser import apply_everywhere
+from napari_chexanatomy.model_chooser import apply_everywhere, read_card
 from training.errors import ChexanatomyError
 from training.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from napari_chexanatomy.fewshot import FewShotWidget
 
-CARD = "chexanatomy.json"
 PATH_ROLE = Qt.ItemDataRole.UserRole
 LOSS, DICE = "loss", "held_out_dice"
 
@@ -46,20 +44,15 @@ class LearningPanel(QGroupBox):
         self.stop_button.setEnabled(False)
         row.addWidget(self.learn_button)
         row.addWidget(self.stop_button)
-        self.plot = pyqtgraph.PlotWidget(background=None)
-        self.plot.setMinimumHeight(150)
-        self.plot.setMaximumHeight(220)
-        self.plot.setToolTip("Loss on the images learnt from (falls) and Dice on the held-out ones (rises towards 1).")
-        self.plot.addLegend(offset=(-5, 5), labelTextSize="8pt")
-        self.plot.setLabel("bottom", "step")
-        self.plot.setMouseEnabled(False, False)
-        self.plot.hideButtons()
-        self.plot.setMenuEnabled(False)
+        self.plot = pyqtgraph.GraphicsLayoutWidget()
+        self.plot.setBackground(None)
+        self.plot.setFixedHeight(170)
+        self.plot.setToolTip(
+            "Left: loss on the images learnt from. Right: Dice on the held-out ones, at most 1."
+        )
         self._curves = {
-            LOSS: self.plot.plot(pen=pyqtgraph.mkPen("#e8a33d", width=2), name="loss"),
-            DICE: self.plot.plot(
-                pen=pyqtgraph.mkPen("#4fb0e8", width=2), symbol="o", symbolSize=5, symbolBrush="#4fb0e8", name="held-out Dice"
-            ),
+            LOSS: _curve(self.plot, 0, "loss", "#e8a33d"),
+            DICE: _curve(self.plot, 1, "held-out Dice", "#4fb0e8", (0, 1)),
         }
         self.result = QLabel()
         self.result.setWordWrap(True)
@@ -123,7 +116,7 @@ class LearningPanel(QGroupBox):
 
     def show_result(self, adapter: Path) -> None:
         """Before and after on the held-out images; a better adapter is applied, any other only kept."""
-        card = adapter_card(adapter)
+        card = read_card(adapter)
         before, after = _dice(card.get("before")), _dice(card.get("after"))
         self.refresh(adapter)
         if before is None and after is None:
@@ -148,7 +141,7 @@ class LearningPanel(QGroupBox):
         self.adapters.clear()
         project = self._desk.project
         for path in project.adapters() if project is not None else []:
-            after = _dice(adapter_card(path).get("after"))
+            after = _dice(read_card(path).get("after"))
             item = QListWidgetItem(f"{path.name}   held-out Dice {_shown(after)}")
             item.setData(PATH_ROLE, str(path))
             self.adapters.addItem(item)
@@ -178,6 +171,20 @@ class LearningPanel(QGroupBox):
         return Path(items[0].data(PATH_ROLE))
 
 
+def _curve(window: Any, column: int, title: str, colour: str, reach: tuple[float, float] | None = None) -> Any:
+    """A plot with one line in the given column of the window; reach: fixed lower and upper end of its axis."""
+    import pyqtgraph
+
+    plot = window.addPlot(row=0, col=column, title=title)
+    plot.setLabel("bottom", "step")
+    plot.setMouseEnabled(False, False)
+    plot.hideButtons()
+    plot.setMenuEnabled(False)
+    if reach is not None:
+        plot.setYRange(*reach)
+    return plot.plot(pen=pyqtgraph.mkPen(colour, width=2), symbol="o" if reach else None, symbolSize=5, symbolBrush=colour)
+
+
 def learn_work(child: ChildProcess, adapter: Path) -> Any:
     """The job that runs the child and hands back the adapter's folder."""
 
@@ -188,15 +195,6 @@ def learn_work(child: ChildProcess, adapter: Path) -> Any:
         return adapter
 
     return work
-
-
-def adapter_card(folder: Path) -> dict[str, Any]:
-    """What an adapter says about itself; empty when it says nothing."""
-    try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return card if isinstance(card, dict) else {}
 
 
 def _dice(scores: Any) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QInputDialog, QP
 
 from training.errors import ChexanatomyError
 
+CARD = "chexanatomy.json"
 EMBEDDED = "embedded"
 EMBEDDED_NAME = "chexanatomy-tiny (embedded)"
 FOLDER = "A folder …"
@@ -77,8 +79,10 @@ class ModelChooser(QWidget):
 
     @property
     def learned(self) -> tuple[str, ...]:
-        """Names that the model was taught beyond the vocabulary, as far as it is open."""
-        return tuple(self._open[1].learned) if self._open is not None and self._open[0] == self.spec else ()
+        """Names that the model was taught beyond the vocabulary, as far as it is open or a folder."""
+        if self._open is not None and self._open[0] == self.spec:
+            return tuple(self._open[1].learned)
+        return tuple(read_card(self.spec).get("learned", ()))
 
     def use(self, spec: str, name: str = "") -> None:
         """Offer a model by its spec and choose it."""
@@ -138,6 +142,15 @@ class ModelChooser(QWidget):
             self.card.setMarkdown(card_text(self.spec))
         except ChexanatomyError as error:
             self.card.setPlainText(str(error))
+
+
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """What a model or adapter folder says about itself in chexanatomy.json; empty when it says nothing."""
+    try:
+        card = json.loads((Path(folder) / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) else {}
 
 
 def card_text(spec: str) -> str:
