@@ -258,3 +258,14 @@ def test_no_patient_data_in_name_or_notes(tmp_path: Path) -> None:
     ct = read_ct(tmp_path)
     assert "Secret" not in ct.name + " ".join(ct.notes)
     assert "4711" not in ct.name + " ".join(ct.notes)
+
+
+def test_a_file_with_an_illegible_header_is_left_out_and_said(tmp_path: Path) -> None:
+    files = ct_series(tmp_path)
+    raw = files[-1].read_bytes()
+    broken = tmp_path / "broken.dcm"
+    broken.write_bytes(raw.replace(b"\x20\x00\x0e\x00UI", b"\x20\x00\x0e\x00U\0", 1))
+    assert "1 damaged DICOM files were left out, such as broken.dcm." in read_ct(tmp_path).notes
+    for path in files:
+        path.unlink()
+    assert "only damaged DICOM files" in refusal(tmp_path)
