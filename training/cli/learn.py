@@ -140,8 +140,7 @@ class Adapt(Command):
     def run(self) -> int:
         """Read the examples, adapt, say before and after."""
         from training.evaluate import from_folders, pairs
-        from training.fit import Example, adapt
-        from training.fit.adaptation import AdaptSettings
+        from training.fit import AdaptSettings, Example, adapt
 
         files = pairs(self.images, self.masks)
         kept = set(listed(self.held_out_images)) if self.held_out_images else set()

@@ -6,16 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from training.fit.adaptation import Adapter, AdaptSettings, Example, adapt
+    from training.fit.adaptation import adapt
     from training.fit.augment import Augmentation
+    from training.fit.examples import Adapter, AdaptSettings, Example
     from training.fit.pretraining import pretrain
     from training.fit.queries import Tasks
     from training.fit.settings import PretrainConfig
 
 _HOMES = {
-    "AdaptSettings": "adaptation",
-    "Adapter": "adaptation",
-    "Example": "adaptation",
+    "AdaptSettings": "examples",
+    "Adapter": "examples",
+    "Example": "examples",
     "adapt": "adaptation",
     "Augmentation": "augment",
     "PretrainConfig": "settings",

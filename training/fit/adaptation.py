@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from training import __version__
 from training.anatomy import find, vocabulary
 from training.errors import BrokenModel, Cancelled, ChexanatomyError, UnknownStructure
 from training.fit.augment import Augmentation, photograph, place, resample, spread
-from training.fit.lora import RANK, adapter_weights, add_lora, write_adapter
+from training.fit.examples import Adapter, AdaptSettings, Example, hold_out, mean_score
+from training.fit.lora import adapter_weights, add_lora, write_adapter
 from training.fit.queries import MAIN, token_loss
-from training.images import Radiograph
 from training.model import decoding
 from training.model.checkpoint import Checkpoint, read_card, save_checkpoint
 from training.model.packing import Prefix, Segment, Segments, logits_of, read, recall
@@ -31,67 +31,6 @@ from training.progress import ProgressCallback, report
 from training.tokens import bins_to_box, box_to_bins, tight_box
 from training.tokens.codebook import crop_mask, paste_mask
 from training.tokens.grammar import clean_name, segment_prompt
-
-
-@dataclass(frozen=True)
-class Example:
-    """A radiograph with a mask bool [row, column] of its size; an empty mask says the structure is not there. held_out: kept for
-    measuring; name: for the report, by default the radiograph's."""
-
-    radiograph: Radiograph
-    mask: np.ndarray
-    held_out: bool = False
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        if self.mask.shape != self.radiograph.pixels.shape:
-            raise ChexanatomyError(
-                f"The mask of {self.label} has {self.mask.shape} pixels, its radiograph {self.radiograph.pixels.shape}: "
-                "draw it on that radiograph."
-            )
-
-    @property
-    def label(self) -> str:
-        """What the report calls it."""
-        return self.name or self.radiograph.name
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """What was learnt. folder: opens with `training.model.load`; before, after: Dice per held-out image, empty where none was
-    held out."""
-
-    folder: Path
-    structure: str
-    before: dict[str, float]
-    after: dict[str, float]
-    card: dict[str, Any] = field(repr=False)
-
-    @property
-    def better(self) -> bool | None:
-        """Whether the held-out images got better; None where none was held out."""
-        return _mean(self.after) > _mean(self.before) if self.after else None
-
-
-@dataclass(frozen=True)
-class AdaptSettings:
-    """How to learn. seconds: time for it, steps: most optimiser steps; lora: low-rank adapters (rank) in the decoder, False
-    trains the whole decoder; views: altered copies of each image that are looked at once, beforehand; batch: views per step;
-    rehearsal: other structures per view that are asked as well, with the model's own former answers, so that they are not
-    forgotten; patience: measurements without improvement before it stops."""
-
-    seconds: float = 40.0
-    steps: int = 400
-    lora: bool = True
-    rank: int = RANK
-    learning_rate: float | None = None
-    views: int = 24
-    batch: int = 8
-    rehearsal: int = 2
-    patience: int = 8
-    measure_steps: int = 20
-    seed: int = 0
-    augmentation: Augmentation = field(default_factory=lambda: Augmentation(zoom=0.15, aspect=0.05, shift=0.08, untouched=0.1))
 
 
 @dataclass(frozen=True)
@@ -124,7 +63,7 @@ def adapt(
         raise BrokenModel(f"The model {predictor.checkpoint.name} has no mask codebook: give the path of vae-oid.npz.")
     key, name = _named(structure)
     out = _free(Path(out))
-    examples = _hold_out(examples, settings.seed)
+    examples = hold_out(examples, settings.seed)
     taught, kept = [e for e in examples if not e.held_out], [e for e in examples if e.held_out]
     if not any(e.mask.any() for e in taught):
         raise ChexanatomyError(f"None of the {len(taught)} images to learn from shows {name}: draw it on at least one.")
@@ -144,7 +83,7 @@ def adapt(
         "learned": [] if key in vocabulary() else [key],
         "before": _scores(before),
         "after": _scores(after),
-        "better": _mean(after) > _mean(before) if after else None,
+        "better": mean_score(after) > mean_score(before) if after else None,
         "note": "" if kept else "Nothing was held out: with fewer than three images there is no measure of what was learnt.",
         "images": {"learnt_from": [e.label for e in taught], "held_out": [e.label for e in kept]},
         "steps": steps,
@@ -156,7 +95,7 @@ def adapt(
         "use": "Research only, not for diagnosis.",
     }
     _write(pupil, config, best, predictor.checkpoint.source or predictor.checkpoint.name, card, out)
-    report(progress, settings.steps, settings.steps, "Adapter written", **({"held_out_dice": _mean(after)} if after else {}))
+    report(progress, settings.steps, settings.steps, "Adapter written", **({"held_out_dice": mean_score(after)} if after else {}))
     return Adapter(out, key, before, after, read_card(out))
 
 
@@ -198,7 +137,7 @@ def _learn(
             losses = float(loss.detach())
             values = {"loss": losses}
             if step % settings.measure_steps == 0 or step == settings.steps:
-                score = _mean(_measure(pupil, held_out, name)) if held_out else -losses
+                score = mean_score(_measure(pupil, held_out, name)) if held_out else -losses
                 curve.append({"step": step, "loss": losses, **({"held_out_dice": score} if held_out else {})})
                 values |= {"held_out_dice": score} if held_out else {}
                 since += best_score > 0
@@ -337,22 +276,6 @@ def _named(structure: str) -> tuple[str, str]:
     return known.key, known.name
 
 
-def _hold_out(examples: Sequence[Example], seed: int) -> list[Example]:
-    """Mark about a quarter as held out, at least one from three images on, unless the caller has chosen."""
-    if not examples:
-        raise ChexanatomyError("There is nothing to learn from: give at least one radiograph with a mask.")
-    if any(e.held_out for e in examples):
-        if all(e.held_out for e in examples):
-            raise ChexanatomyError("Every image is held out: leave at least one to learn from.")
-        return list(examples)
-    shown = [i for i, e in enumerate(examples) if e.mask.any()]
-    if len(examples) < 3 or len(shown) < 2:
-        return list(examples)
-    count = min(max(1, len(examples) // 4), len(shown) - 1)
-    chosen = set(np.random.default_rng(seed).permutation(shown)[:count].tolist())
-    return [replace(e, held_out=i in chosen) for i, e in enumerate(examples)]
-
-
 def _free(out: Path) -> Path:
     """A folder may be replaced by a new adapter only if it is empty or an adapter itself."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "chexanatomy.json").exists())):
@@ -406,8 +329,4 @@ def _write(pupil: Predictor, config: Any, best: dict[str, Tensor], base: str, ca
 
 
 def _scores(scores: dict[str, float]) -> dict[str, Any]:
-    return {"dice": _mean(scores) if scores else None, "per_image": {k: round(v, 4) for k, v in scores.items()}}
-
-
-def _mean(scores: dict[str, float]) -> float:
-    return float(np.mean(list(scores.values()))) if scores else 0.0
+    return {"dice": mean_score(scores) if scores else None, "per_image": {k: round(v, 4) for k, v in scores.items()}}

@@ -1,0 +1,97 @@
+"""What few-shot learning takes and gives: examples, settings, and the adapter that came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.errors import ChexanatomyError
+from training.fit.augment import Augmentation
+from training.fit.lora import RANK
+from training.images import Radiograph
+
+
+@dataclass(frozen=True)
+class Example:
+    """A radiograph with a mask bool [row, column] of its size; an empty mask says the structure is not there. held_out: kept for
+    measuring; name: for the report, by default the radiograph's."""
+
+    radiograph: Radiograph
+    mask: np.ndarray
+    held_out: bool = False
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mask.shape != self.radiograph.pixels.shape:
+            raise ChexanatomyError(
+                f"The mask of {self.label} has {self.mask.shape} pixels, its radiograph {self.radiograph.pixels.shape}: "
+                "draw it on that radiograph."
+            )
+
+    @property
+    def label(self) -> str:
+        """What the report calls it."""
+        return self.name or self.radiograph.name
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What was learnt. folder: opens with `training.model.load`; before, after: Dice per held-out image, empty where none was
+    held out."""
+
+    folder: Path
+    structure: str
+    before: dict[str, float]
+    after: dict[str, float]
+    card: dict[str, Any] = field(repr=False)
+
+    @property
+    def better(self) -> bool | None:
+        """Whether the held-out images got better; None where none was held out."""
+        return mean_score(self.after) > mean_score(self.before) if self.after else None
+
+
+@dataclass(frozen=True)
+class AdaptSettings:
+    """How to learn. seconds: time for it, steps: most optimiser steps; lora: low-rank adapters (rank) in the decoder, False
+    trains the whole decoder; views: altered copies of each image that are looked at once, beforehand; batch: views per step;
+    rehearsal: other structures per view that are asked as well, with the model's own former answers, so that they are not
+    forgotten; patience: measurements without improvement before it stops."""
+
+    seconds: float = 40.0
+    steps: int = 400
+    lora: bool = True
+    rank: int = RANK
+    learning_rate: float | None = None
+    views: int = 24
+    batch: int = 8
+    rehearsal: int = 2
+    patience: int = 8
+    measure_steps: int = 20
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(zoom=0.15, aspect=0.05, shift=0.08, untouched=0.1))
+
+
+def hold_out(examples: Sequence[Example], seed: int) -> list[Example]:
+    """Mark about a quarter as held out, at least one from three images on, unless the caller has chosen."""
+    if not examples:
+        raise ChexanatomyError("There is nothing to learn from: give at least one radiograph with a mask.")
+    if any(e.held_out for e in examples):
+        if all(e.held_out for e in examples):
+            raise ChexanatomyError("Every image is held out: leave at least one to learn from.")
+        return list(examples)
+    shown = [i for i, e in enumerate(examples) if e.mask.any()]
+    if len(examples) < 3 or len(shown) < 2:
+        return list(examples)
+    count = min(max(1, len(examples) // 4), len(shown) - 1)
+    chosen = set(np.random.default_rng(seed).permutation(shown)[:count].tolist())
+    return [replace(e, held_out=i in chosen) for i, e in enumerate(examples)]
+
+
+def mean_score(scores: dict[str, float]) -> float:
+    """Mean Dice over the images, 0 where there are none."""
+    return float(np.mean(list(scores.values()))) if scores else 0.0
