@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
@@ -220,15 +221,6 @@ class LayerChooser(QComboBox):
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self.refresh)
-        me = weakref.ref(self)
-
-        def release(*_: object) -> None:
-            chooser = me()
-            if chooser is not None:
-                for event in (events.inserted, events.removed, events.reordered, events.renamed):
-                    event.disconnect(chooser.refresh)
-
-        self.destroyed.connect(release)
         self.activated.connect(self._user_chose)
         self.refresh()
 
@@ -248,6 +240,9 @@ class LayerChooser(QComboBox):
 
     def refresh(self, event: Any = None) -> None:
         """Read the layer list again, keeping the choice where it still stands."""
+        # The viewer may outlive the widget; a slot on `destroyed` may run while Python collects its closure.
+        if not isalive(self):
+            return
         before = self.chosen
         fitting = [layer for layer in reversed(self._viewer.layers) if self._accept(layer)]
         self.blockSignals(True)

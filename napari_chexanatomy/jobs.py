@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from training.errors import Cancelled, ChexanatomyError
@@ -81,8 +82,6 @@ class Job(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._report)
-        stop = self._stop
-        self.destroyed.connect(lambda *_: stop.set())
 
     @property
     def running(self) -> bool:
@@ -111,7 +110,7 @@ class Job(QObject):
             if not last or report is not last[0]:
                 last[:] = [report]
                 reports.append(report)
-            if stop.is_set() or worker.abort_requested:
+            if stop.is_set() or worker.abort_requested or not isalive(self):
                 raise Cancelled("Stopped.")
 
         self._outcome = attempt(lambda: self._work(progress))
@@ -149,8 +148,6 @@ class LatestWins(QObject):
         self._closed = threading.Event()
         self._busy = False
         self._thread: threading.Thread | None = None
-        closed = self._closed
-        self.destroyed.connect(lambda *_: closed.set())
 
     @property
     def idle(self) -> bool:
@@ -180,9 +177,9 @@ class LatestWins(QObject):
         condition, slot, closed = self._condition, self._slot, self._closed
         while not closed.is_set():
             with condition:
-                while not slot and not closed.is_set():
+                while not slot and not closed.is_set() and isalive(self):
                     condition.wait(0.5)
-                if closed.is_set():
+                if closed.is_set() or not isalive(self):
                     return
                 work = slot.pop()
                 self._busy = True

@@ -47,9 +47,7 @@ class LearningPanel(QGroupBox):
         self.plot = pyqtgraph.GraphicsLayoutWidget()
         self.plot.setBackground(None)
         self.plot.setFixedHeight(170)
-        self.plot.setToolTip(
-            "Left: loss on the images learnt from. Right: Dice on the held-out ones, at most 1."
-        )
+        self.plot.setToolTip("Left: loss on the images learnt from. Right: Dice on the held-out ones, at most 1.")
         self._curves = {
             LOSS: _curve(self.plot, 0, "loss", "#e8a33d"),
             DICE: _curve(self.plot, 1, "held-out Dice", "#4fb0e8", (0, 1)),

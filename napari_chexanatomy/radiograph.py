@@ -188,7 +188,8 @@ class RadiographWidget(DeskWidget):
         style = self.style.currentData()
         ticked = tuple(self.structures.checked()) if labels is not None else ()
         order = Order(ct, labels, geometry, ticked, style, None, full)
-        self._queue.submit(lambda: self._taker.take(order))
+        taker = self._taker
+        self._queue.submit(lambda: taker.take(order))
 
     def _deliver(self, outcome: Outcome) -> None:
         if outcome.error:

@@ -57,9 +57,9 @@ def test_pa_takes_a_radiograph_with_its_structures(desk):
 def test_an_impossible_pose_is_a_sentence_and_keeps_the_picture(desk, qtbot):
     desk.load()
     desk.take(0.0)
+    desk.pose.sliders["y"].setValue(-250)
     desk.settle()
     before = desk.layer.data
-    desk.pose.sliders["y"].setValue(-250)
     desk.pose.sliders["sid"].setValue(200)
     qtbot.wait(400)
     assert "inside the patient" in desk.message.text()
