@@ -39,7 +39,8 @@ def load_checkpoint(spec: str | Path = EMBEDDED, codebook: str | Path | None = N
     folder = _folder(text)
     if (folder / ADAPTER_CONFIG).exists():
         return _with_adapter(load_checkpoint(_base_of(folder), codebook), folder)
-    return _open(folder, EMBEDDED if text == EMBEDDED else folder.name, codebook)
+    known_as = text if text == EMBEDDED or not Path(text).expanduser().is_dir() else str(folder.resolve())
+    return replace(_open(folder, folder.name, codebook), source=known_as)
 
 
 def _folder(text: str) -> Path:
@@ -153,7 +154,6 @@ def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
         packed,
         str(card.get("name", name)),
         card,
-        EMBEDDED if folder == EMBEDDED_FOLDER else str(folder.resolve()),
     )
 
 
