@@ -370,7 +370,8 @@ class FewShotWidget(DeskWidget):
         arguments = ["adapt", "--images", str(staged / "images"), "--masks", str(staged / "masks")]
         arguments += ["--structure", project.structure, "--out", str(adapter), "--model", self.model.spec]
         arguments += ["--held-out-images", ",".join(held_out)] if held_out else []
-        child = self.learning.prepare([*arguments, "--progress", "json"])
+        arguments += ["--seconds", str(self.learning.seconds.value()), "--progress", "json"]
+        child = self.learning.prepare(arguments)
         job = self.start("Learning", learn_work(child, adapter), self.learning.show_result)
         job.progressed.connect(self.learning.show_progress)
         job.ended.connect(self.learning.ended)

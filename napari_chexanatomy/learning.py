@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QListWidget, QListWidgetItem, QPushButton, QSpinBox, QVBoxLayout
 
 from napari_chexanatomy.jobs import ChildProcess
 from napari_chexanatomy.model_chooser import apply_everywhere, read_card
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from napari_chexanatomy.fewshot import FewShotWidget
 
 PATH_ROLE = Qt.ItemDataRole.UserRole
+LEARNING_SECONDS = 40
+"""Most time for learning, unless the user says otherwise [s]."""
 LOSS, DICE = "loss", "held_out_dice"
 
 
@@ -32,7 +34,7 @@ class LearningPanel(QGroupBox):
 
         self._desk = desk
         self._child: ChildProcess | None = None
-        self._started = 0.0
+        self._first_step = 0.0
         self._points: dict[str, tuple[list[float], list[float]]] = {}
         row = QHBoxLayout()
         self.learn_button = QPushButton("Learn")
@@ -42,7 +44,13 @@ class LearningPanel(QGroupBox):
         self.stop_button.setToolTip("End the learning now and keep the best state so far. Cancel, below, throws it away.")
         self.stop_button.clicked.connect(self.stop)
         self.stop_button.setEnabled(False)
-        row.addWidget(self.learn_button)
+        self.seconds = QSpinBox()
+        self.seconds.setRange(1, 3600)
+        self.seconds.setValue(LEARNING_SECONDS)
+        self.seconds.setSuffix(" s")
+        self.seconds.setToolTip("Most time for learning. It ends sooner when the held-out images get no better any more.")
+        row.addWidget(self.learn_button, 1)
+        row.addWidget(self.seconds)
         row.addWidget(self.stop_button)
         self.plot = pyqtgraph.GraphicsLayoutWidget()
         self.plot.setBackground(None)
@@ -82,7 +90,7 @@ class LearningPanel(QGroupBox):
         self._points = {LOSS: ([], []), DICE: ([], [])}
         for curve in self._curves.values():
             curve.setData([], [])
-        self._started = time.monotonic()
+        self._first_step = 0.0
         self.result.clear()
         self._child = ChildProcess(arguments)
         self.stop_button.setEnabled(True)
@@ -109,8 +117,11 @@ class LearningPanel(QGroupBox):
                 values.append(report.values[name])
                 curve.setData(steps, values)
         if report.total and report.done:
-            left = (time.monotonic() - self._started) / report.done * (report.total - report.done)
-            self.result.setText(f"Step {report.done} of at most {report.total}, about {left:.0f} s left.")
+            now = time.monotonic()
+            self._first_step = self._first_step or now
+            gone = now - self._first_step
+            left = min(gone / report.done * (report.total - report.done), max(0.0, self.seconds.value() - gone))
+            self.result.setText(f"Step {report.done} of at most {report.total}, at most {left:.0f} s left.")
 
     def show_result(self, adapter: Path) -> None:
         """Before and after on the held-out images; a better adapter is applied, any other only kept."""
