@@ -44,6 +44,7 @@ bench: $(READY)
 screenshots: system $(READY)
 	$(BIN)/chexanatomy demo --headless demo
 	cp demo/window.png docs/images/window.png
+	$(SCREEN) $(BIN)/python docs/make_screenshots.py docs/images
 
 system:
 	@tools/system_libraries.sh

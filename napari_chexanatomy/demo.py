@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from training.model import Finding
 
 PLUGIN = "napari-chexanatomy"
-WINDOW = (1600, 1000)
+WINDOW = (1600, 900)
 GAP = 0.04
 """Space between the two radiographs, as a share of the width of one."""
 DRAWING_ROUNDS = 20

@@ -14,11 +14,12 @@ from napari_chexanatomy.structure_colours import colour_of, display_name
 if TYPE_CHECKING:
     from training.model import Finding
 
-LOW_CONFIDENCE = 0.5
+LOW_CONFIDENCE = 0.2
+"""Below this an answer is marked; the figure is a mean over many tokens, so even good answers rarely pass one half."""
 HEADINGS = {
     "Structure": "What was asked for.",
     "Found": "Whether the model sees it in this picture.",
-    "Sure": "How sure the model is of its answer, 0 to 100 %. Low values are marked.",
+    "Sure": "How sure the model is of every part of its answer, 0 to 100 %; compare rows. Low values are marked.",
     "cm²": "Area of the shadow on the detector, when the pixel spacing is known.",
 }
 NUMBER = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter

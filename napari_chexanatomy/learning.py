@@ -111,7 +111,7 @@ class LearningPanel(QGroupBox):
     def show_progress(self, report: Progress) -> None:
         """Plot the figures of a report and say how long it will take."""
         for name, curve in self._curves.items():
-            if name in report.values:
+            if name in report.values and LOSS in report.values:  # the closing report repeats the Dice, not the step
                 steps, values = self._points[name]
                 steps.append(report.done)
                 values.append(report.values[name])
@@ -131,7 +131,10 @@ class LearningPanel(QGroupBox):
         if before is None and after is None:
             self.result.setText("Learnt, but no image was held out, so nobody knows whether it is better. Press Apply to use it.")
             return
-        rows = [("", "before", "after"), *((name, _shown(old), _shown(new)) for name, old, new in _per_image(card))]
+        project = self._desk.project
+        titles = {item.name: item.title for item in project.items} if project is not None else {}
+        scores = _per_image(card)
+        rows = [("", "before", "after"), *((titles.get(name, name), _shown(old), _shown(new)) for name, old, new in scores)]
         rows.append(("<b>mean Dice</b>", f"<b>{_shown(before)}</b>", f"<b>{_shown(after)}</b>"))
         cells = (f"<td>{name}</td><td align=right>{old}&nbsp;</td><td align=right>{new}</td>" for name, old, new in rows)
         table = "<table>" + "".join(f"<tr>{cell}</tr>" for cell in cells) + "</table>"

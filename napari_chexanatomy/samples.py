@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from napari_chexanatomy.jobs import Work, wait_with_window_alive
 from napari_chexanatomy.layers import LayerData, from_ct, from_labels
 from training.errors import ChexanatomyError
@@ -21,7 +23,7 @@ def lidc() -> list[LayerData]:
 
         folder = fetch_lidc(progress)
         progress(Progress(0, 0, "reading the sample CT"))
-        ct = read_ct(folder / "ct.nii.gz")
+        ct = replace(read_ct(folder / "ct.nii.gz"), name="LIDC-IDRI-0001")
         return ct, read_labels(folder / "labels.nii.gz", ct, folder / "label_names.csv")
 
     return _layers("Sample CT", load)
