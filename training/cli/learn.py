@@ -56,10 +56,13 @@ class Train(Command):
     """Use at most this many cases."""
     seed: int = 0
     """Seed of everything that is drawn."""
+    set: tuple[str, ...] = ()
+    """Other settings of training.fit.PretrainConfig as NAME=VALUE, such as stem=True tasks.emphasis=4 augmentation.zoom=0.1."""
 
     def run(self) -> int:
         """Train."""
         from training.fit import PretrainConfig, pretrain
+        from training.fit.settings import changed
 
         names = (
             "base",
@@ -88,6 +91,7 @@ class Train(Command):
             seed=self.seed,
             **given,
         )
+        config = changed(config, self.set)
         with self.reporting() as progress:
             checkpoint = pretrain(config, progress=progress)
         self.say(

@@ -11,10 +11,9 @@ from torch.nn import functional
 class DenseHead(nn.Module):
     """One linear layer from a vision token to factor x factor mask values per structure."""
 
-    factor = 4
-
-    def __init__(self, width: int, structures: int) -> None:
+    def __init__(self, width: int, structures: int, factor: int) -> None:
         super().__init__()
+        self.factor = factor
         self.linear = nn.Linear(width, structures * self.factor**2)
 
     def forward(self, vision: Tensor) -> Tensor:
@@ -36,3 +35,14 @@ def dense_loss(logits: Tensor, masks: Tensor, known: Tensor) -> Tensor:
     p = torch.sigmoid(scores)
     overlap = 2 * (p * aim).sum((1, 2)) / (p.sum((1, 2)) + aim.sum((1, 2)) + 1)
     return entropy + 1 - overlap.mean()
+
+
+@torch.inference_mode()
+def dense_dice(logits: Tensor, masks: Tensor) -> Tensor:
+    """Dice per image and structure, float [images, structures], NaN where there is none. logits: of the head; masks: float
+    [images, structures, side, side] of any side."""
+    logits = functional.interpolate(logits, masks.shape[-2:], mode="bilinear", align_corners=False)
+    drawn, there = logits > 0, masks > 0.5
+    area = drawn.sum((2, 3)) + there.sum((2, 3))
+    dice = 2 * (drawn & there).sum((2, 3)) / area.clamp_min(1)
+    return dice.masked_fill(~there.any(3).any(2), torch.nan)

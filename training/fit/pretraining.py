@@ -101,7 +101,11 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     tokens = SpecialTokens(checkpoint.tokenizer, checkpoint.model.config.get_text_config().vocab_size)
     asker = Asker(records, tokens, config.tasks)
     grid = checkpoint.image_size // checkpoint.model.config.vision_config.patch_size
-    head = DenseHead(checkpoint.model.config.vision_config.hidden_size, len(structures)) if config.dense else None
+    head = (
+        DenseHead(checkpoint.model.config.vision_config.hidden_size, len(structures), config.dense_factor)
+        if config.dense
+        else None
+    )
     learner = Learner(checkpoint, head, tokens, config)
     trained = [p for p in learner.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -137,11 +141,11 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
                 write(finished(checkpoint, config, structures, records, step), lora, out / "checkpoint")
 
     ahead = ThreadPoolExecutor(1)
-    upcoming = ahead.submit(make_batch, records, asker, config, step, rank, world, grid * DenseHead.factor)
+    upcoming = ahead.submit(make_batch, records, asker, config, step, rank, world, grid * config.dense_factor)
     try:
         while not loop.over(step):
             batch = upcoming.result()
-            upcoming = ahead.submit(make_batch, records, asker, config, step + 1, rank, world, grid * DenseHead.factor)
+            upcoming = ahead.submit(make_batch, records, asker, config, step + 1, rank, world, grid * config.dense_factor)
             fraction = loop.fraction(step)
             rate = learning_rate(config, fraction)
             answers = not config.dense or fraction >= config.dense_first
@@ -175,7 +179,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
                 and accelerator.is_main_process
             ):
                 with ema.applied(learner):
-                    note({f"val/{k}": v for k, v in validate(checkpoint, held_out, config.validate_images).items()})
+                    note({f"val/{k}": v for k, v in validate(checkpoint, held_out, config.validate_images, head).items()})
                 last_validation = time.monotonic()
             if time.monotonic() - last_save > 60 * config.save_minutes:
                 save()
@@ -187,7 +191,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             log.close()
     if held_out is not None and accelerator.is_main_process:
         with ema.applied(learner):
-            scores = validate(checkpoint, held_out, config.validate_images)
+            scores = validate(checkpoint, held_out, config.validate_images, head)
             checkpoint.card["validation"] = {k: round(v, 4) for k, v in scores.items()}
             write(finished(checkpoint, config, structures, records, step), lora, out / "checkpoint")
         report(progress, step, step, "Training finished", **scores)
@@ -217,7 +221,11 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
             text_depth=config.text_depth,
             text_hidden=config.text_hidden,
             heads=config.heads,
+            stem=config.stem,
+            informed=config.informed,
         )
+        if config.tower is not None:
+            take_tower(checkpoint, config.tower)
         checkpoint.model.train()
         return checkpoint, None
 
@@ -229,6 +237,17 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
     lora = add_lora(checkpoint.model, config.lora_rank, freeze_vision=config.freeze_vision)
     checkpoint.model.train()
     return checkpoint, lora
+
+
+def take_tower(checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy the vision tower of a trained checkpoint of the same shape."""
+    trained = load_checkpoint(folder).model.model.vision_tower
+    try:
+        checkpoint.model.model.vision_tower.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise BrokenModel(
+            f"The vision tower of {folder} has another shape: give it the same image size, patch and width."
+        ) from error
 
 
 def write(checkpoint: Checkpoint, lora: Any, folder: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +164,8 @@ def _decode_all(
     view = np.zeros(n, np.uint8)
     chunks = [list(ids[i : i + 32]) for i in range(0, n, 32)]
     jobs = [(str(folder), chunk, list(structures), size) for chunk in chunks]
-    pool = ProcessPoolExecutor(workers) if workers > 1 else None
     done = 0
-    try:
+    with _pool(workers) as pool:
         for decoded in pool.map(_decode_chunk, jobs) if pool else map(_decode_chunk, jobs):
             for case in decoded:
                 images[done], state[done], boxes[done], coarse[done], view[done] = (
@@ -179,10 +180,25 @@ def _decode_all(
                     codes[done, here] = codebook.encode(torch.from_numpy(case.crops).float() / 255).cpu().numpy()
                 done += 1
             report(progress, done, n, "Reading the data set")
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
     return Records(images, state, boxes, codes, coarse, view, np.array(structures), np.array(ids))
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes that compute with one thread each: with more, they would take the cores from each other all the time."""
+    if workers < 2:
+        yield None
+        return
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    before = {name: os.environ.get(name) for name in threads}
+    os.environ.update(threads)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _decode_chunk(job: tuple[str, list[str], list[str], int]) -> list[_Decoded]:

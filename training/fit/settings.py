@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
+from training.errors import ChexanatomyError
 from training.fit.augment import Augmentation
 from training.fit.queries import Tasks
 
@@ -15,11 +19,13 @@ class PretrainConfig:
 
     datasets: folders of synthetic cases; out: folder of the run, an interrupted one is continued; codebook: mask codebook
     (`.safetensors` of ours, or vae-oid.npz); base: a PaliGemma to teach through LoRA instead of training chexanatomy-tiny from
-    nothing; structures: keys to learn, by default the vocabulary's trainable ones. image_size to heads: the shape of the model,
-    see `tiny_config`. images, queries: images per step and process, and questions about each. sigma [bins], smoothing, dense:
-    width of the box targets, label smoothing of the codes, weight of the auxiliary loss; dense_first: part of the run, 0..1,
-    that trains the vision tower by the auxiliary loss alone, at a third of the cost per step. max_steps, max_minutes: the
-    schedule ends with the first of them; with max_minutes alone its length follows from the speed measured.
+    nothing; structures: keys to learn, by default the vocabulary's trainable ones. image_size to stem: the shape of the model,
+    see `tiny_config`; informed: start with smooth embeddings of places and codes; tower: a checkpoint whose vision tower to
+    start with. images, queries: images per step and process, and questions about each. sigma [bins], smoothing, dense:
+    width of the box targets, label smoothing of the codes, weight of the auxiliary loss; dense_factor: mask values
+    of the auxiliary loss per side of a patch; dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary
+    loss alone, at a third of the cost per step. max_steps,
+    max_minutes: the schedule ends with the first of them; with max_minutes alone its length follows from the speed measured.
     """
 
     datasets: tuple[Path, ...]
@@ -35,6 +41,9 @@ class PretrainConfig:
     text_depth: int = 4
     text_hidden: int = 512
     heads: int = 4
+    stem: bool = False
+    informed: bool = True
+    tower: Path | None = None
     images: int = 8
     queries: int = 16
     learning_rate: float = 1.5e-3
@@ -45,6 +54,7 @@ class PretrainConfig:
     sigma: float = 6.0
     smoothing: float = 0.05
     dense: float = 0.5
+    dense_factor: int = 4
     dense_first: float = 0.05
     lora_rank: int = 16
     freeze_vision: bool = False
@@ -62,3 +72,37 @@ class PretrainConfig:
     limit: int | None = None
     tasks: Tasks = field(default_factory=Tasks)
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+T = TypeVar("T")
+
+
+def changed(config: T, changes: Sequence[str]) -> T:
+    """The settings with changes written as "name=value"; a dot reaches into Tasks and Augmentation ("tasks.absent=0.2").
+
+    Raises ChexanatomyError for a name that no setting has, or a value of another type.
+    """
+    for change in changes:
+        name, _, text = change.partition("=")
+        config = _set(config, name.strip().split("."), text.strip(), change)
+    return config
+
+
+def _set(config: Any, path: list[str], text: str, change: str) -> Any:
+    known = {f.name for f in fields(config)}
+    if path[0] not in known or not text:
+        raise ChexanatomyError(f"{change} changes nothing: give NAME=VALUE with a name out of {', '.join(sorted(known))}.")
+    old = getattr(config, path[0])
+    if is_dataclass(old) and len(path) > 1:
+        return replace(config, **{path[0]: _set(old, path[1:], text, change)})
+    try:
+        value: Any = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(value, str) and (old is None or isinstance(old, Path)):
+        value = Path(value)
+    if (old is not None and not isinstance(value, type(old))) or len(path) > 1:
+        raise ChexanatomyError(f"{change} does not fit: {path[0]} is {old!r}, give a value of that kind.")
+    return replace(config, **{path[0]: value})

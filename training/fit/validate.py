@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from training.fit.dense import DenseHead, dense_dice
 from training.fit.queries import MAIN
 from training.fit.records import ABSENT, COARSE, PRESENT, Records
 from training.model import decoding
@@ -19,12 +20,12 @@ from training.tokens.grammar import segment_prompt
 
 
 @torch.inference_mode()
-def validate(checkpoint: Checkpoint, records: Records, images: int) -> dict[str, float]:
+def validate(checkpoint: Checkpoint, records: Records, images: int, head: DenseHead | None = None) -> dict[str, float]:
     """Ask for the main structures and a sample of the others in up to `images` cases.
 
     Returns box_error [bins], code_accuracy (only meaningful once boxes are right), dice (mean over structures), dice/<main
-    structure>, absent (share of absent structures called absent), present (share of present ones called present). Dice is taken
-    at the coarse masks' resolution.
+    structure>, dense_dice (of the auxiliary head, which is not shipped), absent (share of absent structures called absent),
+    present (share of present ones called present). Dice is taken at the coarse masks' resolution.
     """
     assert checkpoint.codebook is not None
     model = checkpoint.model
@@ -38,6 +39,7 @@ def validate(checkpoint: Checkpoint, records: Records, images: int) -> dict[str,
     dice: dict[str, list[float]] = {}
     said_absent: list[bool] = []
     said_present: list[bool] = []
+    dense: dict[str, list[float]] = {}
     for case in cases:
         state = records.state[case]
         main = [i for i, k in enumerate(keys) if k in MAIN and state[i] == PRESENT]
@@ -51,7 +53,12 @@ def validate(checkpoint: Checkpoint, records: Records, images: int) -> dict[str,
         pixels = (image * 2 - 1).expand(1, 3, -1, -1).to(device, model.dtype)
         prefix = see(model, pixels, packed=checkpoint.packed)
         written = decoding.write(model, tokens, prefix, [tokens.prompt(segment_prompt(display_name(keys[i]))) for i in asked])
-        masks = records.masks(np.array([case]))[0].numpy() > 0.5
+        wanted = records.masks(np.array([case]))
+        masks = wanted[0].numpy() > 0.5
+        if head is not None:
+            for key, value in zip(keys, dense_dice(head(prefix.vision), wanted.to(device))[0].tolist(), strict=True):
+                if not np.isnan(value):
+                    dense.setdefault(key, []).append(value)
         decoded = checkpoint.codebook.decode(torch.tensor([w.codes for w in written])).cpu().numpy()
         for i, answer, logits in zip(asked, written, decoded, strict=True):
             if state[i] == ABSENT:
@@ -69,6 +76,7 @@ def validate(checkpoint: Checkpoint, records: Records, images: int) -> dict[str,
         "box_error": _mean(errors),
         "code_accuracy": _mean(right),
         "dice": _mean([_mean(v) for v in dice.values()]),
+        "dense_dice": _mean([_mean(v) for v in dense.values()]),
         "absent": _mean(said_absent),
         "present": _mean(said_present),
     }

@@ -36,12 +36,14 @@ class Checkpoint:
     source: str = ""
 
 
-def create(tokenizer: Any, codebook: MaskCodebook | None, seed: int = 0, **sizes: Any) -> Checkpoint:
-    """Return an untrained chexanatomy-tiny. sizes: arguments of `tiny_config`."""
+def create(tokenizer: Any, codebook: MaskCodebook | None, seed: int = 0, *, informed: bool = True, **sizes: Any) -> Checkpoint:
+    """Return an untrained chexanatomy-tiny. informed: see `training.model.initial`; sizes: arguments of `tiny_config`."""
     import torch
-    from transformers import PaliGemmaForConditionalGeneration
 
     from training.model.config import tiny_config
+    from training.model.initial import inform
+    from training.model.special import SpecialTokens
+    from training.model.stem import StemmedPaliGemma
 
     config = tiny_config(
         len(tokenizer),
@@ -53,7 +55,9 @@ def create(tokenizer: Any, codebook: MaskCodebook | None, seed: int = 0, **sizes
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = PaliGemmaForConditionalGeneration(config)
+        model = StemmedPaliGemma(config)
+        if informed:
+            inform(model, SpecialTokens(tokenizer, len(tokenizer)), codebook)
     return Checkpoint(model.eval(), tokenizer, codebook, config.vision_config.image_size, True, "chexanatomy-tiny")
 
 

@@ -23,11 +23,13 @@ def tiny_config(
     text_depth: int = 4,
     text_hidden: int = 512,
     heads: int = 4,
+    stem: bool = False,
 ) -> PaliGemmaConfig:
     """Return a PaliGemma configuration of about 5 million parameters.
 
     image_size, patch: edge lengths [px], the first a multiple of the second; widths, depths and heads of the SigLIP-style
-    tower and the Gemma decoder (one key and value head); *_token: ids of the tokenizer's special tokens.
+    tower and the Gemma decoder (one key and value head); stem: convolutions instead of the patch embedding, see
+    `training.model.stem`; *_token: ids of the tokenizer's special tokens.
     """
     from transformers import PaliGemmaConfig
 
@@ -45,6 +47,7 @@ def tiny_config(
         "image_size": image_size,
         "patch_size": patch,
         "vision_use_head": False,
+        "stem": stem,
     }
     text: dict[str, Any] = {
         "model_type": "gemma",

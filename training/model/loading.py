@@ -101,8 +101,10 @@ def _json(path: Path) -> dict[str, Any]:
 def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoTokenizer, PaliGemmaForConditionalGeneration
+    from transformers import AutoTokenizer
     from transformers.utils import logging as transformers_logging
+
+    from training.model.stem import StemmedPaliGemma
 
     if not (folder / "config.json").exists():
         raise BrokenModel(f"{folder} has no config.json: name the folder of a PaliGemma, PaliGemma 2 or chexanatomy model.")
@@ -125,7 +127,7 @@ def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        model, info = PaliGemmaForConditionalGeneration.from_pretrained(
+        model, info = StemmedPaliGemma.from_pretrained(
             folder,
             use_safetensors=True,
             local_files_only=True,

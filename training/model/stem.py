@@ -1,0 +1,63 @@
+"""The first layers of chexanatomy-tiny's vision tower: convolutions in place of one big patch embedding.
+
+A small tower that learns from nothing finds edges sooner through overlapping strided convolutions (Xiao et al., "Early
+convolutions help transformers see better", arXiv 2106.14881). Everything behind them is transformers' SigLIP, unchanged.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
+
+GROUPS = 8
+
+
+class Stem(nn.Module):
+    """Halves the picture until a patch is one position: float [n, 3, size, size] to [n, width, size / patch, size / patch]."""
+
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__()
+        halvings = patch.bit_length() - 1
+        if patch != 1 << halvings or width % (GROUPS << (halvings - 1)):
+            raise ValueError(f"patch ({patch}) must be a power of two, width ({width}) a multiple of {GROUPS << (halvings - 1)}")
+        widths = [3, *(width >> (halvings - 1 - i) for i in range(halvings))]
+        self.layers = nn.ModuleList(_Halving(a, b, i > 0) for i, (a, b) in enumerate(pairwise(widths)))
+
+    @property
+    def weight(self) -> Tensor:
+        """SigLIP reads its patch embedding's precision off this."""
+        weight: Tensor = self.layers[0].get_submodule("down").get_parameter("weight")
+        return weight
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return one vector per patch."""
+        for layer in self.layers:
+            pixels = layer(pixels)
+        return pixels
+
+
+class _Halving(nn.Module):
+    """A strided convolution, then (not at full size, where it would cost most) a residual one."""
+
+    def __init__(self, before: int, after: int, residual: bool) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(before, after, 3, 2, 1)
+        self.norm = nn.GroupNorm(GROUPS, after)
+        self.again = nn.Conv2d(after, after, 3, 1, 1) if residual else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.down(x))
+        return functional.gelu(x) if self.again is None else x + self.again(functional.gelu(x))
+
+
+class StemmedPaliGemma(PaliGemmaForConditionalGeneration):
+    """PaliGemma whose vision tower begins with a `Stem` if its `vision_config` says `"stem": true`."""
+
+    def __init__(self, config: PaliGemmaConfig) -> None:
+        super().__init__(config)
+        vision = config.vision_config
+        if getattr(vision, "stem", False):
+            self.model.vision_tower.embeddings.patch_embedding = Stem(vision.hidden_size, vision.patch_size)
