@@ -74,7 +74,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Film:
-    """Presentation, see training.drr.Physics: large-scale brightness taken out, percentiles for black and white, contrast."""
+    """The look, see training.drr.Presentation: large-scale brightness taken out, percentiles for black and white, contrast."""
 
     equalisation: Range = Range(0.1, 0.6)
     darkest: Range = Range(0.0, 2.0)

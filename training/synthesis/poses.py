@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.drr import Geometry, Physics
+from training.drr import Geometry, Presentation
 from training.images.types import CT, LabelMap
 from training.synthesis.config import Film, Views
 from training.synthesis.deform import bounds
@@ -49,9 +49,9 @@ def _pixels(height: float, width: float, size: int) -> tuple[int, int]:
     return max(2, round(size * height / longer)), max(2, round(size * width / longer))
 
 
-def draw_physics(film: Film, rng: np.random.Generator) -> Physics:
+def draw_presentation(film: Film, rng: np.random.Generator) -> Presentation:
     """A presentation of the radiograph."""
-    return Physics(
+    return Presentation(
         equalisation=film.equalisation.draw(rng),
         darkest=film.darkest.draw(rng),
         brightest=film.brightest.draw(rng),

@@ -20,7 +20,7 @@ from training.errors import BrokenDataset, ChexanatomyError
 from training.progress import ProgressCallback, report
 from training.synthesis.bodies import body, generator, phantom_name
 from training.synthesis.config import SynthesisConfig
-from training.synthesis.poses import draw_geometry, draw_physics
+from training.synthesis.poses import draw_geometry, draw_presentation
 
 SMALLEST_MASK = 12
 """Masks of fewer pixels are too small to say whether the structure is in the picture: neither present nor absent."""
@@ -70,7 +70,7 @@ def make_unit(config: SynthesisConfig, unit: Unit) -> list[Case]:
     for view in unit.views:
         rng = generator(config.seed, f"{unit.subject}/view", view)
         geometry = draw_geometry(ct, labels, config.views, config.size, rng)
-        radiograph = render(ct, geometry, draw_physics(config.film, rng))
+        radiograph = render(ct, geometry, presentation=draw_presentation(config.film, rng))
         masks = project_labels(labels, geometry)
         areas = {s: int(m.sum()) for s, m in masks.items()}
         kept = {s: m for s, m in masks.items() if areas[s] >= SMALLEST_MASK}

@@ -1,8 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from training.drr import Geometry, Physics, render
-from training.errors import ChexanatomyError
+from training.drr import (
+    PHYSICS,
+    PRESENTATIONS,
+    Geometry,
+    attenuation_image,
+    expose,
+    line_integrals,
+    present,
+    render,
+    tissue_paths,
+)
+from training.drr.materials import CT_ENERGY, mass_attenuation
 from training.images.types import CT
 
 
@@ -38,7 +50,16 @@ def test_more_pixels_show_the_same_picture(chest):
     assert np.abs(fine.reshape(100, 4, 100, 4).mean(axis=(1, 3)) - coarse).mean() < 0.02
 
 
-@pytest.mark.parametrize("values", [{"attenuation": 0.0}, {"equalisation": 1.0}, {"contrast": 0.5}, {"darkest": 99.9}])
-def test_senseless_physics_is_refused(values):
-    with pytest.raises(ChexanatomyError):
-        Physics(**values)
+def test_a_beam_of_one_energy_gives_the_line_integral(chest):
+    geometry = Geometry.pa(chest, rows=64, columns=64)
+    attenuation = attenuation_image(chest, geometry, replace(PHYSICS["ideal"], energy=CT_ENERGY))
+    water = float(mass_attenuation("water", CT_ENERGY)) / 10
+    expected = water / 1000 * line_integrals(chest.hu + np.int16(1000), chest, geometry)
+    assert attenuation == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_the_look_and_the_physics_are_independent(chest):
+    geometry = Geometry.pa(chest, rows=64, columns=64)
+    shot = expose(tissue_paths(chest, geometry), geometry, PHYSICS["bedside"])
+    film = render(chest, geometry, PHYSICS["bedside"], PRESENTATIONS["film"])
+    assert np.array_equal(film.pixels, present(shot.attenuation, geometry.spacing[0], PRESENTATIONS["film"]))

@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from training.drr import PRESENTATIONS, Presentation, present
+from training.drr.smoothing import wide_blur
+from training.errors import ChexanatomyError
+
+PITCH = 2.0
+RAW = PRESENTATIONS["raw"]
+
+
+@pytest.fixture
+def attenuation():
+    """Air, chest wall, a lung with fine ribs, a mediastinum."""
+    rows, columns = np.mgrid[:160, :200]
+    image = np.where(np.abs(columns - 100) < 90, 2.5, 0.0)
+    image = np.where((np.abs(columns - 60) < 30) & (np.abs(rows - 80) < 60), 1.2 + 0.15 * (np.sin(rows / 2) > 0.0), image)
+    return np.where(np.abs(columns - 105) < 12, 4.5, image).astype(np.float32)
+
+
+def test_raw_is_attenuation_on_a_straight_scale(attenuation):
+    assert present(attenuation, PITCH, RAW) == pytest.approx(attenuation / attenuation.max(), abs=1e-6)
+
+
+def test_without_the_logarithm_raw_is_the_signal_turned_over(attenuation):
+    signal = 1 - np.exp(-attenuation)
+    assert present(attenuation, PITCH, replace(RAW, log=False)) == pytest.approx(signal / signal.max(), abs=1e-6)
+
+
+@pytest.mark.parametrize("look", PRESENTATIONS.values())
+def test_lung_is_dark_mediastinum_bright_air_black_and_all_within_the_scale(attenuation, look):
+    picture = present(attenuation, PITCH, look)
+    assert picture.dtype == np.float32
+    assert 0 <= picture.min() <= picture.max() <= 1
+    assert picture[:, :5].max() == 0
+    assert picture[80, 50] < picture[80, 100]
+
+
+@pytest.mark.parametrize("change", [{"detail": 1.0}, {"equalisation": 0.6}])
+def test_detail_and_equalisation_bring_out_ribs_against_the_mediastinum(attenuation, change):
+    plain = replace(Presentation(), detail=0.0, equalisation=0.0, contrast=1.0)
+
+    def ribs(look):
+        picture = present(attenuation, PITCH, look)
+        return picture[50:110, 60].std() / (picture[80, 105] - picture[50:110, 60].mean())
+
+    assert ribs(replace(plain, **change)) > 1.15 * ribs(plain)
+
+
+def test_a_curve_of_slope_one_is_the_identity(attenuation):
+    straight = replace(RAW, window=True, darkest=0.0, brightest=100.0)
+    grey = present(attenuation, PITCH, straight)
+    low, high = attenuation[attenuation > 1].min(), attenuation.max()
+    inside = attenuation > 1
+    assert grey[inside] == pytest.approx((attenuation[inside] - low) / (high - low), abs=1e-5)
+
+
+def test_nothing_in_the_beam_is_black():
+    for look in PRESENTATIONS.values():
+        assert not present(np.zeros((20, 20), np.float32), PITCH, look).any()
+
+
+@pytest.mark.parametrize(
+    "values", [{"equalisation": 1.0}, {"detail": -1}, {"contrast": 0.5}, {"darkest": 99.9}, {"reach": 0.0}, {"detail_reach": 0.0}]
+)
+def test_a_senseless_presentation_is_refused(values):
+    with pytest.raises(ChexanatomyError):
+        Presentation(**values)
+
+
+@pytest.mark.parametrize("sigma", [(2.0, 2.0), (9.0, 14.0), (30.0, 5.0)])
+def test_wide_blur_is_a_gaussian(sigma):
+    from scipy import ndimage
+
+    image = np.random.default_rng(0).normal(size=(150, 211)).astype(np.float32)
+    image[40:90, 60:140] += 3
+    exact = ndimage.gaussian_filter(image, sigma, mode="constant", truncate=6)
+    assert np.abs(wide_blur(image, sigma, dark_outside=True) - exact).max() < 0.03
+    assert wide_blur(np.ones((50, 60), np.float32), sigma) == pytest.approx(1)

@@ -1,0 +1,86 @@
+"""From a detector's signal to a picture on a light box: log, equalisation, local contrast, window, curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.drr.exposure import BODY_ATTENUATION
+from training.drr.smoothing import block_means, wide_blur
+from training.errors import ChexanatomyError
+
+EDGE_OF_BODY = 0.25
+"""Rays weaker than this share of the median through the body graze it."""
+WINDOW_PITCH = 3.0
+"""Pixels of this size decide on the window, so that neither noise nor the number of pixels does [mm at the detector]."""
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """How a signal becomes grey, bone bright. Each step has an off position.
+
+    log: show the attenuation -ln(I/I0), off: the signal I itself, turned over; equalisation: share of large-scale brightness
+    taken out, as digital systems do so that lung and mediastinum show in one picture, 0..0.9, 0 is off; reach: scale of what
+    counts as large [mm at the detector]; detail: how much more contrast structures below detail_reach [mm at the detector] get,
+    0..3, 0 is off; window: off, a straight line from no attenuation (0) to the strongest in the picture (1); darkest, brightest:
+    percentiles of the rays through the body's bulk that the window makes 0 and 1; contrast: slope of the film's S-curve in its
+    middle, 1..4, 1 is straight.
+    """
+
+    log: bool = True
+    equalisation: float = 0.35
+    reach: float = 45.0
+    detail: float = 0.6
+    detail_reach: float = 6.0
+    window: bool = True
+    darkest: float = 0.5
+    brightest: float = 99.8
+    contrast: float = 1.4
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.equalisation <= 0.9 and 0 <= self.detail <= 3 and 1 <= self.contrast <= 4):
+            raise ChexanatomyError("Presentation takes equalisation in 0..0.9, detail in 0..3 and contrast in 1..4.")
+        if min(self.reach, self.detail_reach) <= 0:
+            raise ChexanatomyError("The reach of equalisation and of detail is above 0 mm.")
+        if not 0 <= self.darkest < self.brightest <= 100:
+            raise ChexanatomyError("The percentiles darkest and brightest must rise and lie between 0 and 100.")
+
+
+PRESENTATIONS: Mapping[str, Presentation] = {
+    "digital": Presentation(),
+    "film": Presentation(equalisation=0.0, detail=0.0, contrast=1.8),
+    "raw": Presentation(equalisation=0.0, detail=0.0, window=False, contrast=1.0),
+}
+"""What a digital system shows, what a film shows, and attenuation on a straight scale."""
+
+
+def present(attenuation: np.ndarray, pitch: float, presentation: Presentation | None = None) -> np.ndarray:
+    """Return float32 [row, column] in 0..1, bone bright, from attenuation -ln(I/I0) [row, column] at a pixel pitch [mm]."""
+    look = presentation or Presentation()
+    values = attenuation if look.log else 1 - np.exp(-attenuation)
+    body = attenuation > BODY_ATTENUATION
+    if not body.any():
+        return np.zeros_like(attenuation, dtype=np.float32)
+    if look.equalisation:
+        values = values - np.float32(look.equalisation) * wide_blur(values, (look.reach / pitch, look.reach / pitch))
+    if look.detail:
+        size = look.detail_reach / pitch
+        values = values + np.float32(look.detail) * (values - wide_blur(values, (size, size)))
+    if not look.window:
+        return np.clip(values / max(float(values.max()), 1e-6), 0, 1).astype(np.float32)
+    low, high = _window(attenuation, values, pitch, look)
+    grey = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1)
+    if look.contrast != 1:
+        grey = grey**look.contrast / (grey**look.contrast + (1 - grey) ** look.contrast)
+    return np.where(body, grey, grey * np.clip(attenuation / BODY_ATTENUATION, 0, 1)).astype(np.float32)
+
+
+def _window(attenuation: np.ndarray, values: np.ndarray, pitch: float, look: Presentation) -> tuple[float, float]:
+    """What of values becomes black and what white."""
+    stride = max(1, round(WINDOW_PITCH / pitch))
+    attenuation, values = block_means(attenuation, (stride, stride)), block_means(values, (stride, stride))
+    bulk = attenuation > EDGE_OF_BODY * np.median(attenuation[attenuation > BODY_ATTENUATION])
+    low, high = np.percentile(values[bulk], (look.darkest, look.brightest))
+    return float(low), float(high)
