@@ -21,7 +21,8 @@ from training.errors import BrokenModel, Cancelled, ChexanatomyError, UnknownStr
 from training.fit.augment import Augmentation, photograph, place, resample, spread
 from training.fit.examples import Adapter, AdaptSettings, Example, hold_out, mean_score
 from training.fit.lora import adapter_weights, add_lora, write_adapter
-from training.fit.queries import MAIN, token_loss
+from training.fit.losses import token_loss
+from training.fit.queries import MAIN
 from training.model import decoding
 from training.model.checkpoint import Checkpoint, read_card, save_checkpoint
 from training.model.packing import Prefix, Segment, Segments, logits_of, read, recall

@@ -12,17 +12,19 @@ from training.fit.augment import photograph, place, resample, spread
 from training.fit.queries import Asker
 from training.fit.records import UNKNOWN, Records
 from training.fit.settings import PretrainConfig
+from training.fit.targets import Moved
 from training.model.packing import Segments
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's work. pixels: float32 [images, 3, size, size]; segments: `queries` per image; coarse: float32 [images,
-    structures, side, side] targets of the dense loss; known: bool [images, structures]."""
+    """One step's work. pixels: float32 [images, 3, size, size]; segments: `queries` per image; chosen: int64 [k], the structures
+    that the dense loss looks at in this step; masks: float32 [images, k, side, side], its targets; known: bool [images, k]."""
 
     pixels: Tensor
     segments: Segments
-    coarse: Tensor
+    chosen: Tensor
+    masks: Tensor
     known: Tensor
 
 
@@ -40,7 +42,10 @@ def make_batch(records: Records, asker: Asker, config: PretrainConfig, step: int
     placement = place(config.augmentation, len(cases), rng)
     images = resample(torch.from_numpy(records.images[cases].astype(np.float32))[:, None], placement, config.image_size)
     images = spread(photograph(images, config.augmentation, rng))
-    segments = asker.ask(cases, placement, config.queries, rng)
-    coarse = resample(records.masks(cases), placement, side) if config.dense else torch.zeros(0)
-    known = torch.from_numpy(records.state[cases] != UNKNOWN)
-    return Batch((images * 2 - 1).expand(-1, 3, -1, -1), segments, coarse, known)
+    pixels = (images * 2 - 1).repeat(1, 3, 1, 1)
+    moved = Moved(records, cases, placement)
+    segments = asker.ask(moved, pixels, config.queries, rng)
+    count = min(config.dense_structures, len(records.structures)) if config.dense else 0
+    chosen = np.sort(rng.permutation(len(records.structures))[:count])
+    known = records.state[cases][:, chosen] != UNKNOWN
+    return Batch(pixels, segments, torch.from_numpy(chosen), moved.dense(chosen, side), torch.from_numpy(known))

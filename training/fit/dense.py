@@ -16,11 +16,17 @@ class DenseHead(nn.Module):
         self.factor = factor
         self.linear = nn.Linear(width, structures * self.factor**2)
 
-    def forward(self, vision: Tensor) -> Tensor:
-        """vision float [images, grid * grid, width] to logits [images, structures, grid * factor, grid * factor]."""
-        images, tokens, _ = vision.shape
+    def forward(self, vision: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """vision float [images, grid * grid, width] to logits [images, structures, grid * factor, grid * factor]. chosen: int64
+        [k], the structures wanted."""
+        images, tokens, width = vision.shape
         grid = round(tokens**0.5)
-        scores: Tensor = self.linear(vision.float()).transpose(1, 2).reshape(images, -1, grid, grid)
+        weight: Tensor = self.linear.weight
+        bias: Tensor = self.linear.bias
+        if chosen is not None:
+            weight = weight.view(-1, self.factor**2, width)[chosen].flatten(0, 1)
+            bias = bias.view(-1, self.factor**2)[chosen].flatten()
+        scores = functional.linear(vision.float(), weight, bias).transpose(1, 2).reshape(images, -1, grid, grid)
         return functional.pixel_shuffle(scores, self.factor)
 
 

@@ -20,7 +20,8 @@ from training.errors import BrokenDataset, BrokenModel
 from training.fit.batches import make_batch
 from training.fit.dense import DenseHead, dense_loss
 from training.fit.lora import adapter_weights, add_lora, write_adapter
-from training.fit.queries import Asker, token_loss
+from training.fit.losses import token_loss
+from training.fit.queries import Asker
 from training.fit.records import Records, load_records, set_aside
 from training.fit.schedule import Schedule, learning_rate
 from training.fit.settings import PretrainConfig
@@ -33,6 +34,10 @@ from training.model.special import SpecialTokens
 from training.progress import ProgressCallback, report
 
 
+# Paths of one machine, and what the card holds elsewhere.
+_NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache", "tower")
+
+
 class Learner(torch.nn.Module):
     """The model, and the head of the auxiliary loss that is thrown away afterwards."""
 
@@ -42,7 +47,7 @@ class Learner(torch.nn.Module):
         self._packed, self._tokens, self._config = checkpoint.packed, tokens, config
 
     def forward(
-        self, pixels: Tensor, segments: Segments, coarse: Tensor, known: Tensor, answers: bool = True
+        self, pixels: Tensor, segments: Segments, chosen: Tensor, masks: Tensor, known: Tensor, answers: bool = True
     ) -> tuple[Tensor, dict[str, tuple[float, int]]]:
         """Return the loss to minimise, and sums and counts of what is watched. answers: False leaves the decoder out."""
         config = self._config
@@ -58,7 +63,7 @@ class Learner(torch.nn.Module):
             )
             watched["token_loss"] = (float(loss.detach()) * len(wanted), len(wanted))
         if self.head is not None:
-            dense = dense_loss(self.head(looked.last_hidden_state), coarse, known)
+            dense = dense_loss(self.head(looked.last_hidden_state, chosen), masks, known)
             watched["dense_loss"] = (float(dense.detach()), 1)
             loss = loss + config.dense * dense
         return loss, watched
@@ -88,18 +93,18 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             sources,
             "train",
             structures,
-            checkpoint.codebook,
             config.cache_size,
-            out / "cache",
+            config.cache or out / "cache",
             config.workers,
             config.limit,
             progress,
         )
-        held_out = held_out_records(config, structures, checkpoint, out, progress)
+        held_out = held_out_records(config, structures, progress)
     if held_out is None:
         records, held_out = set_aside(records, config.validate_images * 4)
     tokens = SpecialTokens(checkpoint.tokenizer, checkpoint.model.config.get_text_config().vocab_size)
-    asker = Asker(records, tokens, config.tasks)
+    assert checkpoint.codebook is not None
+    asker = Asker(records, tokens, config.tasks, checkpoint.codebook)
     grid = checkpoint.image_size // checkpoint.model.config.vision_config.patch_size
     head = (
         DenseHead(checkpoint.model.config.vision_config.hidden_size, len(structures), config.dense_factor)
@@ -152,7 +157,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             for group in optimizer.param_groups:
                 group["lr"] = rate
             tic = time.monotonic()
-            parts = (batch.pixels, batch.segments, batch.coarse, batch.known)
+            parts = (batch.pixels, batch.segments, batch.chosen, batch.masks, batch.known)
             loss, values = prepared(*(part.to(device) for part in parts), answers=answers)
             if not torch.isfinite(loss):
                 raise BrokenModel(f"The loss is no number at step {step}: go on from the last state with a lower learning rate.")
@@ -258,18 +263,15 @@ def write(checkpoint: Checkpoint, lora: Any, folder: Path) -> None:
         write_adapter(folder, adapter_weights(checkpoint.model), lora, checkpoint.source, checkpoint.card)
 
 
-def held_out_records(
-    config: PretrainConfig, structures: tuple[str, ...], checkpoint: Checkpoint, out: Path, progress: ProgressCallback | None
-) -> Records | None:
+def held_out_records(config: PretrainConfig, structures: tuple[str, ...], progress: ProgressCallback | None) -> Records | None:
     """The validation split, None where the data set has none."""
     try:
         return load_records(
             [Path(folder) for folder in config.datasets],
             "val",
             structures,
-            checkpoint.codebook,
             config.cache_size,
-            out / "cache",
+            config.cache or Path(config.out) / "cache",
             config.workers,
             config.validate_images * 8,
             progress,
@@ -282,7 +284,7 @@ def finished(
     checkpoint: Checkpoint, config: PretrainConfig, structures: tuple[str, ...], records: Records, step: int
 ) -> Checkpoint:
     """The checkpoint with its card brought up to date."""
-    settings = {k: v for k, v in asdict(config).items() if k not in ("datasets", "out", "codebook", "base", "structures")}
+    settings = {k: v for k, v in asdict(config).items() if k not in _NOT_IN_CARD}
     checkpoint.card.update(
         {
             "structures": list(structures),

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from training.anatomy import vocabulary
-from training.fit.augment import Placement
-from training.fit.records import ABSENT, PRESENT, VIEWS, Records
+from training.fit.records import ABSENT, VIEWS, Records
+from training.fit.targets import Moved
+from training.model.marking import COLOURS, mark
 from training.model.packing import Segment, Segments
 from training.model.special import SpecialTokens
-from training.tokens.boxes import LOC_BINS, box_to_bins
+from training.tokens.boxes import box_to_bins
+from training.tokens.codebook import MaskCodebook
+from training.tokens.grammar import ABSENT as NONE
 from training.tokens.grammar import (
+    NAME_BOX_PROMPT,
+    NAME_MASK_PROMPT,
+    SEPARATOR,
     VIEW_ANSWERS,
     VIEW_PROMPT,
     caption_box_prompt,
@@ -31,21 +37,22 @@ MAIN = (
 )  # fmt: skip
 """Structures that are asked about more often and watched while training."""
 
-# How far a box may reach over the image's edge, as a share of its side, and still count as whole.
-OVERHANG = 0.006
-
 
 @dataclass(frozen=True)
 class Tasks:
     """Shares of the questions. What is left over by the others is `segment`. Names: chance of a synonym instead of the display
-    name; spoken: chance, per batch, that the names after the tokens are trained on (they repeat the prompt, and lengthen every
-    row); emphasis: how many times as often the main structures are asked."""
+    name; spoken: chance, per batch, that answers are written out: the names after the tokens (they repeat the prompt, and
+    lengthen every row) and prompts for several structures, which `several` is the share of in such a batch; marked: chance, per
+    image, that a box or a mask is drawn into it and one of the questions asks for its name; emphasis: how many times as often
+    the main structures are asked."""
 
     absent: float = 0.1
     detect: float = 0.05
     caption_box: float = 0.06
     caption_mask: float = 0.02
     view: float = 0.02
+    marked: float = 0.1
+    several: float = 0.1
     synonym: float = 0.3
     spoken: float = 0.15
     emphasis: float = 2.5
@@ -53,7 +60,21 @@ class Tasks:
     @classmethod
     def segment_only(cls) -> Tasks:
         """Nothing but "segment", under the display name, answers in full."""
-        return cls(0, 0, 0, 0, 0, 0, 1, 1)
+        return cls(0, 0, 0, 0, 0, 0, 0, 0, 1, 1)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about one image. about: (structure as an index, its padded box float [4]) of what the answer shows; word: the
+    view to be named, or the index of the structure that is not there."""
+
+    kind: str
+    about: tuple[tuple[int, np.ndarray], ...] = ()
+    word: str | int = ""
+
+
+MARKED = ("drawn box", "overlaid mask")
+SHOWN = ("segment", "several", "detect", "caption box", "caption mask", *MARKED)
 
 
 @dataclass
@@ -63,6 +84,7 @@ class Asker:
     records: Records
     tokens: SpecialTokens
     tasks: Tasks
+    codebook: MaskCodebook
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,42 +94,61 @@ class Asker:
             self.names.get(k) or ((known[k].name, *known[k].synonyms) if k in known else (k.replace("_", " "),)) for k in keys
         ]
         self._weight = np.array([self.tasks.emphasis if k in MAIN else 1.0 for k in keys])
-        self._spoken = True
         self._loc, self._seg = self.tokens.loc.tolist(), self.tokens.seg.tolist()
 
-    def ask(self, cases: np.ndarray, placement: Placement, count: int, rng: np.random.Generator) -> Segments:
-        """Return `count` questions for each of `cases`, in their order."""
-        boxes = placement.boxes(self.records.boxes[cases])
-        self._spoken = rng.random() < self.tasks.spoken
-        segments = [s for row, case in enumerate(cases) for s in self._about(int(case), boxes[row], count, rng)]
-        return Segments.of(segments, self.tokens.pad)
+    def ask(self, moved: Moved, pixels: Tensor, count: int, rng: np.random.Generator) -> Segments:
+        """Return `count` questions about each image of `moved`, in their order.
 
-    def _about(self, case: int, boxes: np.ndarray, count: int, rng: np.random.Generator) -> list[Segment]:
-        state = self.records.state[case]
-        there = state == PRESENT
-        outside = there & ((boxes[:, :2] > 0.995).any(1) | (boxes[:, 2:] < 0.005).any(1))
-        whole = there & (boxes[:, :2] > -OVERHANG).all(1) & (boxes[:, 2:] < 1 + OVERHANG).all(1)
-        shown, missing = np.flatnonzero(whole), np.flatnonzero((state == ABSENT) | outside)
+        pixels: float32 [images, 3, side, side] in -1..1; a box or mask that a question points at is drawn into them.
+        """
+        spoken = bool(rng.random() < self.tasks.spoken)
+        asked = [(image, q) for image in range(len(moved.cases)) for q in self._questions(moved, image, count, spoken, rng)]
+        shown = [(image, q.kind, i, box) for image, q in asked for i, box in q.about]
+        codes: dict[tuple[int, int], list[int]] = {}
+        if shown:
+            images, structures = np.array([s[0] for s in shown]), np.array([s[2] for s in shown])
+            crops = moved.crops(images, structures, np.stack([s[3] for s in shown]))
+            codes = {(s[0], s[2]): c for s, c in zip(shown, self.codebook.encode(crops).tolist(), strict=True)}
+            for (image, kind, _, box), crop in zip(shown, crops, strict=True):
+                if kind in MARKED:
+                    top, left, bottom, right = box.tolist()
+                    colour = int(rng.integers(len(COLOURS)))
+                    mark(pixels[image], (top, left, bottom, right), crop if kind == "overlaid mask" else None, colour)
+        return Segments.of([self._segment(q, image, codes, spoken, rng) for image, q in asked], self.tokens.pad)
+
+    def _questions(self, moved: Moved, image: int, count: int, spoken: bool, rng: np.random.Generator) -> list[Question]:
+        case = moved.cases[image]
+        missing = np.flatnonzero((self.records.state[case] == ABSENT) | moved.gone[image])
         view = VIEWS[self.records.view[case]]
-        if not len(shown) and not len(missing):
-            return [self._view(view or "PA")] * count
-        kinds = self._kinds(count, rng, bool(len(shown)), bool(len(missing)), bool(view))
-        order = iter(_draw(shown, self._weight, count, rng))
-        segments = []
+        shown = self._shown(moved, image, count, rng)
+        kinds = self._kinds(count, bool(shown), bool(len(missing)), bool(view), spoken, rng)
+        if shown and rng.random() < self.tasks.marked:
+            kinds[int(rng.integers(count))] = MARKED[int(rng.integers(2))]
+        order = cycle(shown)
+        questions = []
         for kind in kinds:
-            if kind == "absent":
-                segments.append(self._none(int(rng.choice(missing)), rng))
-            elif kind == "view":
-                segments.append(self._view(view))
+            if kind in SHOWN:
+                several = min(int(rng.integers(2, 4)), len(shown)) if kind == "several" else 1
+                questions.append(Question(kind, tuple(islice(order, several))))
+            elif kind == "absent":
+                questions.append(Question(kind, word=int(rng.choice(missing))))
             else:
-                i = next(order)
-                segments.append(self._present(kind, i, boxes[i], self.records.codes[case, i], rng))
-        return segments
+                questions.append(Question("view", word=view or "PA"))
+        return questions
 
-    def _kinds(self, count: int, rng: np.random.Generator, shown: bool, missing: bool, view: bool) -> list[str]:
+    def _shown(self, moved: Moved, image: int, count: int, rng: np.random.Generator) -> list[tuple[int, np.ndarray]]:
+        """Up to `count` structures in the picture, drawn by weight, with their boxes."""
+        there = np.flatnonzero(moved.whole[image] | moved.cut[image])
+        # The largest of weighted exponential keys are a weighted draw without repeating one (Efraimidis and Spirakis 2006).
+        order = there[np.argsort(rng.exponential(size=len(there)) / self._weight[there])]
+        boxes = ((int(i), moved.box(image, int(i))) for i in order)
+        return list(islice(((i, box) for i, box in boxes if box is not None), count))
+
+    def _kinds(self, count: int, shown: bool, missing: bool, view: bool, spoken: bool, rng: np.random.Generator) -> list[str]:
         t = self.tasks
         shares = {
-            "absent": t.absent * missing if shown else 1.0,
+            "absent": t.absent * missing if shown else float(missing),
+            "several": t.several * shown * spoken,
             "detect": t.detect * shown,
             "caption box": t.caption_box * shown,
             "caption mask": t.caption_mask * shown,
@@ -115,77 +156,38 @@ class Asker:
         }
         shares["segment"] = max(0.0, 1 - sum(shares.values())) * shown
         p = np.array(list(shares.values()))
-        return [str(k) for k in rng.choice(list(shares), count, p=p / p.sum())]
+        return [str(k) for k in rng.choice(list(shares), count, p=p / p.sum())] if p.sum() else ["view"] * count
 
     def _name(self, i: int, rng: np.random.Generator) -> str:
         names = self._names[i]
         return names[0] if len(names) == 1 or rng.random() >= self.tasks.synonym else names[int(rng.integers(1, len(names)))]
 
-    def _ending(self, name: str) -> tuple[int, ...]:
-        return (*self.tokens.encode(f" {name}"), self.tokens.eos) if self._spoken else ()
-
-    def _none(self, i: int, rng: np.random.Generator) -> Segment:
-        name = self._name(i, rng)
-        asked = detect_prompt(name) if rng.random() < 0.15 else segment_prompt(name)
-        return Segment(self.tokens.prompt(asked), (*self.tokens.encode(f"none {name}"), self.tokens.eos))
-
-    def _view(self, view: str) -> Segment:
-        return Segment(self.tokens.prompt(VIEW_PROMPT), (*self.tokens.encode(VIEW_ANSWERS[view]), self.tokens.eos))
-
-    def _present(self, kind: str, i: int, box: np.ndarray, codes: np.ndarray, rng: np.random.Generator) -> Segment:
-        name = self._name(i, rng)
-        place = box_to_bins((float(box[0]), float(box[1]), float(box[2]), float(box[3])), (1, 1))
-        box_ids = tuple(self._loc[v] for v in place)
-        code_ids = tuple(self._seg[int(c)] for c in codes)
-        if kind == "detect":
-            return Segment(self.tokens.prompt(detect_prompt(name)), (*box_ids, *self._ending(name)))
-        if kind == "segment":
-            return Segment(self.tokens.prompt(segment_prompt(name)), (*box_ids, *code_ids, *self._ending(name)))
-        asked = caption_box_prompt(place)
-        if kind == "caption mask":
-            asked = caption_mask_prompt([int(c) for c in codes], place if rng.random() < 0.5 else None)
-        return Segment(self.tokens.prompt(asked), (*self.tokens.encode(name), self.tokens.eos))
-
-
-def _draw(shown: np.ndarray, weight: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
-    """Draw `count` structures by weight, without repeating one before all were drawn."""
-    if not len(shown):
-        return []
-    drawn: list[int] = []
-    while len(drawn) < count:
-        p = weight[shown] / weight[shown].sum()
-        drawn += rng.choice(shown, min(len(shown), count - len(drawn)), replace=False, p=p).tolist()
-    return drawn
-
-
-def token_loss(
-    logits: Tensor, targets: Tensor, tokens: SpecialTokens, sigma: float, smoothing: float
-) -> tuple[Tensor, dict[str, tuple[float, int]]]:
-    """Mean cross-entropy of answer tokens, and sums and counts of what is watched.
-
-    logits: float32 [k, vocabulary]; targets: int64 [k]; locations are aimed at with a Gaussian of `sigma` bins, mask codes with
-    label smoothing over the codes, text plainly.
-    """
-    scores = logits.log_softmax(-1)
-    bins, codes = tokens.bin_of.to(targets.device)[targets], tokens.code_of.to(targets.device)[targets]
-    is_box, is_code = bins >= 0, codes >= 0
-    loss = -scores.gather(1, targets[:, None])[:, 0]
-    parts = [loss[~is_box & ~is_code]]
-    watched: dict[str, tuple[float, int]] = {}
-    if is_box.any():
-        here = scores[is_box][:, tokens.loc.to(targets.device)]
-        ruler = torch.arange(LOC_BINS, device=targets.device)
-        if sigma > 0:
-            aim = torch.exp(-0.5 * ((ruler - bins[is_box][:, None]) / sigma) ** 2)
-            parts.append(-(here * aim / aim.sum(1, keepdim=True)).sum(1))
-        else:
-            parts.append(loss[is_box])
-        error = (here.detach().argmax(1) - bins[is_box]).abs().float()
-        watched["box_error"] = (float(error.sum()), len(error))
-    if is_code.any():
-        here = scores[is_code][:, tokens.seg.to(targets.device)]
-        parts.append((1 - smoothing) * loss[is_code] - smoothing * here.mean(1))
-        right = here.detach().argmax(1) == codes[is_code]
-        watched["code_accuracy"] = (float(right.sum()), len(right))
-    everything = torch.cat(parts)
-    return everything.mean(), watched
+    def _segment(
+        self, question: Question, image: int, codes: Mapping[tuple[int, int], list[int]], spoken: bool, rng: np.random.Generator
+    ) -> Segment:
+        encode, eos, kind = self.tokens.encode, self.tokens.eos, question.kind
+        if kind == "view":
+            return Segment(self.tokens.prompt(VIEW_PROMPT), (*encode(VIEW_ANSWERS[str(question.word)]), eos))
+        if kind == "absent":
+            name = self._name(int(question.word), rng)
+            asked = detect_prompt(name) if rng.random() < 0.15 else segment_prompt(name)
+            return Segment(self.tokens.prompt(asked), (*encode(f"{NONE} {name}"), eos))
+        names = [self._name(i, rng) for i, _ in question.about]
+        answer: list[int] = []
+        for number, ((i, box), name) in enumerate(zip(question.about, names, strict=True)):
+            place = box_to_bins((float(box[0]), float(box[1]), float(box[2]), float(box[3])), (1, 1))
+            said = codes[image, i]
+            answer += encode(SEPARATOR) if number else ()
+            answer += [self._loc[v] for v in place]
+            answer += [] if kind == "detect" else [self._seg[c] for c in said]
+            answer += encode(f" {name}") if spoken else ()
+        if kind in ("segment", "several", "detect"):
+            asked = detect_prompt(names[0]) if kind == "detect" else segment_prompt(names)
+            return Segment(self.tokens.prompt(asked), (*answer, eos) if spoken else tuple(answer))
+        asked = {
+            "caption box": caption_box_prompt(place),
+            "caption mask": caption_mask_prompt(said, place if rng.random() < 0.5 else None),
+            "drawn box": NAME_BOX_PROMPT,
+            "overlaid mask": NAME_MASK_PROMPT,
+        }[kind]
+        return Segment(self.tokens.prompt(asked), (*encode(names[0]), eos))

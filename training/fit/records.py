@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -13,17 +14,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from training.errors import BrokenDataset
-from training.model.preprocess import Letterbox, letterbox
+from training.model.preprocess import letterbox
 from training.progress import ProgressCallback, report
 
-COARSE = 56
-"""Edge of the coarse masks that the dense auxiliary loss is trained on."""
+CELLS = 96
+"""Edge of a kept mask, in cells of the structure's tight box."""
+
+DIRECTIONS = 64
+"""Directions in which the outermost points of a mask are kept: its box after any turn follows from them, to 0.1 % of its size."""
 
 VIEWS = ("", "PA", "AP", "LATERAL", "OBLIQUE")
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
+Box = tuple[float, float, float, float]
+
+
+class Stacked:
+    """Arrays on disk behind one another, read where they are asked for."""
+
+    def __init__(self, parts: Sequence[np.ndarray], rows: np.ndarray | None = None) -> None:
+        self._parts = list(parts)
+        self._starts = np.cumsum([0, *map(len, self._parts)])
+        self._rows = np.arange(self._starts[-1]) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Rows, and what is inside of them: [cases] or [cases, structures] with index arrays of the same length."""
+        cases, *inside = index if isinstance(index, tuple) else (index,)
+        rows = self._rows[np.asarray(cases)]
+        part = np.searchsorted(self._starts, rows, side="right") - 1
+        if np.ndim(rows) == 0:
+            found: np.ndarray = self._parts[int(part)][(rows - self._starts[part], *inside)]
+            return found
+        result = np.empty((len(rows), *self._parts[0].shape[1 + len(inside) :]), self._parts[0].dtype)
+        for p in np.unique(part):
+            here = part == p
+            result[here] = self._parts[p][(rows[here] - self._starts[p], *(np.asarray(i)[here] for i in inside))]
+        return result
+
+    def only(self, rows: np.ndarray) -> Stacked:
+        """Some of the rows."""
+        return Stacked(self._parts, self._rows[rows])
 
 
 @dataclass(frozen=True)
@@ -31,73 +65,80 @@ class Records:
     """Cases side by side. Positions are shares of the side of the letterboxed square.
 
     images: float16 [cases, size, size] in 0..1; state: int8 [cases, structures], PRESENT, ABSENT or UNKNOWN; boxes: float32
-    [cases, structures, 4] (top, left, bottom, right); codes: uint8 [cases, structures, 16]; coarse: uint8 [cases, structures,
-    COARSE * COARSE / 8], bits of the mask at COARSE x COARSE; view: uint8 [cases], an index into VIEWS; structures: keys; ids:
-    case ids.
+    [cases, structures, 4], the tight box (top, left, bottom, right) without room around it; masks: uint8 [cases, structures,
+    CELLS * CELLS / 8], bits of the mask inside that box; outermost: float32 [cases, structures, DIRECTIONS, 2], its outermost
+    points (row, column); view: uint8 [cases], an index into VIEWS; structures: keys; ids: case ids.
     """
 
-    images: np.ndarray
+    images: Stacked
     state: np.ndarray
     boxes: np.ndarray
-    codes: np.ndarray
-    coarse: np.ndarray
+    masks: Stacked
+    outermost: np.ndarray
     view: np.ndarray
     structures: np.ndarray
     ids: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.ids)
 
-    def masks(self, cases: np.ndarray) -> torch.Tensor:
-        """Coarse masks of some cases, float32 [cases, structures, COARSE, COARSE]."""
-        bits = np.unpackbits(self.coarse[cases], axis=-1)
-        return torch.from_numpy(bits.reshape(*bits.shape[:-1], COARSE, COARSE).astype(np.float32))
+    def crops(self, cases: np.ndarray, structures: np.ndarray) -> np.ndarray:
+        """Masks inside their tight boxes, uint8 0 or 1 [n, CELLS, CELLS], of n pairs of a case and a structure."""
+        return np.unpackbits(self.masks[cases, structures], axis=-1).reshape(-1, CELLS, CELLS)
+
+    def only(self, rows: np.ndarray) -> Records:
+        """Some of the cases."""
+        return Records(**{f.name: _rows(getattr(self, f.name), rows, f.name) for f in fields(self)})
+
+
+def _rows(values: Any, rows: np.ndarray, name: str) -> Any:
+    if name == "structures":
+        return values
+    return values.only(rows) if isinstance(values, Stacked) else values[rows]
 
 
 def load_records(
     folders: Sequence[Path],
     split: str,
     structures: Sequence[str],
-    codebook: Any,
     size: int,
-    cache: Path | None = None,
+    cache: Path,
     workers: int = 2,
     limit: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> Records:
-    """Decode the cases of one split ("train", "val" or "test") of one or several data sets.
+    """Decode the cases of one split ("train", "val", "test", or "all") of one or several data sets.
 
-    codebook: the MaskCodebook that writes the codes; size: edge of the images kept [px]; cache: folder in which the arrays are
-    kept for the next start. Masks that a reviewer has rejected become UNKNOWN. Raises BrokenDataset when nothing is left.
+    size: edge of the images kept [px]; cache: folder in which the arrays are kept, also for the next start. Masks that a
+    reviewer has rejected become UNKNOWN. Raises BrokenDataset when nothing is left.
     """
     from training.dataset import Dataset
 
-    parts = []
+    parts: list[dict[str, np.ndarray]] = []
     for folder in folders:
         dataset = Dataset.open(folder)
-        cases = [case for case in dataset.cases if case.split == split][:limit]
-        if not cases:
+        ids = [case.id for case in dataset.cases if split in ("all", case.split)][:limit]
+        if not ids:
             continue
-        name = _fingerprint(folder, [case.id for case in cases], structures, codebook, size)
-        stored = cache / f"{split}-{name}.npz" if cache else None
-        if stored and stored.exists():
-            with np.load(stored, allow_pickle=False) as file:
-                part = Records(**{f.name: file[f.name] for f in fields(Records)})
-        else:
-            part = _decode_all(folder, [case.id for case in cases], structures, codebook, size, workers, progress)
-            if stored:
-                stored.parent.mkdir(parents=True, exist_ok=True)
-                partial = stored.with_suffix(".partial")
-                with partial.open("wb") as out:
-                    np.savez(out, **{f.name: getattr(part, f.name) for f in fields(Records)})  # type: ignore[arg-type]
-                os.replace(partial, stored)
-        parts.append(_without_rejected(part, dataset.reviews.excluded()))
+        stored = cache / f"{split}-{_fingerprint(folder, ids, structures, size)}"
+        if not stored.exists():
+            _decode_all(folder, ids, structures, size, workers, stored, progress)
+        part = {f.name: np.load(stored / f"{f.name}.npy", mmap_mode="r") for f in fields(Records) if f.name in _KEPT}
+        part |= {"ids": np.array(ids), "state": _without_rejected(part["state"], ids, structures, dataset.reviews.excluded())}
+        parts.append(part)
     if not parts:
         raise BrokenDataset(
             f"No case of the {split} split in {', '.join(map(str, folders))}: synthesise more subjects or check the folder."
         )
-    joined = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Records) if f.name != "structures"}
-    return Records(structures=parts[0].structures, **joined)
+    joined: dict[str, Any] = {
+        name: Stacked([p[name] for p in parts]) if name in _LARGE else np.concatenate([p[name] for p in parts])
+        for name in parts[0]
+    }
+    return Records(structures=np.array(structures), **joined)
+
+
+_LARGE = ("images", "masks")
+_KEPT = (*_LARGE, "state", "boxes", "outermost", "view")
 
 
 def set_aside(records: Records, most: int) -> tuple[Records, Records | None]:
@@ -106,43 +147,32 @@ def set_aside(records: Records, most: int) -> tuple[Records, Records | None]:
     if count == 0:
         return records, None
     kept = np.random.default_rng(0).permutation(len(records))[:count]
-    rest = np.setdiff1d(np.arange(len(records)), kept)
-
-    def part(rows: np.ndarray) -> Records:
-        values = {f.name: getattr(records, f.name)[rows] for f in fields(Records) if f.name != "structures"}
-        return Records(structures=records.structures, **values)
-
-    return part(rest), part(kept)
+    return records.only(np.setdiff1d(np.arange(len(records)), kept)), records.only(kept)
 
 
-def _fingerprint(folder: Path, ids: Sequence[str], structures: Sequence[str], codebook: Any, size: int) -> str:
-    reviews = Path(folder) / "reviews.sqlite"
-    reviewed = reviews.stat().st_mtime_ns if reviews.exists() else 0
-    digest = hashlib.sha256(repr((str(Path(folder).resolve()), list(ids), list(structures), size, COARSE, reviewed)).encode())
-    for value in codebook.state_dict().values():
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _fingerprint(folder: Path, ids: Sequence[str], structures: Sequence[str], size: int) -> str:
+    text = repr((str(Path(folder).resolve()), list(ids), list(structures), size, CELLS, DIRECTIONS))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _without_rejected(records: Records, excluded: set[tuple[str, str]]) -> Records:
-    if excluded:
-        row = {str(i): n for n, i in enumerate(records.ids)}
-        column = {str(s): n for n, s in enumerate(records.structures)}
-        for case, structure in excluded:
-            if case in row and structure == "":
-                records.state[row[case]] = UNKNOWN
-            elif case in row and structure in column:
-                records.state[row[case], column[structure]] = UNKNOWN
-    return records
+def _without_rejected(
+    state: np.ndarray, ids: Sequence[str], structures: Sequence[str], excluded: set[tuple[str, str]]
+) -> np.ndarray:
+    state = state.copy()
+    row, column = ({name: n for n, name in enumerate(names)} for names in (ids, structures))
+    for case, structure in excluded:
+        if case in row and (structure == "" or structure in column):
+            state[row[case], column[structure] if structure else slice(None)] = UNKNOWN
+    return state
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    image: np.ndarray
+    images: np.ndarray
     state: np.ndarray
     boxes: np.ndarray
-    crops: np.ndarray
-    coarse: np.ndarray
+    masks: np.ndarray
+    outermost: np.ndarray
     view: int
 
 
@@ -150,37 +180,39 @@ def _decode_all(
     folder: Path,
     ids: Sequence[str],
     structures: Sequence[str],
-    codebook: Any,
     size: int,
     workers: int,
+    out: Path,
     progress: ProgressCallback | None,
-) -> Records:
+) -> None:
+    """Write one array per field into the folder `out`, which appears when it is complete."""
     n, k = len(ids), len(structures)
-    images = np.zeros((n, size, size), np.float16)
-    state = np.full((n, k), UNKNOWN, np.int8)
-    boxes = np.zeros((n, k, 4), np.float32)
-    codes = np.zeros((n, k, 16), np.uint8)
-    coarse = np.zeros((n, k, COARSE * COARSE // 8), np.uint8)
-    view = np.zeros(n, np.uint8)
-    chunks = [list(ids[i : i + 32]) for i in range(0, n, 32)]
-    jobs = [(str(folder), chunk, list(structures), size) for chunk in chunks]
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        "images": ((n, size, size), np.float16),
+        "state": ((n, k), np.int8),
+        "boxes": ((n, k, 4), np.float32),
+        "masks": ((n, k, CELLS * CELLS // 8), np.uint8),
+        "outermost": ((n, k, DIRECTIONS, 2), np.float32),
+        "view": ((n,), np.uint8),
+    }
+    arrays = {
+        name: np.lib.format.open_memmap(partial / f"{name}.npy", "w+", dtype, shape) for name, (shape, dtype) in shapes.items()
+    }
+    jobs = [(str(folder), list(ids[i : i + 32]), list(structures), size) for i in range(0, n, 32)]
     done = 0
     with _pool(workers) as pool:
         for decoded in pool.map(_decode_chunk, jobs) if pool else map(_decode_chunk, jobs):
             for case in decoded:
-                images[done], state[done], boxes[done], coarse[done], view[done] = (
-                    case.image,
-                    case.state,
-                    case.boxes,
-                    case.coarse,
-                    case.view,
-                )
-                here = np.flatnonzero(case.state == PRESENT)
-                if len(here):
-                    codes[done, here] = codebook.encode(torch.from_numpy(case.crops).float() / 255).cpu().numpy()
+                for name, array in arrays.items():
+                    array[done] = getattr(case, name)
                 done += 1
             report(progress, done, n, "Reading the data set")
-    return Records(images, state, boxes, codes, coarse, view, np.array(structures), np.array(ids))
+    for array in arrays.values():
+        array.flush()
+    os.replace(partial, out)
 
 
 @contextmanager
@@ -204,11 +236,10 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
 def _decode_chunk(job: tuple[str, list[str], list[str], int]) -> list[_Decoded]:
     from training.dataset import Dataset
 
-    torch.set_num_threads(1)
     folder, ids, structures, size = job
     dataset = Dataset.open(folder)
-    wanted = set(ids)
-    return [_decode(dataset, case, structures, size) for case in dataset.cases if case.id in wanted]
+    cases = {case.id: case for case in dataset.cases}
+    return [_decode(dataset, cases[name], structures, size) for name in ids]
 
 
 def _decode(dataset: Any, case: Any, structures: list[str], size: int) -> _Decoded:
@@ -218,30 +249,31 @@ def _decode(dataset: Any, case: Any, structures: list[str], size: int) -> _Decod
     image, where = letterbox(dataset.image(case).pixels, size)
     masks = dataset.masks(case, [s for s in structures if s in set(case.present)])
     absent = set(case.absent)
+    k = len(structures)
     state = np.array([ABSENT if s in absent else UNKNOWN for s in structures], np.int8)
-    boxes = np.zeros((len(structures), 4), np.float32)
-    coarse = np.zeros((len(structures), COARSE * COARSE // 8), np.uint8)
-    crops = []
-    rows, columns = _nearest(where)
+    boxes = np.zeros((k, 4), np.float32)
+    bits = np.zeros((k, CELLS * CELLS // 8), np.uint8)
+    outermost = np.zeros((k, DIRECTIONS, 2), np.float32)
     for i, structure in enumerate(structures):
         mask = masks.get(structure)
-        box = tight_box(mask) if mask is not None else None
+        box = tight_box(mask, pad=0) if mask is not None else None
         if mask is None or box is None:
             continue
         state[i] = PRESENT
         boxes[i] = np.array(where.into(box)) / size
-        inside = mask[np.clip(rows, 0, mask.shape[0] - 1)][:, np.clip(columns, 0, mask.shape[1] - 1)]
-        inside = inside & ((rows >= 0) & (rows < mask.shape[0]))[:, None] & ((columns >= 0) & (columns < mask.shape[1]))
-        coarse[i] = np.packbits(inside.ravel())
-        crops.append(np.rint(crop_mask(mask, box) * 255).astype(np.uint8))
+        bits[i] = np.packbits((crop_mask(mask, box, CELLS) >= 0.5).ravel())
+        outermost[i] = (outermost_points(mask) * where.scale + (where.top, where.left)) / size
     view = VIEWS.index(case.view.upper()) if case.view.upper() in VIEWS else 0
-    return _Decoded(image.astype(np.float16), state, boxes, np.array(crops, np.uint8), coarse, view)
+    return _Decoded(image.astype(np.float16), state, boxes, bits, outermost, view)
 
 
-def _nearest(where: Letterbox) -> tuple[np.ndarray, np.ndarray]:
-    """Image rows and columns under the centres of the coarse grid, int64 [COARSE] each; outside the image where there is none."""
-    centres = (np.arange(COARSE) + 0.5) * where.size / COARSE
-    return (
-        np.floor((centres - where.top) / where.scale).astype(int),
-        np.floor((centres - where.left) / where.scale).astype(int),
-    )
+def outermost_points(mask: np.ndarray) -> np.ndarray:
+    """The corner (row, column) [px] of a mask bool [row, column] that lies furthest out in each direction, float [DIRECTIONS,
+    2]."""
+    rows = np.flatnonzero(mask.any(1))
+    left, right = mask[rows].argmax(1), mask.shape[1] - mask[rows, ::-1].argmax(1)
+    ends = [np.stack([rows + down, columns], 1) for down in (0, 1) for columns in (left, right)]
+    corners = np.concatenate(ends).astype(np.float32)
+    angle = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
+    found: np.ndarray = corners[(corners @ np.stack([np.sin(angle), np.cos(angle)])).argmax(0)]
+    return found

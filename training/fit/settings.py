@@ -21,11 +21,12 @@ class PretrainConfig:
     (`.safetensors` of ours, or vae-oid.npz); base: a PaliGemma to teach through LoRA instead of training chexanatomy-tiny from
     nothing; structures: keys to learn, by default the vocabulary's trainable ones. image_size to stem: the shape of the model,
     see `tiny_config`; informed: start with smooth embeddings of places and codes; tower: a checkpoint whose vision tower to
-    start with. images, queries: images per step and process, and questions about each. sigma [bins], smoothing, dense:
-    width of the box targets, label smoothing of the codes, weight of the auxiliary loss; dense_factor: mask values
-    of the auxiliary loss per side of a patch; dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary
-    loss alone, at a third of the cost per step. max_steps,
-    max_minutes: the schedule ends with the first of them; with max_minutes alone its length follows from the speed measured.
+    start with. images, queries: images per step and process, and questions about each. sigma [bins], smoothing: width of the box
+    targets, label smoothing of the codes. dense: weight of the auxiliary loss; dense_factor: its mask values per side of a
+    patch; dense_structures: how many structures it looks at in one step; dense_first: part of the run, 0..1, that trains the
+    vision tower by the auxiliary loss alone, at a third of the cost per step. max_steps, max_minutes: the schedule ends with the
+    first of them; with max_minutes alone its length follows from the speed measured. cache_size: edge of the images kept decoded
+    [px]; cache: folder for them, by default in `out`.
     """
 
     datasets: tuple[Path, ...]
@@ -55,6 +56,7 @@ class PretrainConfig:
     smoothing: float = 0.05
     dense: float = 0.5
     dense_factor: int = 4
+    dense_structures: int = 32
     dense_first: float = 0.05
     lora_rank: int = 16
     freeze_vision: bool = False
@@ -69,6 +71,7 @@ class PretrainConfig:
     workers: int = 2
     seed: int = 0
     cache_size: int = 224
+    cache: Path | None = None
     limit: int | None = None
     tasks: Tasks = field(default_factory=Tasks)
     augmentation: Augmentation = field(default_factory=Augmentation)

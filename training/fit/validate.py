@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from collections import defaultdict
+
 import numpy as np
 import torch
 
+from training.fit.augment import Augmentation, place
 from training.fit.dense import DenseHead, dense_dice
+from training.fit.losses import token_loss
 from training.fit.queries import MAIN
-from training.fit.records import ABSENT, COARSE, PRESENT, Records
+from training.fit.records import ABSENT, PRESENT, Records
+from training.fit.targets import Moved
 from training.model import decoding
 from training.model.checkpoint import Checkpoint
-from training.model.packing import see
+from training.model.packing import Segment, Segments, logits_of, read, see
 from training.model.predictor import display_name
 from training.model.preprocess import stretch
 from training.model.special import SpecialTokens
@@ -18,28 +24,28 @@ from training.tokens import box_to_bins
 from training.tokens.codebook import paste_mask
 from training.tokens.grammar import segment_prompt
 
+SIDE = 112
+"""Edge of the masks that are compared [px]."""
+
 
 @torch.inference_mode()
 def validate(checkpoint: Checkpoint, records: Records, images: int, head: DenseHead | None = None) -> dict[str, float]:
     """Ask for the main structures and a sample of the others in up to `images` cases.
 
-    Returns box_error [bins], code_accuracy (only meaningful once boxes are right), dice (mean over structures), dice/<main
-    structure>, dense_dice (of the auxiliary head, which is not shipped), absent (share of absent structures called absent),
-    present (share of present ones called present). Dice is taken at the coarse masks' resolution.
+    Returns box_error [bins] and dice (mean over structures, at SIDE pixels), dice/<main structure>, token_loss and code_accuracy
+    (given the right box and the right codes before), dense_dice (of the auxiliary head, which is not shipped), absent (share of
+    absent structures called absent), present (share of present ones called present).
     """
-    assert checkpoint.codebook is not None
-    model = checkpoint.model
+    codebook, model = checkpoint.codebook, checkpoint.model
+    assert codebook is not None
     device = next(model.parameters()).device
     tokens = SpecialTokens(checkpoint.tokenizer, model.config.get_text_config().vocab_size)
     keys = [str(k) for k in records.structures]
     rng = np.random.default_rng(0)
     cases = np.linspace(0, len(records) - 1, min(images, len(records))).round().astype(int)
-    errors: list[float] = []
-    right: list[float] = []
-    dice: dict[str, list[float]] = {}
-    said_absent: list[bool] = []
-    said_present: list[bool] = []
-    dense: dict[str, list[float]] = {}
+    seen: dict[str, list[float]] = defaultdict(list)
+    dice: dict[str, list[float]] = defaultdict(list)
+    dense: dict[str, list[float]] = defaultdict(list)
     for case in cases:
         state = records.state[case]
         main = [i for i, k in enumerate(keys) if k in MAIN and state[i] == PRESENT]
@@ -48,40 +54,49 @@ def validate(checkpoint: Checkpoint, records: Records, images: int, head: DenseH
         asked = [*main, *rng.permutation(others)[:12].tolist(), *rng.permutation(gone)[:4].tolist()]
         if not asked:
             continue
-        image = torch.from_numpy(stretch(records.images[case].astype(np.float32)))[None, None]
+        image = torch.from_numpy(stretch(records.images[int(case)].astype(np.float32)))[None, None]
         image = torch.nn.functional.interpolate(image, (checkpoint.image_size,) * 2, mode="bilinear", antialias=True)
         pixels = (image * 2 - 1).expand(1, 3, -1, -1).to(device, model.dtype)
         prefix = see(model, pixels, packed=checkpoint.packed)
-        written = decoding.write(model, tokens, prefix, [tokens.prompt(segment_prompt(display_name(keys[i]))) for i in asked])
-        wanted = records.masks(np.array([case]))
-        masks = wanted[0].numpy() > 0.5
+        prompts = [tokens.prompt(segment_prompt(display_name(keys[i]))) for i in asked]
+        written = decoding.write(model, tokens, prefix, prompts)
+        moved = Moved(records, np.array([case]), place(Augmentation.none(), 1, rng))
+        masks = moved.dense(np.arange(len(keys)), SIDE)
         if head is not None:
-            for key, value in zip(keys, dense_dice(head(prefix.vision), wanted.to(device))[0].tolist(), strict=True):
+            for key, value in zip(keys, dense_dice(head(prefix.vision), masks.to(device))[0].tolist(), strict=True):
                 if not np.isnan(value):
-                    dense.setdefault(key, []).append(value)
-        decoded = checkpoint.codebook.decode(torch.tensor([w.codes for w in written])).cpu().numpy()
-        for i, answer, logits in zip(asked, written, decoded, strict=True):
+                    dense[key].append(value)
+        answers = []
+        decoded = codebook.decode(torch.tensor([w.codes for w in written])).cpu().numpy()
+        for i, prompt, answer, logits in zip(asked, prompts, written, decoded, strict=True):
             if state[i] == ABSENT:
-                said_absent.append(answer.presence < 0.5)
+                seen["absent"].append(answer.presence < 0.5)
                 continue
-            said_present.append(answer.presence >= 0.5)
-            y0, x0, y1, x1 = (float(v) for v in records.boxes[case, i])
-            errors.append(float(np.abs(np.subtract(answer.bins, box_to_bins((y0, x0, y1, x1), (1, 1)))).mean()))
-            right.append(float(np.mean(np.array(answer.codes) == records.codes[case, i])))
-            top, left, bottom, far = (v / 1023 * COARSE for v in answer.bins)
-            mask = paste_mask(logits, (top, left, bottom, far), (COARSE, COARSE)) & (answer.presence >= 0.5)
-            if masks[i].any():
-                dice.setdefault(keys[i], []).append(float(2 * (mask & masks[i]).sum() / (mask.sum() + masks[i].sum())))
-    scores = {
-        "box_error": _mean(errors),
-        "code_accuracy": _mean(right),
-        "dice": _mean([_mean(v) for v in dice.values()]),
-        "dense_dice": _mean([_mean(v) for v in dense.values()]),
-        "absent": _mean(said_absent),
-        "present": _mean(said_present),
-    }
+            seen["present"].append(answer.presence >= 0.5)
+            box = moved.box(0, i)
+            mask = masks[0, i].numpy() > 0.5
+            if box is None or not mask.any():
+                continue
+            codes = codebook.encode(moved.crops(np.zeros(1, int), np.array([i]), box[None]))[0]
+            bins = box_to_bins((float(box[0]), float(box[1]), float(box[2]), float(box[3])), (1, 1))
+            answers.append(Segment(prompt, (*tokens.loc[list(bins)].tolist(), *tokens.seg[codes.cpu()].tolist())))
+            seen["box_error"].append(float(np.abs(np.subtract(answer.bins, bins)).mean()))
+            top, left, bottom, right = (v / 1023 * SIDE for v in answer.bins)
+            drawn = paste_mask(logits, (top, left, bottom, right), (SIDE, SIDE)) & (answer.presence >= 0.5)
+            dice[keys[i]].append(float(2 * (drawn & mask).sum() / (drawn.sum() + mask.sum())))
+        if answers:
+            right_ones = Segments.of(answers, tokens.pad).to(device)
+            hidden, _, _ = read(model, prefix, right_ones, len(answers), copy.deepcopy(prefix.cache))
+            row, position, wanted = right_ones.targets()
+            loss, watched = token_loss(logits_of(model, hidden[row, position]), wanted, tokens, 0.0, 0.0)
+            total, count = watched["code_accuracy"]
+            seen["token_loss"].append(float(loss))
+            seen["code_accuracy"].append(total / count)
+    names = ("box_error", "token_loss", "code_accuracy", "absent", "present")
+    scores = {name: _mean(seen[name]) for name in names}
+    scores |= {"dice": _mean([_mean(v) for v in dice.values()]), "dense_dice": _mean([_mean(v) for v in dense.values()])}
     return scores | {f"dice/{k}": _mean(dice[k]) for k in keys if k in MAIN and k in dice}
 
 
-def _mean(values: list[float] | list[bool]) -> float:
+def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else float("nan")

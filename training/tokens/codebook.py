@@ -159,13 +159,14 @@ class _Residual(nn.Module):
         return x + self.net(x)
 
 
-def crop_mask(mask: NDArray[np.bool_], box: Box) -> NDArray[np.float32]:
-    """Return the part of `mask` [row, column] in a pixel box as float32 [64, 64]: the covered fraction, smoothly resampled.
+def crop_mask(mask: NDArray[np.bool_], box: Box, cells: int = CROP) -> NDArray[np.float32]:
+    """Return the part of `mask` [row, column] in a pixel box as float32 [cells, cells]: the covered fraction, smoothly
+    resampled.
 
     The filter is the triangle of an anti-aliased bilinear resize, as in big_vision. Outside the image there is no mask.
     """
-    rows, by_row = _sampling(box[0], box[2], mask.shape[0])
-    columns, by_column = _sampling(box[1], box[3], mask.shape[1])
+    rows, by_row = _sampling(box[0], box[2], mask.shape[0], cells)
+    columns, by_column = _sampling(box[1], box[3], mask.shape[1], cells)
     crop: NDArray[np.float32] = by_row @ mask[rows, columns].astype(np.float32) @ by_column.T
     return crop
 
@@ -183,10 +184,10 @@ def paste_mask(logits: NDArray, box: Box, size: tuple[int, int]) -> NDArray[np.b
     return mask
 
 
-def _sampling(low: float, high: float, length: int) -> tuple[slice, NDArray]:
-    """Return the pixels that 64 cells from `low` to `high` see along an axis of `length`, and their weights [64, pixels]."""
-    step = max(high - low, 1e-6) / CROP
-    centres = low + step * (np.arange(CROP) + 0.5)
+def _sampling(low: float, high: float, length: int, cells: int) -> tuple[slice, NDArray]:
+    """Return the pixels that cells from `low` to `high` see along an axis of `length`, and their weights [cells, pixels]."""
+    step = max(high - low, 1e-6) / cells
+    centres = low + step * (np.arange(cells) + 0.5)
     support = max(step, 1.0)
     start = min(max(int(np.floor(centres[0] - support)), 0), length)
     stop = min(max(int(np.ceil(centres[-1] + support)), 0), length)

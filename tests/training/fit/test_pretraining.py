@@ -14,16 +14,21 @@ import torch
 from safetensors.torch import load_file
 
 from training.dataset import Dataset, Reviews
-from training.errors import BrokenDataset, BrokenModel, Cancelled
+from training.errors import BrokenDataset, BrokenModel, Cancelled, ChexanatomyError
 from training.fit import Augmentation, PretrainConfig, Tasks, pretrain
 from training.fit.augment import photograph, place, resample, spread
 from training.fit.batches import make_batch
-from training.fit.queries import Asker, token_loss
-from training.fit.records import ABSENT, PRESENT, UNKNOWN, load_records
+from training.fit.losses import token_loss
+from training.fit.queries import Asker
+from training.fit.records import ABSENT, PRESENT, UNKNOWN, Records, load_records
 from training.fit.schedule import learning_rate
+from training.fit.settings import changed
+from training.fit.targets import Moved
 from training.model import load
 from training.model.special import SpecialTokens
 from training.progress import Progress
+from training.tokens import read_answer
+from training.tokens.boxes import BOX_PADDING
 from training.tokens.codebook import MaskCodebook
 from training.tokens.tokenizer import build_tokenizer
 
@@ -107,52 +112,137 @@ def test_minutes_end_a_run(config: PretrainConfig) -> None:
     assert (folder / "model.safetensors").exists()
 
 
-def test_records_hold_boxes_codes_and_what_is_absent(dataset: Path, codebook_file: Path, tmp_path: Path) -> None:
-    codebook = MaskCodebook.load(codebook_file)
-    records = load_records([dataset], "train", STRUCTURES, codebook, 64, tmp_path, workers=1)
+@pytest.fixture(scope="module")
+def records(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    return load_records([dataset], "train", STRUCTURES, 64, tmp_path_factory.mktemp("cache"), workers=1)
+
+
+def test_records_hold_boxes_masks_and_what_is_absent(dataset: Path, records: Records) -> None:
     assert (records.state[:, :3] == PRESENT).all()
     assert (records.state[:, 3] == ABSENT).all()
-    mask = records.masks(np.array([0]))[0, 2].numpy() > 0.5
-    top, _, _, right = records.boxes[0, 2]
+    opened = Dataset.open(dataset)
+    case = next(c for c in opened.cases if c.id == str(records.ids[0]))
+    mask = opened.masks(case, ["heart"])["heart"]
     rows, columns = np.nonzero(mask)
-    assert abs((rows.min() / 56) - top) < 0.04
-    assert abs((columns.max() / 56) - right) < 0.04
-    again = load_records([dataset], "train", STRUCTURES, codebook, 64, tmp_path, workers=1)
-    assert np.array_equal(again.codes, records.codes)
+    edges = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+    assert np.allclose(records.boxes[0, 2] * 64, edges, atol=1e-4)
+    still = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
+    assert np.array_equal(still.dense(np.array([2]), 64)[0, 0].numpy() > 0.5, mask)
 
 
-def test_rejected_masks_are_not_trained_on(dataset: Path, codebook_file: Path, tmp_path: Path) -> None:
+def test_a_cache_is_read_again_and_follows_its_settings(dataset: Path, records: Records, tmp_path: Path) -> None:
+    first = load_records([dataset], "train", STRUCTURES, 64, tmp_path, workers=1)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    again = load_records([dataset], "train", STRUCTURES, 64, tmp_path, workers=1)
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    assert np.array_equal(again.images[[1, 0]], first.images[[1, 0]])
+    load_records([dataset], "train", STRUCTURES[:2], 64, tmp_path, workers=1)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_several_data_sets_stand_behind_one_another(dataset: Path, records: Records, tmp_path: Path) -> None:
+    twice = load_records([dataset, dataset], "train", STRUCTURES, 64, tmp_path, workers=1)
+    n = len(records)
+    assert len(twice) == 2 * n
+    assert np.array_equal(twice.images[[n, 1]], records.images[[0, 1]])
+    assert np.array_equal(
+        twice.only(np.array([n + 1])).crops(np.array([0]), np.array([2])), records.crops(np.array([1]), np.array([2]))
+    )
+
+
+def test_rejected_masks_are_not_trained_on(dataset: Path, tmp_path: Path) -> None:
     copied = tmp_path / "reviewed"
     shutil.copytree(dataset, copied)
     case = next(c for c in Dataset.open(copied).cases if c.split == "train")
     reviews = Reviews(copied, "reviewer")
     reviews.decide(case.id, "heart", "reject")
-    records = load_records([copied], "train", STRUCTURES, MaskCodebook.load(codebook_file), 64, None, workers=1)
+    records = load_records([copied], "train", STRUCTURES, 64, tmp_path / "cache", workers=1)
     row = list(records.ids).index(case.id)
     assert records.state[row].tolist() == [PRESENT, PRESENT, UNKNOWN, ABSENT]
 
 
-def test_a_batch_depends_on_seed_and_step_alone(config: PretrainConfig, tokens: SpecialTokens) -> None:
+def asker_for(records: Records, config: PretrainConfig, tokens: SpecialTokens, tasks: Tasks | None = None) -> Asker:
     assert config.codebook
-    records = load_records([*config.datasets], "train", STRUCTURES, MaskCodebook.load(config.codebook), 64, None, workers=1)
-    asker = Asker(records, tokens, config.tasks)
+    return Asker(records, tokens, tasks or config.tasks, MaskCodebook.load(config.codebook))
+
+
+def test_a_batch_depends_on_seed_and_step_alone(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    asker = asker_for(records, config, tokens)
     first, again, next_one = (make_batch(records, asker, config, step, 0, 1, 16) for step in (7, 7, 8))
     assert torch.equal(first.pixels, again.pixels)
     assert torch.equal(first.segments.ids, again.segments.ids)
     assert not torch.equal(first.pixels, next_one.pixels)
 
 
-def test_moved_boxes_follow_the_moved_picture() -> None:
-    rng = np.random.default_rng(3)
-    picture = torch.zeros(16, 1, 96, 96)
-    picture[:, :, 30:60, 36:54] = 1
-    box = np.tile(np.array([30, 36, 60, 54]) / 96, (16, 1, 1))
-    placement = place(Augmentation(untouched=0), 16, rng)
-    moved = resample(picture, placement, 192)
-    for image, (top, left, bottom, right) in zip(moved, placement.boxes(box)[:, 0], strict=True):
-        rows, columns = np.nonzero(image[0].numpy() > 0.5)
-        assert np.allclose([rows.min() / 192, columns.min() / 192], [top, left], atol=0.012)
-        assert np.allclose([(rows.max() + 1) / 192, (columns.max() + 1) / 192], [bottom, right], atol=0.012)
+@pytest.mark.parametrize("turn", [0.0, 25.0])
+def test_boxes_and_masks_follow_the_moved_picture(dataset: Path, records: Records, turn: float) -> None:
+    opened = Dataset.open(dataset)
+    cases = {c.id: c for c in opened.cases}
+    chosen = np.arange(8)
+    truth = [opened.masks(cases[str(records.ids[i])], ["lung_left"])["lung_left"] for i in chosen]
+    picture = torch.from_numpy(np.stack(truth)[:, None].astype(np.float32))
+    placement = place(Augmentation(untouched=0, turn=turn, zoom=0.2, shift=0.3), 8, np.random.default_rng(3))
+    moved = Moved(records, chosen, placement)
+    wanted = resample(picture, placement, 192)[:, 0].numpy() > 0.5
+    drawn = moved.dense(np.array([0]), 192)[:, 0].numpy() > 0.5
+    assert moved.cut[:, 0].any()
+    assert moved.whole[:, 0].any()
+    for image in range(8):
+        assert 2 * (wanted[image] & drawn[image]).sum() / (wanted[image].sum() + drawn[image].sum()) > 0.97
+        box = moved.box(image, 0)
+        assert box is not None
+        rows, columns = np.nonzero(wanted[image])
+        edges = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]) / 192
+        room = np.array([-BOX_PADDING, -BOX_PADDING, BOX_PADDING, BOX_PADDING])
+        assert np.allclose(box, (edges + room).clip(0, 1), atol=0.012)
+        crop = moved.crops(np.array([image]), np.array([0]), box[None])[0].numpy()
+        assert abs(crop.mean() * (box[2] - box[0]) * (box[3] - box[1]) - wanted[image].mean()) < 0.006
+
+
+def test_nothing_is_asked_about_slivers_at_the_edge(records: Records) -> None:
+    still = place(Augmentation.none(), 1, np.random.default_rng(0))
+    right = records.boxes[0, 0, 3]
+    left = records.boxes[0, 0, 1]
+    sliver = Moved(records, np.array([0]), replace(still, offset=np.array([[0.0, 0.995 - left]])))
+    assert sliver.cut[0, 0]
+    assert sliver.box(0, 0) is None
+    away = Moved(records, np.array([0]), replace(still, offset=np.array([[0.0, 1.1 - left]])))
+    assert away.gone[0, 0]
+    half = Moved(records, np.array([0]), replace(still, offset=np.array([[0.0, 1 - (left + right) / 2]])))
+    box = half.box(0, 0)
+    assert box is not None
+    assert box[3] == 1
+
+
+def test_marked_structures_are_drawn_where_they_are(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), marked=1.0))
+    prompts = set()
+    for seed in range(6):
+        moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
+        pixels = torch.zeros(1, 3, 64, 64)
+        segments = asker.ask(moved, pixels, 3, np.random.default_rng(seed))
+        texts = [tokens.text(row[:total].tolist()) for row, total in zip(segments.ids, segments.total, strict=True)]
+        (marked,) = [t for t in texts if t.startswith("name the")]
+        names = {"left lung": 0, "right lung": 1, "heart": 2}
+        box = moved.box(0, names[marked.split("\n")[1].strip()])
+        assert box is not None
+        rows, columns = np.nonzero((pixels[0].abs().amax(0) > 0.1).numpy())
+        assert np.allclose([rows.min(), columns.min(), rows.max(), columns.max()], box * 64, atol=3)
+        prompts.add(marked.split("\n")[0])
+    assert prompts == {"name the drawn box", "name the overlaid mask"}
+
+
+def test_answers_about_several_structures_read_back(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), several=1.0))
+    moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
+    segments = asker.ask(moved, torch.zeros(1, 3, 64, 64), 6, np.random.default_rng(0))
+    for row, total in zip(segments.ids, segments.total, strict=True):
+        prompt, answer = tokens.text(row[: int(total)].tolist()).split("\n")
+        read, invalid = read_answer(answer)
+        assert invalid == 0
+        assert len(read) >= 2
+        assert prompt == "segment " + " ; ".join(a.name for a in read)
+        assert all(a.codes is not None for a in read)
 
 
 def test_each_photometric_change_changes_the_picture_and_none_leaves_it() -> None:
@@ -168,15 +258,16 @@ def test_each_photometric_change_changes_the_picture_and_none_leaves_it() -> Non
     assert spread(picture).max() == 1
 
 
-def test_structures_moved_out_of_the_picture_are_answered_none(config: PretrainConfig, tokens: SpecialTokens) -> None:
-    assert config.codebook
-    records = load_records([*config.datasets], "train", STRUCTURES, MaskCodebook.load(config.codebook), 64, None, workers=1)
-    asker = Asker(records, tokens, replace(Tasks.segment_only(), absent=0.5))
+def test_structures_moved_out_of_the_picture_are_answered_none(
+    config: PretrainConfig, records: Records, tokens: SpecialTokens
+) -> None:
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), absent=0.5))
     placement = place(Augmentation.none(), 1, np.random.default_rng(0))
-    away = replace(placement, offset=placement.offset + 2)
-    asked = asker.ask(np.array([0]), away, 8, np.random.default_rng(0))
+    pixels = torch.zeros(1, 3, 64, 64)
+    away = Moved(records, np.array([0]), replace(placement, offset=placement.offset + 2))
+    asked = asker.ask(away, pixels, 8, np.random.default_rng(0))
     assert all("none" in tokens.text(row.tolist()) for row in asked.ids)
-    here = asker.ask(np.array([0]), placement, 40, np.random.default_rng(0))
+    here = asker.ask(Moved(records, np.array([0]), placement), pixels, 40, np.random.default_rng(0))
     texts = [tokens.text(row.tolist()) for row in here.ids]
     assert all(("none" in t) == ("humerus" in t or "upper arm" in t) for t in texts)
     assert {"none" in t for t in texts} == {True, False}
@@ -201,3 +292,26 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing(config: PretrainConfig) 
     assert max(rates) == pytest.approx(config.learning_rate, rel=1e-2)
     assert rates[0] < 0.01 * config.learning_rate
     assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_settings_are_changed_by_name(config: PretrainConfig) -> None:
+    new = changed(config, ["stem=True", "tasks.absent=0.2", "augmentation.turn=5", "cache=here", "dense=1"])
+    assert (new.stem, new.tasks.absent, new.augmentation.turn, new.cache, new.dense) == (True, 0.2, 5.0, Path("here"), 1.0)
+    assert new.images == config.images
+    for wrong in ("colour=3", "stem", "images=many", "tasks.fun=1", "heads.x=1"):
+        with pytest.raises(ChexanatomyError):
+            changed(config, [wrong])
+
+
+def test_a_stemmed_tower_learns_and_serves_another_run(config: PretrainConfig, tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"stem": True, "vision_width": 64, "dense_first": 1.0, "max_steps": 6}
+    first = pretrain(replace(config, **sizes))
+    assert "model.vision_tower.embeddings.patch_embedding.layers.0.down.weight" in load_file(first / "model.safetensors")
+    assert load(first).checkpoint.model.config.vision_config.stem
+    second = pretrain(
+        replace(config, **{**sizes, "max_steps": 1, "tower": first, "out": tmp_path / "second", "learning_rate": 0.0})
+    )
+    one, two = (load_file(folder / "model.safetensors") for folder in (first, second))
+    assert all(torch.equal(one[n], two[n]) for n in one if "vision_tower" in n)
+    with pytest.raises(BrokenModel, match="another shape"):
+        pretrain(replace(config, tower=first, out=tmp_path / "third"))

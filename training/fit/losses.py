@@ -1,0 +1,42 @@
+"""What answers are compared with: near misses of a location count less than far ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.model.special import SpecialTokens
+from training.tokens.boxes import LOC_BINS
+
+
+def token_loss(
+    logits: Tensor, targets: Tensor, tokens: SpecialTokens, sigma: float, smoothing: float
+) -> tuple[Tensor, dict[str, tuple[float, int]]]:
+    """Mean cross-entropy of answer tokens, and sums and counts of what is watched.
+
+    logits: float32 [k, vocabulary]; targets: int64 [k]; locations are aimed at with a Gaussian of `sigma` bins, mask codes with
+    label smoothing over the codes, text plainly.
+    """
+    scores = logits.log_softmax(-1)
+    bins, codes = tokens.bin_of.to(targets.device)[targets], tokens.code_of.to(targets.device)[targets]
+    is_box, is_code = bins >= 0, codes >= 0
+    loss = -scores.gather(1, targets[:, None])[:, 0]
+    parts = [loss[~is_box & ~is_code]]
+    watched: dict[str, tuple[float, int]] = {}
+    if is_box.any():
+        here = scores[is_box][:, tokens.loc.to(targets.device)]
+        ruler = torch.arange(LOC_BINS, device=targets.device)
+        if sigma > 0:
+            aim = torch.exp(-0.5 * ((ruler - bins[is_box][:, None]) / sigma) ** 2)
+            parts.append(-(here * aim / aim.sum(1, keepdim=True)).sum(1))
+        else:
+            parts.append(loss[is_box])
+        error = (here.detach().argmax(1) - bins[is_box]).abs().float()
+        watched["box_error"] = (float(error.sum()), len(error))
+    if is_code.any():
+        here = scores[is_code][:, tokens.seg.to(targets.device)]
+        parts.append((1 - smoothing) * loss[is_code] - smoothing * here.mean(1))
+        right = here.detach().argmax(1) == codes[is_code]
+        watched["code_accuracy"] = (float(right.sum()), len(right))
+    everything = torch.cat(parts)
+    return everything.mean(), watched

@@ -1,0 +1,110 @@
+"""Where structures are, and what their masks look like, after an image was turned, zoomed and shifted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.fit.augment import Placement, affine_grid
+from training.fit.records import CELLS, PRESENT, Records
+from training.tokens.boxes import BOX_PADDING
+from training.tokens.codebook import CROP
+
+# How far a box may reach over the image's edge, as a share of its side, and still count as whole.
+OVERHANG = 0.004
+# A structure of which less than this share of its area is left in the picture is not asked about.
+LEAST_VISIBLE = 0.1
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Structures of some cases after a Placement. Positions are shares of the new image's side."""
+
+    records: Records
+    cases: np.ndarray
+    placement: Placement
+
+    @cached_property
+    def _tight(self) -> np.ndarray:
+        """Boxes [images, structures, 4], over the image's edge where the structure goes there."""
+        points = self.placement.points(self.records.outermost[self.cases])
+        return np.concatenate([points.min(2), points.max(2)], -1)
+
+    @cached_property
+    def _there(self) -> np.ndarray:
+        return self.records.state[self.cases] == PRESENT
+
+    @cached_property
+    def whole(self) -> np.ndarray:
+        """bool [images, structures]: entirely in the picture."""
+        inside = (self._tight[..., :2] > -OVERHANG).all(-1) & (self._tight[..., 2:] < 1 + OVERHANG).all(-1)
+        found: np.ndarray = self._there & inside
+        return found
+
+    @cached_property
+    def gone(self) -> np.ndarray:
+        """bool [images, structures]: moved out of the picture altogether."""
+        found: np.ndarray = self._there & ((self._tight[..., :2] > 1).any(-1) | (self._tight[..., 2:] < 0).any(-1))
+        return found
+
+    @property
+    def cut(self) -> np.ndarray:
+        """bool [images, structures]: neither whole nor gone."""
+        found: np.ndarray = self._there & ~self.whole & ~self.gone
+        return found
+
+    def box(self, image: int, structure: int) -> np.ndarray | None:
+        """The padded box float [4] of what is in the picture; None where too little of the structure is left."""
+        if self.whole[image, structure]:
+            low, high = np.split(self._tight[image, structure], 2)
+        else:
+            points, cell = self._cells(image, structure)
+            inside = ((points >= 0) & (points <= 1)).all(1)
+            if inside.sum() < max(1.0, LEAST_VISIBLE * len(points)):
+                return None
+            low, high = points[inside].min(0) - cell, points[inside].max(0) + cell
+        return np.concatenate([low - BOX_PADDING, high + BOX_PADDING]).clip(0, 1)
+
+    def _cells(self, image: int, structure: int) -> tuple[np.ndarray, np.ndarray]:
+        """Centres [n, 2] of the mask's cells, and half the extent [2] of one."""
+        case = self.cases[image : image + 1]
+        crop = self.records.crops(case, np.array([structure]))[0]
+        box = self.records.boxes[case[0], structure]
+        size = (box[2:] - box[:2]) / CELLS
+        centres = (np.argwhere(crop) + 0.5) * size + box[:2]
+        points = self.placement.points(centres[None, None], slice(image, image + 1))[0, 0]
+        return points, np.abs(self.placement.matrix[image]) @ size / 2
+
+    def crops(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray) -> Tensor:
+        """Masks float32 [n, 64, 64] inside boxes float [n, 4] of the new image, as the codebook reads them."""
+        return self._draw(images, structures, boxes, CROP)
+
+    def dense(self, structures: np.ndarray, side: int) -> Tensor:
+        """Masks float32 [images, chosen structures, side, side] of the whole picture, empty where there is none."""
+        n, k = len(self.cases), len(structures)
+        result = torch.zeros(n, k, side, side)
+        images, columns = np.nonzero((self._there & ~self.gone)[:, structures])
+        if len(images):
+            everything = np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (len(images), 1))
+            result[images, columns] = self._draw(images, structures[columns], everything, side)
+        return result
+
+    def _draw(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray, side: int) -> Tensor:
+        """Look up a kept mask under every cell of a box in the new image. old = inverse (new - offset), row before column."""
+        cases = self.cases[images]
+        kept = torch.from_numpy(self.records.crops(cases, structures)).float()[:, None]
+        old = self.records.boxes[cases, structures]
+        inverse = np.linalg.inv(self.placement.matrix)[images]
+        centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+        middle, reach = (old[:, :2] + old[:, 2:]) / 2, np.maximum(old[:, 2:] - old[:, :2], 1e-6) / 2
+        turn = inverse * half[:, None] / reach[..., None]
+        shift = (np.einsum("nij,nj->ni", inverse, centre - self.placement.offset[images]) - middle) / reach
+        theta = np.concatenate([turn, shift[..., None]], -1)
+        # grid_sample takes columns before rows.
+        theta = theta[:, [1, 0]][:, :, [1, 0, 2]].astype(np.float32)
+        return functional.grid_sample(kept, affine_grid(torch.from_numpy(theta), side), align_corners=False)[:, 0]
