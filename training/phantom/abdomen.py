@@ -31,8 +31,8 @@ def paint_abdomen(canvas: Canvas, scaffold: Scaffold) -> None:
     bowel = np.clip(canvas.waves(box, "bowel", 1.0), -1.2, 1.2)
     canvas.paint(Shape(box, inner), FAT + 60 + 60 * bowel)
     canvas.ids[box][cavity < 0] = canvas.id_of()
-    _paint_liver(canvas, scaffold, Shape(box, np.maximum(inner, under + 4 * k)))
-    _paint_hollow_organs(canvas, scaffold, Shape(box, np.maximum(inner, under + 4 * k)))
+    _paint_liver(canvas, scaffold, Shape(box, np.maximum(inner, under + 3 * k)))
+    _paint_hollow_organs(canvas, scaffold, Shape(box, np.maximum(inner, under + 3 * k)))
 
 
 def _inside(outer: Shape, shape: Shape) -> Shape:
@@ -82,7 +82,7 @@ def _paint_hollow_organs(canvas: Canvas, scaffold: Scaffold, room: Shape) -> Non
     level = (top - 14 - 42 * p.gastric_gas) * k - height if p.posture == "upright" else y + (75 - 40 * p.gastric_gas) * k
     canvas.paint(inner.within(np.broadcast_to(level, inner.distance.shape)), GAS)
     spleen_axes = rotation("x", 25) @ rotation("z", 20)
-    spleen = _inside(room, ellipsoid(grid, np.array([106, -8, dome - 36]) * k, np.array([27, 46, 46]) * k, spleen_axes))
+    spleen = _inside(room, ellipsoid(grid, np.array([106, -8, dome - 36]) * k, np.array([31, 55, 54]) * k, spleen_axes))
     canvas.paint(spleen, SPLEEN + canvas.waves(spleen.box, "parenchyma", 4.0), "spleen")
 
 

@@ -8,14 +8,19 @@ from training.errors import ChexanatomyError
 from training.images import CT, LabelMap
 from training.phantom.abdomen import paint_abdomen
 from training.phantom.body import paint_body
+from training.phantom.branches import paint_branches
 from training.phantom.canvas import Canvas
-from training.phantom.lungs import paint_lungs, paint_vessels, tidy_lobes
+from training.phantom.lungs import paint_lungs, tidy_lobes
 from training.phantom.mediastinum import Mediastinum
 from training.phantom.parameters import ThoraxParameters, draw
 from training.phantom.scaffold import PITCH, Scaffold
 from training.phantom.shapes import Grid
 from training.phantom.shoulder import paint_shoulders
 from training.phantom.skeleton import paint_skeleton
+
+
+SINGLE = ("lung_trachea_bronchia", "trachea", "brachiocephalic_vein_right", "brachiocephalic_vein_left", "esophagus")
+"""Structures that others painted over them may have cut into pieces."""
 
 
 def thorax(seed: int = 0, spacing: float = 2.0, parameters: ThoraxParameters | None = None) -> tuple[CT, LabelMap]:
@@ -35,9 +40,10 @@ def thorax(seed: int = 0, spacing: float = 2.0, parameters: ThoraxParameters | N
     paint_abdomen(canvas, scaffold)
     Mediastinum(canvas, scaffold).paint()
     tidy_lobes(canvas)
-    paint_vessels(canvas, scaffold)
+    paint_branches(canvas, scaffold)
     paint_skeleton(canvas, scaffold)
     paint_shoulders(canvas, scaffold)
+    canvas.keep_largest(20.0, *SINGLE)
     return canvas.finish(f"phantom {seed}", person.noise)
 
 

@@ -5,29 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from training.phantom.canvas import Canvas
+from training.phantom.girdle import acromion, glenoid, on_ribs, scapula_corners, shoulder_joint, upper_arm
 from training.phantom.scaffold import SIDES, Scaffold, Side, sign
 from training.phantom.shapes import FAR, Shape, curve, ellipsoid, tube, union
 
 FAT = -100.0
 MUSCLE = 52.0
 GLAND = -15.0
-
-
-def shoulder_joint(scaffold: Scaffold, side: Side) -> np.ndarray:
-    """Return the middle of the humeral head (x, y, z) [mm]."""
-    p, k = scaffold.parameters, scaffold.size
-    height = 50 + 112 * np.sin(np.radians(p.clavicle_tilt)) * 0.55 + 0.1 * max(p.arm_elevation, 0)
-    return np.array([sign(side) * (158 * p.width - 0.3 * max(p.shoulder_advance, 0)), -18 - p.shoulder_advance, height]) * k
-
-
-def upper_arm(scaffold: Scaffold, side: Side) -> np.ndarray:
-    """Return the middle line of the humerus from its head downwards, [24, 3]."""
-    p, k = scaffold.parameters, scaffold.size
-    lift = np.radians(p.arm_elevation)
-    away = np.array([sign(side) * np.cos(lift), -0.15 - 0.004 * p.shoulder_advance, np.sin(lift)])
-    away /= np.linalg.norm(away)
-    start = shoulder_joint(scaffold, side)
-    return curve([start, start + 12 * k * away, start + 150 * k * away, start + 300 * k * away], 24)
+NEAR = 22.0
+"""Muscles closer than this run into one another [mm]."""
 
 
 def paint_body(canvas: Canvas, scaffold: Scaffold) -> None:
@@ -48,52 +34,71 @@ def paint_body(canvas: Canvas, scaffold: Scaffold) -> None:
     skin = outside - fat - canvas.waves(grid.whole, "skin", 0.06 * p.fat)
     canvas.paint(Shape(grid.whole, skin), FAT + canvas.waves(grid.whole, "fat", 6.0))
     canvas.ids[skin < 0] = canvas.id_of()
-    marbling = np.minimum(canvas.waves(grid.whole, "marbling", 26.0), 8.0)
-    canvas.paint(Shape(grid.whole, outside), MUSCLE + marbling)
+    fascia = np.maximum(1 - np.abs(canvas.waves(grid.whole, "fascia", 1.0)) / np.float32(0.07), 0)
+    flesh = np.minimum(canvas.waves(grid.whole, "marbling", 26.0), 8.0)
+    canvas.paint(Shape(grid.whole, outside), MUSCLE + flesh - np.float32(110) * fascia)
     if p.breast:
         _paint_breasts(canvas, scaffold)
 
 
 def _shoulders_and_neck(canvas: Canvas, scaffold: Scaffold, outside: np.ndarray) -> None:
     """Lower the distance to the muscles [z, y, x] to that of neck, shoulders and arms."""
-    p, k = scaffold.parameters, scaffold.size
-    m = 0.75 + 0.25 * p.muscle
-    spine = scaffold.spine(np.array([220, 150, 100, 60]) * k)
-    neck = spine + np.array([0, -8, 0]) * k
-    tubes = [tube(canvas.grid, curve(neck, 12), np.linspace([56, 54], [70, 62], 12) * k * m, (1, 0, 0), margin=45)]
+    tubes = [_neck(canvas, scaffold), _nape(canvas, scaffold)]
     for side in SIDES:
-        s, joint = sign(side), shoulder_joint(scaffold, side)
-        root = scaffold.spine(128 * k) + np.array([s * 26, 14, 0]) * k
-        trapezius = curve([root, 0.55 * root + 0.45 * joint + np.array([0, 6, -14]) * k, joint + np.array([0, 4, -6]) * k], 12)
-        tubes.append(tube(canvas.grid, trapezius, np.linspace(30, 38, 12) * k * m, margin=45))
-        flank = joint * [0.82, 1, 1] + np.array([0, 14, -60]) * k
-        rib = scaffold.cage_point(side, 75, -60 * k, -6 * k)
-        tubes.append(
-            tube(
-                canvas.grid,
-                curve([joint + np.array([-s * 10, 8, -8]) * k, flank, rib], 10),
-                np.linspace(40, 20, 10) * k * m,
-                margin=45,
-            )
-        )
-        pectoral = scaffold.cage_point(side, 150, 20 * k, 2 * k)
-        middle = scaffold.cage_point(side, 118, 42 * k, 14 * k)
-        tubes.append(
-            tube(
-                canvas.grid,
-                curve([joint + np.array([-s * 12, -12, -14]) * k, middle, pectoral], 10),
-                np.linspace(26, 12, 10) * k * m,
-                margin=45,
-            )
-        )
-        tubes.append(tube(canvas.grid, upper_arm(scaffold, side), np.linspace(44, 37, 24) * k * m, margin=45))
-    blend = np.float32(22 * k)
+        tubes += _shoulder_muscles(canvas, scaffold, side)
+    blend = np.float32(NEAR)
     for shape in tubes:
         part = outside[shape.box]
         near = np.maximum(blend - np.abs(part - shape.distance), 0)
         near[shape.distance >= FAR / 2] = 0
         np.minimum(part, shape.distance, out=part)
         part -= near * near / (4 * blend)
+
+
+def _neck(canvas: Canvas, scaffold: Scaffold) -> Shape:
+    k = scaffold.size
+    middle = scaffold.spine(np.array([220, 150, 100, 60]) * k) + np.array([0, -6, 0]) * k
+    girth = np.linspace([57, 54], [68, 60], 8) * k * (0.8 + 0.2 * scaffold.parameters.muscle)
+    return tube(canvas.grid, curve(middle, 8), girth, (1, 0, 0), margin=NEAR)
+
+
+def _nape(canvas: Canvas, scaffold: Scaffold) -> Shape:
+    """Return the muscles beside the spinous processes of the neck and the upper back, which cover their tips."""
+    k = scaffold.size
+    middle = scaffold.spine(np.array([210, 160, 125, 90, 50, 0]) * k) + np.array([0, 34, 0]) * k
+    middle[:2, 1] -= np.array([12, 6]) * k
+    girth = np.array([[40, 26], [44, 30], [50, 37], [52, 40], [50, 38], [40, 28]]) * k
+    line = curve(np.hstack([middle, girth]), 10)
+    return tube(canvas.grid, line[:, :3], line[:, 3:], (1, 0, 0), margin=NEAR)
+
+
+def _shoulder_muscles(canvas: Canvas, scaffold: Scaffold, side: Side) -> list[Shape]:
+    """Return trapezius, latissimus, pectoral, rotator cuff and arm of one side."""
+    p, k, s, grid = scaffold.parameters, scaffold.size, sign(side), canvas.grid
+    m = 0.75 + 0.25 * p.muscle
+    joint, socket = shoulder_joint(scaffold, side), glenoid(scaffold, side)
+    upper, lower = scapula_corners(scaffold, side)
+    root = scaffold.spine(128 * k) + np.array([s * 26, 14, 0]) * k
+    trapezius = curve([root, 0.55 * root + 0.45 * joint + np.array([0, 6, -14]) * k, joint + np.array([0, 4, -6]) * k], 12)
+    flank = joint * [0.82, 1, 1] + np.array([0, 14, -60]) * k
+    rib = scaffold.cage_point(side, 75, -60 * k, -6 * k)
+    latissimus = curve([joint + np.array([-s * 10, 8, -8]) * k, flank, rib], 10)
+    breastbone = scaffold.cage_point(side, 150, 20 * k, 2 * k)
+    middle = scaffold.cage_point(side, 118, 42 * k, 14 * k)
+    pectoral = curve([joint + np.array([-s * 12, -12, -14]) * k, middle, breastbone], 10)
+    cuff = on_ribs(scaffold, side, lower, socket, 8) + np.array([0, 3, 0]) * k
+    crest = curve([upper, 0.5 * (upper + acromion(scaffold, side)) + np.array([0, 10, 0]) * k, acromion(scaffold, side)], 10)
+    clavicle = on_ribs(scaffold, side, scaffold.sternum_at(76 * k) + np.array([0, 8, 0]) * k, acromion(scaffold, side), 10)
+    return [
+        tube(grid, clavicle, np.linspace(19, 21, 10) * k, margin=NEAR),
+        tube(grid, trapezius, np.linspace(30, 38, 12) * k * m, margin=NEAR),
+        tube(grid, latissimus, np.linspace(40, 20, 10) * k * m, margin=NEAR),
+        tube(grid, pectoral, np.linspace(26, 12, 10) * k * m, margin=NEAR),
+        tube(grid, cuff, np.linspace(17, 24, 8) * k * m, margin=NEAR),
+        tube(grid, on_ribs(scaffold, side, upper, lower, 8), 17 * k * m, margin=NEAR),
+        tube(grid, crest, np.linspace(24, 20, 10) * k, margin=NEAR),
+        tube(grid, upper_arm(scaffold, side)[::3], np.linspace(43, 36, 8) * k * m, margin=NEAR),
+    ]
 
 
 def _paint_breasts(canvas: Canvas, scaffold: Scaffold) -> None:

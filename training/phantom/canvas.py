@@ -8,12 +8,16 @@ import numpy as np
 from scipy import ndimage
 
 from training.images import CT, LabelMap
+from training.phantom import brush
 from training.phantom.shapes import Box, Grid, Shape
 
 AIR = -1000.0
 """Attenuation of air [HU]."""
 LUNG_LIKE = -200.0
 """Attenuation below which a voxel inside the chest is lung, at least in part [HU]."""
+UNCHANGED = 0
+"""In place of a label's number: labels stay as they are."""
+EVERYWHERE = np.ones(256, dtype=bool)
 LOBES = (
     "lung_upper_lobe_left",
     "lung_lower_lobe_left",
@@ -53,14 +57,14 @@ class Canvas:
 
         hu: a number or [z, y, x] of the shape's box; over: paint only where these structures are now.
         """
-        coverage = np.clip(0.5 - shape.distance / np.float32(self.grid.spacing), 0, 1)
-        ids = self.ids[shape.box]
-        if over is not None:
-            coverage = coverage * self._are(ids, *over)
-        values = self.hu[shape.box]
-        values += coverage * (hu - values)
-        if names:
-            ids[coverage >= 0.5] = self.id_of(*names)
+        number = self.id_of(*names) if names else UNCHANGED
+        values, ids = self.hu[shape.box], self.ids[shape.box]
+        allowed = self._table(*over) if over is not None else EVERYWHERE
+        if np.ndim(hu):
+            field = np.broadcast_to(np.asarray(hu, dtype=np.float32), values.shape)
+            brush.lay_field(values, ids, shape.distance, field, self.grid.spacing, number, allowed)
+        else:
+            brush.lay(values, ids, shape.distance, np.float32(hu), self.grid.spacing, number, allowed)
 
     def fill_lung(self, shape: Shape, hu: float | np.ndarray) -> None:
         """Turn lung into other tissue of that attenuation within a shape; nothing else is touched."""
@@ -83,18 +87,24 @@ class Canvas:
         return self._are(self.ids[box or self.grid.whole], *names)
 
     def _are(self, ids: np.ndarray, *names: str) -> np.ndarray:
+        return np.asarray(self._table(*names)[ids])
+
+    def _table(self, *names: str) -> np.ndarray:
         chosen = np.zeros(256, dtype=bool)
         chosen[self.ids_with(*names)] = True
-        return chosen[ids]
+        return chosen
 
     def keep_largest(self, hu: float, *names: str) -> None:
         """Turn all but the largest connected piece of each structure into plain body of that attenuation."""
-        boxes = ndimage.find_objects(self.ids)
+        boxes = ndimage.find_objects(self.ids, len(self._names) - 1)
         for name in names:
-            number = self.id_of(name)
-            if number > len(boxes) or (box := boxes[number - 1]) is None:
+            parts = [b for i in self.ids_with(name) if i <= len(boxes) and (b := boxes[i - 1]) is not None]
+            if not parts:
                 continue
-            pieces, count = ndimage.label(self.ids[box] == number)
+            box: Box = tuple(  # type: ignore[assignment]
+                slice(min(b[axis].start for b in parts), max(b[axis].stop for b in parts)) for axis in range(3)
+            )
+            pieces, count = ndimage.label(self.mask(name, box=box), np.ones((3, 3, 3)))
             if count > 1:
                 sizes = np.bincount(pieces.ravel())
                 sizes[0] = 0
@@ -109,8 +119,8 @@ class Canvas:
 
     def finish(self, name: str, noise: float) -> tuple[CT, LabelMap]:
         """Add CT noise of a standard deviation [HU] and return the volumes."""
-        hu = np.clip(self.hu + np.float32(noise) * _grain(self.grid.shape, self.rng), -1024, 3071).astype(np.int16)
-        hu[self.ids == 0] = int(AIR)
+        grain = self.rng.standard_normal([n + 1 for n in self.grid.shape], dtype=np.float32)
+        hu = brush.develop(self.hu, self.ids, grain, np.float32(noise / np.sqrt(8)), np.int16(AIR))
         spacing = (self.grid.spacing,) * 3
         members = {i: names for i, names in enumerate(self._names) if names}
         note = "A procedural phantom, no real person."
@@ -128,11 +138,3 @@ def _smooth_noise(shape: tuple[int, ...], step: float, rng: np.random.Generator)
         part = (part * part * (3 - 2 * part)).reshape([-1 if a == axis else 1 for a in range(3)])
         noise = np.take(noise, low, axis=axis) * (1 - part) + np.take(noise, low + 1, axis=axis) * part
     return np.asarray(noise / noise.std(), dtype=np.float32)
-
-
-def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Return noise of unit standard deviation as a CT's kernel leaves it, correlated between neighbours, float32 [z, y, x]."""
-    noise = rng.standard_normal([n + 1 for n in shape], dtype=np.float32)
-    noise = noise[1:] + noise[:-1]
-    noise = noise[:, 1:] + noise[:, :-1]
-    return np.asarray((noise[:, :, 1:] + noise[:, :, :-1]) / np.float32(np.sqrt(8)))

@@ -1,4 +1,4 @@
-"""Lungs: five lobes in the room between ribs, diaphragm and mediastinum, with branching vessels."""
+"""Lungs: five lobes in the room between ribs, diaphragm and mediastinum, parted by fissures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from training.phantom.canvas import Canvas
 from training.phantom.scaffold import SIDES, Scaffold, Side, sign
-from training.phantom.shapes import Shape, strands
+from training.phantom.shapes import Shape
 
 LOBES = {
     "left": ("lung_upper_lobe_left", "lung_lower_lobe_left"),
@@ -14,6 +14,8 @@ LOBES = {
 }
 BLOOD = 40.0
 FAT = -85.0
+FISSURE = 0.7
+"""Thickness of the two pleurae in a fissure [mm]."""
 WALL = 2.6
 """From the ribs' middle surface to the pleura between them [mm]; the ribs themselves stand out into the lung."""
 
@@ -52,69 +54,29 @@ def _label_lobes(canvas: Canvas, scaffold: Scaffold, side: Side, lung: np.ndarra
     k, grid = scaffold.size, canvas.grid
     x, y, z = grid.axes()
     lift = 6 if side == "left" else 0
-    oblique = (-16 + lift) * k + 0.9 * (y + 4 * k) + 0.10 * (np.abs(x) - 70 * k)
-    below = z < oblique + canvas.waves(grid.whole, f"fissure {side}", 3.0 * k)
+    oblique = z - ((-16 + lift) * k + 0.9 * (y + 4 * k) + 0.10 * (np.abs(x) - 70 * k))
+    oblique -= canvas.waves(grid.whole, f"fissure {side}", 3.0 * k)
     names = LOBES[side]
+    below = oblique < 0
     canvas.ids[lung & below] = canvas.id_of(names[-1])
     above = lung & ~below
+    _paint_fissure(canvas, oblique * np.float32(0.74), lung)
     if side == "left":
         canvas.ids[above] = canvas.id_of(names[0])
         return
-    horizontal = -26 * k + 0.10 * (y + 90 * k) + canvas.waves(grid.whole, "horizontal fissure", 2.5 * k)
-    canvas.ids[above & (z >= horizontal)] = canvas.id_of(names[0])
-    canvas.ids[above & (z < horizontal)] = canvas.id_of(names[1])
+    horizontal = z - (-26 * k + 0.10 * (y + 90 * k)) - canvas.waves(grid.whole, "horizontal fissure", 2.5 * k)
+    canvas.ids[above & (horizontal >= 0)] = canvas.id_of(names[0])
+    canvas.ids[above & (horizontal < 0)] = canvas.id_of(names[1])
+    _paint_fissure(canvas, horizontal, above)
+
+
+def _paint_fissure(canvas: Canvas, distance: np.ndarray, lung: np.ndarray) -> None:
+    """Add a sheet of pleura, thinner than a voxel, where a distance [mm] is zero inside a part of the lung."""
+    spacing = np.float32(canvas.grid.spacing)
+    near = lung & (np.abs(distance) < spacing)
+    canvas.hu[near] += (1 - np.abs(distance[near]) / spacing) * np.float32(FISSURE / spacing) * (20 - canvas.hu[near])
 
 
 def tidy_lobes(canvas: Canvas) -> None:
     """Give crumbs of lung that the mediastinum cut off to the surrounding fat."""
     canvas.keep_largest(-60.0, *LOBES["left"], *LOBES["right"])
-
-
-def paint_vessels(canvas: Canvas, scaffold: Scaffold) -> None:
-    """Grow the vessels of both lungs from the hila towards points all over the lobes."""
-    p, k, grid = scaffold.parameters, scaffold.size, canvas.grid
-    for side in SIDES:
-        inside = np.argwhere(canvas.mask(*LOBES[side]))
-        chosen = inside[canvas.rng.choice(len(inside), 520, replace=False)][:, ::-1]
-        targets = chosen * grid.spacing + np.asarray(grid.origin)
-        hilum = np.array([sign(side) * 34, -38, -22 if side == "right" else -14]) * k
-        nodes, parents = _grow(hilum, targets, 7.0 * k, canvas.rng)
-        flow = np.zeros(len(nodes))
-        leaves = np.setdiff1d(np.arange(len(nodes)), parents)
-        flow[leaves] = 1.0
-        for i in range(len(nodes) - 1, 0, -1):
-            flow[parents[i]] += flow[i]
-        radius = 0.62 * k * p.vessels * np.maximum(flow, 1) ** (1 / 2.75)
-        radius = np.minimum(radius, 6.5 * k)
-        radius[0] = 0
-        thick = np.flatnonzero(radius > 0.55 * k)
-        cover, inside_vessel = strands(grid, nodes[parents[thick]], nodes[thick], radius[thick], named=1.1 * k)
-        cover.distance[~canvas.mask(*LOBES[side], box=cover.box)] = 0
-        values = canvas.hu[cover.box]
-        values += cover.distance * (BLOOD - values)
-        canvas.label(inside_vessel, "lung_vessels", LOBES[side])
-
-
-def _grow(root: np.ndarray, targets: np.ndarray, step: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes [n, 3] and each node's parent of a tree from the root to all targets [m, 3], near ones first.
-
-    A target joins the tree where the way from the root, slightly bent, is shortest.
-    """
-    order = np.argsort(np.linalg.norm(targets - root, axis=1) + rng.normal(0, step, len(targets)))
-    most = 1 + int(np.ceil(np.linalg.norm(targets - root, axis=1) / step).sum() + len(targets))
-    nodes, parents, way = np.empty((most, 3)), np.zeros(most, dtype=int), np.zeros(most)
-    nodes[0], count = root, 1
-    for target in targets[order]:
-        straight = np.linalg.norm(nodes[:count] - target, axis=1)
-        joint = int(np.argmin(0.62 * way[:count] + straight))
-        pieces = max(1, int(np.ceil(straight[joint] / step)))
-        sway = rng.normal(0, 0.07 * straight[joint], 3)
-        at = joint
-        for j in range(1, pieces + 1):
-            u = j / pieces
-            nodes[count] = nodes[joint] * (1 - u) + target * u + sway * np.sin(np.pi * u)
-            parents[count] = at
-            way[count] = way[at] + np.linalg.norm(nodes[count] - nodes[at])
-            at = count
-            count += 1
-    return nodes[:count], parents[:count]

@@ -9,15 +9,14 @@ from numpy.typing import ArrayLike
 
 from training.phantom.canvas import Canvas
 from training.phantom.lungs import BLOOD, FAT
-from training.phantom.parameters import ThoraxParameters
 from training.phantom.scaffold import Scaffold
 from training.phantom.shapes import Shape, curve, ellipsoid, rotation, tube, union
 
 HEART = 45.0
 TRACHEAL_AIR = -980.0
-HEART_FLOOR = 102.0
+HEART_FLOOR = 106.0
 """How far the reference heart's lower face lies under T6 [mm]."""
-HEART_DEPTH = 5.0
+HEART_DEPTH = 13.0
 """How far the heart presses into the diaphragm [mm]."""
 
 
@@ -26,24 +25,16 @@ class Mediastinum:
 
     def __init__(self, canvas: Canvas, scaffold: Scaffold) -> None:
         self.canvas, self.scaffold = canvas, scaffold
-        self.reference = Scaffold(ThoraxParameters(size=1.0))
         self.vessels: dict[str, Shape] = {}
         self._place_heart()
         self._place_vessels()
         self._place_airways()
 
-    def _at(self, x: float, y: float, z: float) -> np.ndarray:
-        """Return a point given in the reference adult, moved to this person along with the spine, but kept behind the sternum."""
-        k = self.scaffold.size
-        bend = float(self.scaffold.spine(z * k)[1] - self.reference.spine(z)[1] * k)
-        behind_sternum = float(self.scaffold.front(z * k)) + 17 * k
-        return np.array([x * k + float(self.scaffold.middle_x(z * k)), max(y * k + 0.9 * bend, behind_sternum), z * k])
-
     def _pipe(self, points: Sequence[Sequence[float]], radii: ArrayLike, count: int = 30) -> Shape:
         """Return a tube through reference points; radii [mm] are given at these points or as one number."""
         k = self.scaffold.size
         r = np.broadcast_to(np.asarray(radii, dtype=float), len(points))
-        line = curve([[*self._at(x, y, z), radius * k] for (x, y, z), radius in zip(points, r, strict=True)], count)
+        line = curve([[*self.scaffold.place(x, y, z), radius * k] for (x, y, z), radius in zip(points, r, strict=True)], count)
         return tube(self.canvas.grid, line[:, :3], np.maximum(line[:, 3], 1.0), margin=14)
 
     def _place_heart(self) -> None:
@@ -53,20 +44,26 @@ class Mediastinum:
         turn = rotation("y", p.heart_turn)
         long_axis = rotation("z", -30) @ rotation("y", 28)
         chambers = {
-            "heart_atrium_right": ((-26, -80, -54), (25, 32, 38), np.eye(3)),
-            "heart_ventricle_right": ((10, -110, -68), (45, 28, 34), rotation("y", 20).T),
-            "heart_atrium_left": ((8, -50, -44), (36, 22, 26), np.eye(3)),
-            "heart_ventricle_left": ((39, -84, -68), (54, 36, 36), long_axis.T),
+            "heart_atrium_right": ((-24, -82, -52), (24, 31, 40), np.eye(3)),
+            "heart_ventricle_right": ((18, -116, -70), (46, 30, 36), rotation("y", 20).T),
+            "heart_atrium_left": ((8, -52, -40), (37, 23, 29), np.eye(3)),
+            "heart_ventricle_left": ((46, -84, -67), (54, 35, 38), long_axis.T),
         }
+        outflow = ((20, -108, -38), (21, 19, 30), rotation("y", -12).T)
         pivot = np.array([-4, -75, -45])
         f = p.heart_size
         self.chambers = {}
-        for name, (centre, radii, axes) in chambers.items():
+
+        def placed(name: str, centre: tuple[int, ...], radii: tuple[int, ...], axes: np.ndarray) -> Shape:
             moved = pivot + turn @ (np.array(centre) - pivot) * f + np.array([p.heart_shift, 0, lift])
-            shape = ellipsoid(self.canvas.grid, self._at(*moved), np.array(radii) * f * k, axes @ turn.T, margin=26)
-            wave = self.canvas.waves(shape.box, name, 1.2 * k)
-            self.chambers[name] = Shape(shape.box, shape.distance + wave)
-        self.heart = union(*self.chambers.values(), blend=16 * k)
+            shape = ellipsoid(self.canvas.grid, self.scaffold.place(*moved), np.array(radii) * f * k, axes @ turn.T, margin=26)
+            return Shape(shape.box, shape.distance + self.canvas.waves(shape.box, name, 1.2 * k))
+
+        for name, form in chambers.items():
+            self.chambers[name] = placed(name, *form)
+        right = self.chambers["heart_ventricle_right"]
+        self.chambers["heart_ventricle_right"] = union(right, placed("outflow", *outflow), blend=10 * k)
+        self.heart = union(*self.chambers.values(), blend=22 * k)
 
     def _place_vessels(self) -> None:
         p = self.scaffold.parameters
@@ -77,11 +74,13 @@ class Mediastinum:
         arch += [(15, -17, -140), (8, -35, -200), (4, -50, -262)]
         self.vessels["aorta"] = self._pipe(arch, np.array([16, 17, 16.5, 14.5, 13.5, 13, 12.5, 12, 11, 10, 9]) * w, 80)
         self.vessels["pulmonary_artery"] = union(
-            self._pipe([(10 + left, -100, -38 + h), (20 + left, -84, -16), (22 + left, -62, -6)], [13, 14, 13]),
+            self._pipe([(14 + left, -102, -38 + h), (24 + left, -86, -18), (24 + left, -62, -6)], [14, 15, 13.5]),
             self._pipe([(22 + left, -62, -6), (36, -42, -6), (47, -32, -20)], [12, 10, 8]),
             self._pipe([(20 + left, -62, -8), (-10, -52, -14), (-36, -44, -18), (-48, -38, -30)], [11, 10, 9, 7]),
         )
-        appendage = ellipsoid(self.canvas.grid, self._at(43 + left, -76, -30 + h), np.array([12, 20, 17]) * self.scaffold.size)
+        appendage = ellipsoid(
+            self.canvas.grid, self.scaffold.place(40 + left, -80, -30 + h), np.array([16, 24, 22]) * self.scaffold.size
+        )
         self.vessels["atrial_appendage_left"] = appendage
         self.vessels["pulmonary_vein"] = union(
             self._pipe([(30, -46, -44 + h), (38, -42, -37), (46, -38, -30)], 5.5),
@@ -128,13 +127,15 @@ class Mediastinum:
         canvas, k, p = self.canvas, self.scaffold.size, self.scaffold.parameters
         z = canvas.grid.axes()[2]
         sleeve = 1.5 + 0.5 * p.mediastinal_fat
-        upper = curve([self._at(*point) for point in ((0, -78, 170), (0, -66, 110), (0, -60, 60), (4, -64, 10))], 30)
+        upper = curve([self.scaffold.place(*point) for point in ((0, -78, 170), (0, -66, 110), (0, -60, 60), (4, -64, 10))], 30)
         lateral = np.linspace(26, 24, 30) * k + p.mediastinal_fat
         room = tube(canvas.grid, upper, np.stack([lateral, np.full(30, 30 * k)], axis=1), (1, 0, 0), margin=6)
         prespinal = ((6, -26, 20), (6, -24, -20), (6, -18, -60), (6, -18, -100), (6, -24, -135))
-        behind = curve([self._at(*point) for point in prespinal], 20)
+        behind = curve([self.scaffold.place(*point) for point in prespinal], 20)
         gullet_room = tube(canvas.grid, behind, np.stack([np.full(20, 19 * k), np.full(20, 16 * k)], axis=1), (1, 0, 0), margin=6)
-        hila = [ellipsoid(canvas.grid, self._at(s * 37, -38, -28), np.array([9, 13, 24]) * k, margin=8) for s in (-1, 1)]
+        hila = [
+            ellipsoid(canvas.grid, self.scaffold.place(s * 37, -38, -28), np.array([9, 13, 24]) * k, margin=8) for s in (-1, 1)
+        ]
         floor = self.scaffold.diaphragm(*(part[0] for part in canvas.grid.axes(self.heart.box)[:2]))
         above_floor = floor[None] - z[self.heart.box[0]]
         low = np.clip((above_floor + 30 * k) / (30 * k), 0, 1)
@@ -154,7 +155,7 @@ class Mediastinum:
         blood = BLOOD + canvas.waves(self.heart.box, "heart", 5.0)
         floor = self.scaffold.diaphragm(*(part[0] for part in canvas.grid.axes(self.heart.box)[:2]))
         z = canvas.grid.axes(self.heart.box)[2]
-        heart = self.heart.within(floor[None] + 2 * k - z)
+        heart = self.heart.within(floor[None] + 0.3 * k - z)
         nearest = np.full(heart.distance.shape, np.inf, dtype=np.float32)
         owner = np.zeros(heart.distance.shape, dtype=np.int8)
         for number, shape in enumerate(self.chambers.values()):

@@ -88,7 +88,7 @@ def draw(seed: int) -> ThoraxParameters:
     female = sex == "female"
     habitus = normal(0.0, 1.0, -1.8, 2.2)  # slender to broad
     age = float(rng.random())  # young adult to old
-    inflation = normal(0.15, 0.5, -1.0, 1.0)
+    inflation = normal(0.2, 0.5, -1.0, 1.0)
     supine = rng.random() < 0.3
     raised = rng.random() < 0.45
     breast = float(np.clip(rng.normal(47 + 6 * habitus, 6), 32, 66)) if female else 0.0
@@ -107,7 +107,7 @@ def draw(seed: int) -> ThoraxParameters:
         lordosis=normal(8.0, 2.5, 3.0, 15.0),
         scoliosis=normal(0.0, 5.0, -15.0, 15.0),
         scoliosis_phase=float(rng.uniform(0, 2 * np.pi)),
-        heart_size=normal(0.95 + 0.08 * age + 0.02 * habitus, 0.06, 0.82, 1.2),
+        heart_size=normal(0.92 + 0.08 * age + 0.02 * habitus, 0.06, 0.8, 1.2),
         heart_turn=normal(5 * habitus - 10 * inflation, 6.0, -24.0, 26.0),
         heart_shift=normal(2.0, 4.0, -6.0, 14.0),
         aorta_width=normal(0.9 + 0.2 * age, 0.07, 0.75, 1.3),
@@ -118,7 +118,7 @@ def draw(seed: int) -> ThoraxParameters:
         clavicle_curve=normal(1.0, 0.25, 0.4, 1.6),
         shoulder_advance=normal(0.0 if supine else 16.0, 8.0, -10.0, 32.0),
         posture="supine" if supine else "upright",
-        arm_elevation=normal(50 if raised else (-75 if supine else -55), 10.0, -85.0, 70.0),
+        arm_elevation=normal(58 if raised else (-75 if supine else -55), 10.0, -85.0, 70.0),
         muscle=normal(0.85 if female else 1.1, 0.15, 0.6, 1.5),
         fat=float(np.clip(rng.normal(15 + 7 * habitus + (3 if female else 0), 3), 4, 40)),
         breast=breast,

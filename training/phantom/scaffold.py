@@ -6,7 +6,7 @@ proportions were read off two public CTs, LIDC-IDRI-0001 (TCIA) and s0011 of the
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 
 import numpy as np
@@ -150,6 +150,14 @@ class Scaffold:
         line = self.sternum[::-1]
         return np.array([np.interp(z, line[:, 2], line[:, 0]), np.interp(z, line[:, 2], line[:, 1]), z])
 
+    def place(self, x: float, y: float, z: float) -> np.ndarray:
+        """Return a point of the reference adult's mediastinum moved to this person [mm]: with the spine, behind the sternum."""
+        p, k = self.parameters, self.size
+        bend = float(self.spine(z * k)[1] - _reference_spine(z) * k)
+        forward = y * (1 + 0.8 * (p.depth - 1)) * k + 0.9 * bend
+        behind_sternum = float(self.front(z * k)) + 15 * k
+        return np.array([x * k + float(self.middle_x(z * k)), max(forward, behind_sternum), z * k])
+
     def dome(self, side: Side) -> float:
         """Return the height z [mm] of the top of one dome of the diaphragm."""
         p = self.parameters
@@ -177,11 +185,23 @@ class Scaffold:
         middle = (self.back(reference) + self.front(reference)) / 2
         half = (self.back(reference) - self.front(reference)) / 2
         backwards = np.clip((y - middle) / half, -1, 1)
-        rim = np.interp(backwards, [-1, -0.4, 0.1, 0.7, 1], np.array([-118, -140, -158, -180, -192]) * k)
-        rim = rim - 6 * k * self.parameters.inflation
-        reach = np.interp(backwards, [-1, 0, 1], np.array([52, 72, 96]) * k)
+        rim = np.interp(backwards, [-1, -0.4, 0.1, 0.7, 1], np.array([-130, -147, -162, -184, -196]) * k)
+        rim = rim - 9 * k * self.parameters.inflation
+        reach = np.interp(backwards, [-1, 0, 1], np.array([64, 76, 98]) * k)
         rise = np.clip(depth / reach, 0, 1)
         left = 1 / (1 + np.exp(-(x - self.middle_x(reference)) / (14 * k)))
         top = self.dome("right") * (1 - left) + self.dome("left") * left
-        top = top - 14 * k * np.exp(-(((x - 14 * k) / (34 * k)) ** 2))
+        behind = np.clip(backwards + 0.15, 0, 1)
+        between = np.exp(-(((x - 14 * k) / (36 * k)) ** 2))
+        top = top - 26 * k * behind**1.5 - (12 + 26 * behind) * k * between
         return np.asarray(rim + (top - rim) * (1 - (1 - rise) ** 2.0) ** 0.9, dtype=np.float32)
+
+
+@cache
+def _reference_scaffold() -> Scaffold:
+    return Scaffold(ThoraxParameters(size=1.0))
+
+
+def _reference_spine(z: float) -> float:
+    """Return y of the reference adult's vertebral bodies at a height [mm]."""
+    return float(_reference_scaffold().spine(z)[1])

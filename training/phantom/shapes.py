@@ -80,7 +80,7 @@ def _range(a, b, reach, first, spacing, count):  # type: ignore[no-untyped-def] 
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _tube(distance, first, spacing, points, radii, normals):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _tube(distance, first, spacing, points, radii, normals, margin):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Lower distance [z, y, x] to that of a tube: points [n, 3], radii [n, 2] along and across the normals [n, 3]."""
     depth, height, width = distance.shape
     for s in range(len(points) - 1):
@@ -98,7 +98,7 @@ def _tube(distance, first, spacing, points, radii, normals):  # type: ignore[no-
         nx, ny, nz = nx / norm, ny / norm, nz / norm
         cx, cy, cz = ty * nz - tz * ny, tz * nx - tx * nz, tx * ny - ty * nx
         r0n, r0c, r1n, r1c = radii[s, 0], radii[s, 1], radii[s + 1, 0], radii[s + 1, 1]
-        reach = max(max(r0n, r0c), max(r1n, r1c)) + 2.5 * spacing
+        reach = max(max(r0n, r0c), max(r1n, r1c)) + margin
         x0, x1 = _range(ax, bx, reach, first[0], spacing, width)
         y0, y1 = _range(ay, by, reach, first[1], spacing, height)
         z0, z1 = _range(az, bz, reach, first[2], spacing, depth)
@@ -133,13 +133,14 @@ def tube(grid: Grid, points: ArrayLike, radii: ArrayLike, normals: ArrayLike = (
     pts = np.ascontiguousarray(points, dtype=float)
     r = np.asarray(radii, dtype=float)
     r = np.broadcast_to(r[:, None] if r.ndim == 1 and r.size == len(pts) and r.size != 1 else r, (len(pts), 2))
-    reach = float(r.max()) + max(margin, 2.5 * grid.spacing)
+    known = max(margin, 2.5 * grid.spacing)
+    reach = float(r.max()) + known
     box = grid.box(pts.min(0) - reach, pts.max(0) + reach)
     distance = np.full([s.stop - s.start for s in box], FAR, dtype=np.float32)
     if distance.size:
         first = np.asarray(grid.origin) + grid.spacing * np.array([box[2].start, box[1].start, box[0].start])
         across = np.ascontiguousarray(np.broadcast_to(np.asarray(normals, dtype=float), pts.shape))
-        _tube(distance, first, grid.spacing, pts, np.ascontiguousarray(r), across)
+        _tube(distance, first, grid.spacing, pts, np.ascontiguousarray(r), across, known)
     return Shape(box, distance)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.phantom.body import shoulder_joint, upper_arm
 from training.phantom.canvas import Canvas
+from training.phantom.girdle import acromion, glenoid, on_ribs, pushed_out, scapula_corners, upper_arm
 from training.phantom.scaffold import SIDES, Scaffold, Side, sign
 from training.phantom.shapes import Shape, curve, ellipsoid, rotation, tube, union
 from training.phantom.skeleton import paint_bone
@@ -17,12 +17,6 @@ def paint_shoulders(canvas: Canvas, scaffold: Scaffold) -> None:
         _paint_scapula(canvas, scaffold, side)
         _paint_clavicle(canvas, scaffold, side)
         _paint_humerus(canvas, scaffold, side)
-
-
-def acromion(scaffold: Scaffold, side: Side) -> np.ndarray:
-    """Return where the clavicle meets the acromion (x, y, z) [mm]."""
-    k = scaffold.size
-    return np.asarray(shoulder_joint(scaffold, side) + np.array([-sign(side) * 10, 12, 30]) * k)
 
 
 def _paint_clavicle(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
@@ -37,7 +31,7 @@ def _paint_clavicle(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
     flat = np.array([way[1], -way[0], 0]) * s
     line += bulge[:, None] * flat / np.linalg.norm(flat)
     line[:, 2] += 3 * k * np.sin(np.pi * u)
-    line[2:] = _pushed_out(scaffold, side, line[2:], 15)
+    line[2:] = pushed_out(scaffold, side, line[2:], 15)
     line = curve(line, 50)
     t = np.linspace(0, 1, 50)
     tall = np.interp(t, [0, 0.12, 0.4, 0.75, 1], [11, 8, 6.6, 6.2, 5.6]) * k
@@ -48,18 +42,13 @@ def _paint_clavicle(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
 
 def _paint_scapula(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
     """Paint a thin triangular blade on the back of the ribs, with spine, acromion, glenoid and coracoid."""
-    p, k, s = scaffold.parameters, scaffold.size, sign(side)
-    joint = shoulder_joint(scaffold, side)
-    glenoid = joint + np.array([-s * 27, 5, -2]) * k
-    swing = max(p.arm_elevation + 20, 0) * 0.25 + 0.8 * max(p.shoulder_advance, 0)
-    upper = scaffold.cage_point(side, 33 + 0.28 * swing, 58 * k, 13 * k)
-    lower = scaffold.cage_point(side, 42 + 0.45 * swing, -52 * k, 12 * k)
-    lower[2] += 0.15 * swing * k
-    upper[2] = max(upper[2], glenoid[2] - 8 * k)
-    corner = upper + 0.35 * (glenoid - upper) + np.array([0, 0, 14]) * k
-    edges = {"medial": (upper, lower), "lateral": (lower, glenoid), "top": (upper, corner), "neck": (corner, glenoid)}
-    bent = {name: _on_ribs(scaffold, side, a, b) for name, (a, b) in edges.items()}
-    radii = {"medial": (2.2, 2.2), "lateral": (3.0, 6.5), "top": (2.0, 2.4), "neck": (2.4, 6.5)}
+    k, s = scaffold.size, sign(side)
+    socket = glenoid(scaffold, side)
+    upper, lower = scapula_corners(scaffold, side)
+    corner = upper + 0.35 * (socket - upper) + np.array([0, 0, 14]) * k
+    edges = {"medial": (upper, lower), "lateral": (lower, socket), "top": (upper, corner), "neck": (corner, socket)}
+    bent = {name: on_ribs(scaffold, side, a, b) for name, (a, b) in edges.items()}
+    radii = {"medial": (2.8, 2.8), "lateral": (4.0, 7.5), "top": (2.6, 3.0), "neck": (3.4, 8.0)}
     parts = [tube(canvas.grid, line, np.linspace(*radii[name], len(line)) * k) for name, line in bent.items()]
     parts.append(_blade(canvas, scaffold, side, bent))
     root = bent["medial"][4]
@@ -68,39 +57,19 @@ def _paint_scapula(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
     parts.append(
         tube(canvas.grid, ridge, np.stack([np.linspace(7, 5, 24) * k, np.linspace(2.4, 8, 24) * k], axis=1), (0, 0, 1.0))
     )
-    web = [0.5 * (a + b) for a, b in zip(ridge[2:14], np.linspace(root, glenoid, 24)[2:14], strict=True)]
+    web = [0.5 * (a + b) for a, b in zip(ridge[2:14], np.linspace(root, socket, 24)[2:14], strict=True)]
     parts.append(tube(canvas.grid, np.array(web), 2.0 * k))
-    parts.append(ellipsoid(canvas.grid, glenoid, np.array([6, 12, 19]) * k, rotation("z", -s * 30), margin=5))
+    parts.append(ellipsoid(canvas.grid, socket, np.array([6, 12, 19]) * k, rotation("z", -s * 30), margin=5))
     beak = curve(
         [
-            glenoid + np.array([-s * 4, -4, 14]) * k,
-            glenoid + np.array([-s * 10, -16, 24]) * k,
-            glenoid + np.array([s * 2, -32, 17]) * k,
+            socket + np.array([-s * 4, -4, 14]) * k,
+            socket + np.array([-s * 10, -16, 24]) * k,
+            socket + np.array([s * 2, -32, 17]) * k,
         ],
         14,
     )
     parts.append(tube(canvas.grid, beak, np.linspace(7.5, 5.5, 14) * k))
-    paint_bone(canvas, union(*parts, blend=3 * k), f"scapula_{side}", 1.2 * k, 200.0)
-
-
-def _on_ribs(scaffold: Scaffold, side: Side, a: np.ndarray, b: np.ndarray, count: int = 20) -> np.ndarray:
-    """Return a line between two points [count, 3] that keeps outside the ribs."""
-    line = a + np.linspace(0, 1, count)[:, None] * (b - a)
-    return _pushed_out(scaffold, side, line)
-
-
-def _pushed_out(scaffold: Scaffold, side: Side, points: np.ndarray, clearance: float = 10.0) -> np.ndarray:
-    """Return points moved away from the chest's middle until they clear the middle of the ribs [mm]."""
-    k = scaffold.size
-    z = points[:, 2]
-    middle = np.stack([scaffold.middle_x(z), (scaffold.back(z) + scaffold.front(z)) / 2], axis=1)
-    away = points[:, :2] - middle
-    angle = np.degrees(np.arctan2(np.abs(away[:, 0]), away[:, 1]))
-    wanted = np.linalg.norm(scaffold.cage_point(side, angle, z, clearance * k)[:, :2] - middle, axis=1)
-    now = np.linalg.norm(away, axis=1)
-    moved = points.copy()
-    moved[:, :2] = middle + away * (np.maximum(now, wanted) / now)[:, None]
-    return moved
+    paint_bone(canvas, union(*parts, blend=3 * k), f"scapula_{side}", 1.1 * k, 210.0)
 
 
 def _blade(canvas: Canvas, scaffold: Scaffold, side: Side, edges: dict[str, np.ndarray]) -> Shape:
@@ -109,11 +78,11 @@ def _blade(canvas: Canvas, scaffold: Scaffold, side: Side, edges: dict[str, np.n
     lateral = edges["lateral"][::-1]
     bands = []
     for a, b in zip(edges["medial"], lateral, strict=True):
-        band = _pushed_out(scaffold, side, a + np.linspace(0, 1, 12)[:, None] * (b - a))
-        bands.append(tube(canvas.grid, band, np.array([5.0, 1.7]) * k, (0, 0, 1.0)))
+        band = pushed_out(scaffold, side, a + np.linspace(0, 1, 12)[:, None] * (b - a))
+        bands.append(tube(canvas.grid, band, np.array([5.0, 2.3]) * k, (0, 0, 1.0)))
     for u in np.linspace(0, 1, 6):
         a, b = edges["medial"][0] * (1 - u) + edges["lateral"][-1] * u, edges["top"][-1]
-        bands.append(tube(canvas.grid, _on_ribs(scaffold, side, a, b, 8), np.array([4.0, 1.7]) * k, (1.0, 0, 0)))
+        bands.append(tube(canvas.grid, on_ribs(scaffold, side, a, b, 8), np.array([4.0, 2.3]) * k, (1.0, 0, 0)))
     return union(*bands)
 
 
@@ -122,7 +91,7 @@ def _paint_humerus(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
     line = upper_arm(scaffold, side)
     head = ellipsoid(canvas.grid, line[0], np.array([23, 23, 23]) * k, margin=8)
     along = np.linspace(0, 300, len(line))
-    radius = np.interp(along, [0, 25, 70, 300], [21, 18, 12.5, 11]) * k
+    radius = np.interp(along, [0, 22, 50, 90, 300], [20, 17, 13, 11.5, 10.5]) * k
     shaft = tube(canvas.grid, line + np.array([s * 5, 0, -3]) * k * np.minimum(along / 30, 1)[:, None], radius)
     bone = union(head, shaft, blend=6 * k)
     paint_bone(canvas, bone, f"humerus_{side}", 2.6 * k, 150.0)

@@ -10,8 +10,8 @@ from training.phantom.shapes import Box, Grid, Shape, curve, tube, union
 
 CORTEX, TRABECULAR, DISC, CARTILAGE, CORD, PLEURA = 850.0, 190.0, 85.0, 105.0, 30.0, 20.0
 _BODY_LEVELS = (-230, -160, 0, 108, 150)
-_BODY_HALF_WIDTH = (23, 19.5, 14.5, 15, 12)
-_BODY_HALF_DEPTH = (16.5, 15.5, 13.5, 9.5, 8)
+_BODY_HALF_WIDTH = (24.5, 21, 15.6, 15.5, 12.5)
+_BODY_HALF_DEPTH = (18, 16.8, 14.6, 10, 8.4)
 
 
 def paint_bone(
@@ -81,7 +81,9 @@ def _paint_vertebra(canvas: Canvas, frame: _Frame, level: str, half: np.ndarray,
     kind = level[0]
     b = half[1]
     slope = {"C": -6, "T": -20, "L": -5}[kind] * k
-    reach = {"C": 22, "T": 33 - 0.5 * int(level[1:]), "L": 38}[kind] * k
+    number = int(level[1:])
+    reach = {"C": 22, "T": 33 - 0.5 * number if number < 10 else 24 - 2.5 * (number - 10), "L": 38}[kind] * k
+    girth = np.array({"C": [[4, 3.4], [3.6, 3]], "T": [[4.8, 4.0], [4.2, 3.4]], "L": [[4.4, 2.8], [3.6, 2.4]]}[kind]) * k
     parts = []
     for s in (-1, 1):
         pedicle = [frame.point(s * half[0] * 0.62, b * 0.6, 0.22 * tall), frame.point(s * 14 * k, b + 13 * k, 0.1 * tall)]
@@ -90,16 +92,16 @@ def _paint_vertebra(canvas: Canvas, frame: _Frame, level: str, half: np.ndarray,
         process = [frame.point(s * 14 * k, b + 13 * k, 0.1 * tall), frame.point(s * reach, b + 13 * k + backwards, 0.35 * tall)]
         facet = [frame.point(s * 14.5 * k, b + 14 * k, 0.8 * tall), frame.point(s * 14.5 * k, b + 16 * k, -0.75 * tall)]
         up_axis = frame.axes[2]
-        parts.append(tube(canvas.grid, np.array(pedicle), np.array([0.42 * tall, 4 * k]), up_axis))
-        parts.append(tube(canvas.grid, np.array(lamina), np.array([0.62 * tall, 3.2 * k]), up_axis))
-        parts.append(tube(canvas.grid, np.array(process), np.array([[5.2, 4.6], [5.0, 4.2]]) * k, up_axis))
+        parts.append(tube(canvas.grid, np.array(pedicle), np.array([0.46 * tall, 4.6 * k]), up_axis))
+        parts.append(tube(canvas.grid, np.array(lamina), np.array([0.66 * tall, 3.6 * k]), up_axis))
+        parts.append(tube(canvas.grid, np.array(process), girth, up_axis))
         parts.append(tube(canvas.grid, np.array(facet), 4.6 * k))
-    tip = frame.point(0, b + (24 + {"C": 20, "T": 27, "L": 32}[kind]) * k, -0.35 * tall + slope)
+    tip = frame.point(0, b + (24 + {"C": 15, "T": 25, "L": 32}[kind]) * k, -0.35 * tall + slope)
     spinous = np.array([frame.point(0, b + 22 * k, -0.35 * tall), tip])
-    height = {"C": 4.0, "T": 6.0, "L": 9.0}[kind] * k
-    parts.append(tube(canvas.grid, spinous, np.array([[height, 3.4 * k], [height * 0.8, 3.8 * k]]), frame.axes[2]))
-    paint_bone(canvas, union(*parts), f"vertebrae_{level}", 1.4 * k, 230.0, 620.0)
-    paint_bone(canvas, body, f"vertebrae_{level}", 0.9 * k, 160.0, 620.0)
+    height = {"C": 3.6, "T": 6.0, "L": 9.0}[kind] * k
+    parts.append(tube(canvas.grid, spinous, np.array([[height, 2.8 * k], [height * 0.8, 3.4 * k]]), frame.axes[2]))
+    paint_bone(canvas, union(*parts), f"vertebrae_{level}", 1.1 * k, 190.0, 520.0)
+    paint_bone(canvas, body, f"vertebrae_{level}", 1.0 * k, 185.0, 680.0)
 
 
 def _paint_rib(canvas: Canvas, scaffold: Scaffold, side: Side, number: int, line: np.ndarray) -> None:
@@ -120,7 +122,7 @@ def _paint_rib(canvas: Canvas, scaffold: Scaffold, side: Side, number: int, line
         thick, tall = thick * fade, tall * fade
     shape = tube(canvas.grid, line, np.stack([thick, tall], axis=1), normals)
     canvas.fill_lung(shape.grown(1.3 * k), PLEURA)
-    paint_bone(canvas, shape, f"rib_{side}_{number}", 1.2 * k, 180.0, 980.0)
+    paint_bone(canvas, shape, f"rib_{side}_{number}", 1.0 * k, 150.0, 850.0)
 
 
 def _paint_sternum(canvas: Canvas, scaffold: Scaffold) -> None:
