@@ -28,6 +28,8 @@ class Train(Command):
     """Folder of the run: checkpoints, log.jsonl, TensorBoard events."""
     base: str | None = None
     """Start from this model (a PaliGemma folder, a hub id, a run) instead of from a new small one."""
+    unet: bool = False
+    """Train the baseline instead: a U-Net on the same images, for evaluate --baseline."""
     codebook: Path | None = None
     """Mask codebook; default the one of the base, or the embedded one."""
     steps: int | None = None
@@ -88,6 +90,7 @@ class Train(Command):
             codebook=self.codebook or (None if self.base else _embedded_codebook()),
             freeze_vision=self.freeze_vision,
             bf16=self.bf16,
+            unet=self.unet,
             seed=self.seed,
             **given,
         )

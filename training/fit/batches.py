@@ -28,11 +28,13 @@ class Batch:
     known: Tensor
 
 
-def make_batch(records: Records, asker: Asker, config: PretrainConfig, step: int, rank: int, world: int, side: int) -> Batch:
+def make_batch(
+    records: Records, asker: Asker | None, config: PretrainConfig, step: int, rank: int, world: int, size: int, side: int
+) -> Batch:
     """What step `step` looks at: a function of the seed, the step and the process, so that a resumed run sees what it would
     have seen.
 
-    side: edge of the dense targets.
+    asker: None where no questions are asked; size: edge of the images, side: edge of the dense targets [px].
     """
     rng = np.random.default_rng((config.seed, step, rank))
     places = (step * world + rank) * config.images + np.arange(config.images)
@@ -40,11 +42,11 @@ def make_batch(records: Records, asker: Asker, config: PretrainConfig, step: int
     order = {int(e): np.random.default_rng((config.seed, int(e))).permutation(len(records)) for e in set(epochs.tolist())}
     cases = np.array([order[int(e)][p % len(records)] for e, p in zip(epochs, places, strict=True)])
     placement = place(config.augmentation, len(cases), rng)
-    images = resample(torch.from_numpy(records.images[cases].astype(np.float32))[:, None], placement, config.image_size)
+    images = resample(torch.from_numpy(records.images[cases].astype(np.float32))[:, None], placement, size)
     images = spread(photograph(images, config.augmentation, rng))
     pixels = (images * 2 - 1).repeat(1, 3, 1, 1)
     moved = Moved(records, cases, placement)
-    segments = asker.ask(moved, pixels, config.queries, rng)
+    segments = asker.ask(moved, pixels, config.queries, rng) if asker else Segments.none()
     count = min(config.dense_structures, len(records.structures)) if config.dense else 0
     chosen = np.sort(rng.permutation(len(records.structures))[:count])
     known = records.state[cases][:, chosen] != UNKNOWN

@@ -6,67 +6,27 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from training import __version__
 from training.anatomy import trainable
 from training.errors import BrokenDataset, BrokenModel
-from training.fit.batches import make_batch
-from training.fit.dense import DenseHead, dense_loss
-from training.fit.lora import adapter_weights, add_lora, write_adapter
-from training.fit.losses import token_loss
-from training.fit.queries import Asker
+from training.fit.batches import Batch, make_batch
+from training.fit.pupils import Pupil, TokenPupil
 from training.fit.records import Records, load_records, set_aside
 from training.fit.schedule import Schedule, learning_rate
 from training.fit.settings import PretrainConfig
 from training.fit.state import Ema, load_state, save_state
-from training.fit.validate import validate
-from training.model.checkpoint import Checkpoint, create, save_checkpoint
-from training.model.loading import load_checkpoint
-from training.model.packing import Segments, logits_of, read, recall
-from training.model.special import SpecialTokens
 from training.progress import ProgressCallback, report
-
 
 # Paths of one machine, and what the card holds elsewhere.
 _NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache", "tower")
-
-
-class Learner(torch.nn.Module):
-    """The model, and the head of the auxiliary loss that is thrown away afterwards."""
-
-    def __init__(self, checkpoint: Checkpoint, head: DenseHead | None, tokens: SpecialTokens, config: PretrainConfig) -> None:
-        super().__init__()
-        self.model, self.head = checkpoint.model, head
-        self._packed, self._tokens, self._config = checkpoint.packed, tokens, config
-
-    def forward(
-        self, pixels: Tensor, segments: Segments, chosen: Tensor, masks: Tensor, known: Tensor, answers: bool = True
-    ) -> tuple[Tensor, dict[str, tuple[float, int]]]:
-        """Return the loss to minimise, and sums and counts of what is watched. answers: False leaves the decoder out."""
-        config = self._config
-        watched: dict[str, tuple[float, int]] = {}
-        looked = self.model.model.get_image_features(pixels.to(self.model.dtype), return_dict=True)
-        loss = looked.pooler_output.sum() * 0
-        if answers:
-            prefix = recall(self.model, looked.pooler_output, looked.last_hidden_state, packed=self._packed)
-            hidden, _, _ = read(self.model, prefix, segments, config.queries)
-            row, position, wanted = segments.targets()
-            loss, watched = token_loss(
-                logits_of(self.model, hidden[row, position]), wanted, self._tokens, config.sigma, config.smoothing
-            )
-            watched["token_loss"] = (float(loss.detach()) * len(wanted), len(wanted))
-        if self.head is not None:
-            dense = dense_loss(self.head(looked.last_hidden_state, chosen), masks, known)
-            watched["dense_loss"] = (float(dense.detach()), 1)
-            loss = loss + config.dense * dense
-        return loss, watched
 
 
 def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -> Path:
@@ -85,8 +45,8 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint, lora = starting_point(config)
     structures = config.structures or trainable()
+    pupil = pupil_of(config, structures)
     sources = [Path(folder) for folder in config.datasets]
     with accelerator.main_process_first():
         records = load_records(
@@ -102,16 +62,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
         held_out = held_out_records(config, structures, progress)
     if held_out is None:
         records, held_out = set_aside(records, config.validate_images * 4)
-    tokens = SpecialTokens(checkpoint.tokenizer, checkpoint.model.config.get_text_config().vocab_size)
-    assert checkpoint.codebook is not None
-    asker = Asker(records, tokens, config.tasks, checkpoint.codebook)
-    grid = checkpoint.image_size // checkpoint.model.config.vision_config.patch_size
-    head = (
-        DenseHead(checkpoint.model.config.vision_config.hidden_size, len(structures), config.dense_factor)
-        if config.dense
-        else None
-    )
-    learner = Learner(checkpoint, head, tokens, config)
+    learner, asker = pupil.learner, pupil.asker(records)
     trained = [p for p in learner.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         _groups(learner, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=device.type == "cuda" or None
@@ -143,14 +94,17 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
         if accelerator.is_main_process:
             save_state(out, learner, ema, optimizer, step, time.monotonic() - started, asdict(config))
             with ema.applied(learner):
-                write(finished(checkpoint, config, structures, records, step), lora, out / "checkpoint")
+                pupil.write(out / "checkpoint", card_of(config, structures, records, step))
+
+    def prepare(step: int) -> Future[Batch]:
+        return ahead.submit(make_batch, records, asker, config, step, rank, world, pupil.image_size, pupil.side)
 
     ahead = ThreadPoolExecutor(1)
-    upcoming = ahead.submit(make_batch, records, asker, config, step, rank, world, grid * config.dense_factor)
+    upcoming = prepare(step)
     try:
         while not loop.over(step):
             batch = upcoming.result()
-            upcoming = ahead.submit(make_batch, records, asker, config, step + 1, rank, world, grid * config.dense_factor)
+            upcoming = prepare(step + 1)
             fraction = loop.fraction(step)
             rate = learning_rate(config, fraction)
             answers = not config.dense or fraction >= config.dense_first
@@ -184,7 +138,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
                 and accelerator.is_main_process
             ):
                 with ema.applied(learner):
-                    note({f"val/{k}": v for k, v in validate(checkpoint, held_out, config.validate_images, head).items()})
+                    note({f"val/{k}": v for k, v in pupil.validate(held_out, config.validate_images).items()})
                 last_validation = time.monotonic()
             if time.monotonic() - last_save > 60 * config.save_minutes:
                 save()
@@ -196,71 +150,22 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             log.close()
     if held_out is not None and accelerator.is_main_process:
         with ema.applied(learner):
-            scores = validate(checkpoint, held_out, config.validate_images, head)
-            checkpoint.card["validation"] = {k: round(v, 4) for k, v in scores.items()}
-            write(finished(checkpoint, config, structures, records, step), lora, out / "checkpoint")
+            scores = pupil.validate(held_out, config.validate_images)
+            card = card_of(config, structures, records, step)
+            pupil.write(out / "checkpoint", card | {"validation": {k: round(v, 4) for k, v in scores.items()}})
         report(progress, step, step, "Training finished", **scores)
         with (out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps({"step": step, **{f"val/{k}": round(v, 6) for k, v in scores.items()}}) + "\n")
     return out / "checkpoint"
 
 
-def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
-    """The model before the first step, chexanatomy-tiny with random weights or a PaliGemma with a fresh LoRA, and the LoRA's
-    configuration."""
-    from training.tokens.codebook import MaskCodebook
-    from training.tokens.tokenizer import build_tokenizer
+def pupil_of(config: PretrainConfig, structures: tuple[str, ...]) -> Pupil:
+    """What the settings say is to be taught."""
+    if config.unet:
+        from training.fit.unet import UnetPupil
 
-    if config.base is None:
-        if config.codebook is None:
-            raise BrokenModel("Training needs a mask codebook: give the path of a codebook.safetensors or of vae-oid.npz.")
-        checkpoint = create(
-            build_tokenizer(),
-            MaskCodebook.load(config.codebook).eval(),
-            config.seed,
-            image_size=config.image_size,
-            patch=config.patch,
-            vision_width=config.vision_width,
-            vision_depth=config.vision_depth,
-            text_width=config.text_width,
-            text_depth=config.text_depth,
-            text_hidden=config.text_hidden,
-            heads=config.heads,
-            stem=config.stem,
-            informed=config.informed,
-        )
-        if config.tower is not None:
-            take_tower(checkpoint, config.tower)
-        checkpoint.model.train()
-        return checkpoint, None
-
-    checkpoint = load_checkpoint(config.base, config.codebook)
-    if checkpoint.codebook is None:
-        raise BrokenModel(f"{config.base} comes without a mask codebook: give the path of vae-oid.npz.")
-    if checkpoint.image_size != config.image_size:
-        raise BrokenModel(f"{config.base} looks at {checkpoint.image_size} px: set the image size to {checkpoint.image_size}.")
-    lora = add_lora(checkpoint.model, config.lora_rank, freeze_vision=config.freeze_vision)
-    checkpoint.model.train()
-    return checkpoint, lora
-
-
-def take_tower(checkpoint: Checkpoint, folder: Path) -> None:
-    """Copy the vision tower of a trained checkpoint of the same shape."""
-    trained = load_checkpoint(folder).model.model.vision_tower
-    try:
-        checkpoint.model.model.vision_tower.load_state_dict(trained.state_dict())
-    except RuntimeError as error:
-        raise BrokenModel(
-            f"The vision tower of {folder} has another shape: give it the same image size, patch and width."
-        ) from error
-
-
-def write(checkpoint: Checkpoint, lora: Any, folder: Path) -> None:
-    """Write a whole checkpoint, or the adapter alone where a base was taught."""
-    if lora is None:
-        save_checkpoint(checkpoint, folder)
-    else:
-        write_adapter(folder, adapter_weights(checkpoint.model), lora, checkpoint.source, checkpoint.card)
+        return UnetPupil(config, structures)
+    return TokenPupil(config, structures)
 
 
 def held_out_records(config: PretrainConfig, structures: tuple[str, ...], progress: ProgressCallback | None) -> Records | None:
@@ -280,25 +185,18 @@ def held_out_records(config: PretrainConfig, structures: tuple[str, ...], progre
         return None
 
 
-def finished(
-    checkpoint: Checkpoint, config: PretrainConfig, structures: tuple[str, ...], records: Records, step: int
-) -> Checkpoint:
-    """The checkpoint with its card brought up to date."""
+def card_of(config: PretrainConfig, structures: tuple[str, ...], records: Records, step: int) -> dict[str, Any]:
+    """What is to be known about the model."""
     settings = {k: v for k, v in asdict(config).items() if k not in _NOT_IN_CARD}
-    checkpoint.card.update(
-        {
-            "structures": list(structures),
-            "stretch": checkpoint.packed,
-            "negatives": config.tasks.absent > 0,
-            "software": __version__,
-            "training": {"steps": step, "cases": len(records), "settings": settings},
-            "use": "Research only, not for diagnosis.",
-        }
-    )
-    return checkpoint
+    return {
+        "structures": list(structures),
+        "software": __version__,
+        "training": {"steps": step, "cases": len(records), "settings": settings},
+        "use": "Research only, not for diagnosis.",
+    }
 
 
-def _groups(learner: Learner, config: PretrainConfig) -> list[dict[str, Any]]:
+def _groups(learner: nn.Module, config: PretrainConfig) -> list[dict[str, Any]]:
     """Weight decay for matrices, none for norms, biases and embeddings."""
     named = [(n, p) for n, p in learner.named_parameters() if p.requires_grad]
     decayed = [p for n, p in named if p.ndim >= 2 and "embed" not in n]

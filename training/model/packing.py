@@ -39,6 +39,11 @@ class Segments:
         ids = torch.tensor([(*row, *([pad] * (longest - len(row)))) for row in rows])
         return cls(ids, torch.tensor([len(s.prompt) for s in segments]), torch.tensor([len(row) for row in rows]))
 
+    @classmethod
+    def none(cls) -> Segments:
+        """No segment at all."""
+        return cls(torch.zeros(0, 0, dtype=torch.long), *(torch.zeros(0, dtype=torch.long) for _ in range(2)))
+
     def to(self, device: torch.device | str) -> Segments:
         """The same on another device."""
         return Segments(self.ids.to(device), self.prompt.to(device), self.total.to(device))

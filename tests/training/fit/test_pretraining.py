@@ -168,7 +168,7 @@ def asker_for(records: Records, config: PretrainConfig, tokens: SpecialTokens, t
 
 def test_a_batch_depends_on_seed_and_step_alone(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
     asker = asker_for(records, config, tokens)
-    first, again, next_one = (make_batch(records, asker, config, step, 0, 1, 16) for step in (7, 7, 8))
+    first, again, next_one = (make_batch(records, asker, config, step, 0, 1, 64, 16) for step in (7, 7, 8))
     assert torch.equal(first.pixels, again.pixels)
     assert torch.equal(first.segments.ids, again.segments.ids)
     assert not torch.equal(first.pixels, next_one.pixels)

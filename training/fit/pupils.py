@@ -1,0 +1,154 @@
+"""What the training loop teaches: a model that writes tokens. (The other pupil is the U-Net of `training.fit.unet`.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from training.errors import BrokenModel
+from training.fit.dense import DenseHead, dense_loss
+from training.fit.lora import adapter_weights, add_lora, write_adapter
+from training.fit.losses import token_loss
+from training.fit.queries import Asker
+from training.fit.records import Records
+from training.fit.settings import PretrainConfig
+from training.fit.validate import validate
+from training.model.checkpoint import Checkpoint, create, save_checkpoint
+from training.model.loading import load_checkpoint
+from training.model.packing import Segments, logits_of, read, recall
+from training.model.special import SpecialTokens
+
+
+class Pupil(Protocol):
+    """learner: the module that is trained, called with the parts of a Batch, returns the loss and what is watched; image_size,
+    side: edges of the pictures and of the masks that it wants; asker: draws its questions, None where it takes none."""
+
+    learner: nn.Module
+    image_size: int
+    side: int
+
+    def asker(self, records: Records) -> Asker | None:
+        """What draws its questions."""
+
+    def write(self, folder: Path, card: dict[str, Any]) -> None:
+        """Write what was learnt, and what is to be known about it."""
+
+    def validate(self, records: Records, images: int) -> dict[str, float]:
+        """Figures on up to `images` held-out cases."""
+
+
+class TokenPupil:
+    """A PaliGemma-like model: chexanatomy-tiny from nothing, or a LoRA on a base."""
+
+    def __init__(self, config: PretrainConfig, structures: tuple[str, ...]) -> None:
+        self._config = config
+        self.checkpoint, self._lora = starting_point(config)
+        model = self.checkpoint.model
+        self._tokens = SpecialTokens(self.checkpoint.tokenizer, model.config.get_text_config().vocab_size)
+        vision = model.config.vision_config
+        self._head = DenseHead(vision.hidden_size, len(structures), config.dense_factor) if config.dense else None
+        self.learner: nn.Module = Learner(self.checkpoint, self._head, self._tokens, config)
+        self.image_size = self.checkpoint.image_size
+        self.side = self.image_size // vision.patch_size * config.dense_factor
+
+    def asker(self, records: Records) -> Asker:
+        """What draws the questions."""
+        assert self.checkpoint.codebook is not None
+        return Asker(records, self._tokens, self._config.tasks, self.checkpoint.codebook)
+
+    def write(self, folder: Path, card: dict[str, Any]) -> None:
+        """Write a whole checkpoint, or the adapter alone where a base was taught."""
+        checkpoint = self.checkpoint
+        own = {"stretch": checkpoint.packed, "negatives": self._config.tasks.absent > 0}
+        checkpoint.card.update(own | card)
+        if self._lora is None:
+            save_checkpoint(checkpoint, folder)
+        else:
+            write_adapter(folder, adapter_weights(checkpoint.model), self._lora, checkpoint.source, checkpoint.card)
+
+    def validate(self, records: Records, images: int) -> dict[str, float]:
+        """See `training.fit.validate`."""
+        return validate(self.checkpoint, records, images, self._head)
+
+
+class Learner(nn.Module):
+    """The model, and the head of the auxiliary loss that is thrown away afterwards."""
+
+    def __init__(self, checkpoint: Checkpoint, head: DenseHead | None, tokens: SpecialTokens, config: PretrainConfig) -> None:
+        super().__init__()
+        self.model, self.head = checkpoint.model, head
+        self._packed, self._tokens, self._config = checkpoint.packed, tokens, config
+
+    def forward(
+        self, pixels: Tensor, segments: Segments, chosen: Tensor, masks: Tensor, known: Tensor, answers: bool = True
+    ) -> tuple[Tensor, dict[str, tuple[float, int]]]:
+        """Return the loss to minimise, and sums and counts of what is watched. answers: False leaves the decoder out."""
+        config = self._config
+        watched: dict[str, tuple[float, int]] = {}
+        looked = self.model.model.get_image_features(pixels.to(self.model.dtype), return_dict=True)
+        loss = looked.pooler_output.sum() * 0
+        if answers:
+            prefix = recall(self.model, looked.pooler_output, looked.last_hidden_state, packed=self._packed)
+            hidden, _, _ = read(self.model, prefix, segments, config.queries)
+            row, position, wanted = segments.targets()
+            loss, watched = token_loss(
+                logits_of(self.model, hidden[row, position]), wanted, self._tokens, config.sigma, config.smoothing
+            )
+            watched["token_loss"] = (float(loss.detach()) * len(wanted), len(wanted))
+        if self.head is not None:
+            dense = dense_loss(self.head(looked.last_hidden_state, chosen), masks, known)
+            watched["dense_loss"] = (float(dense.detach()), 1)
+            loss = loss + config.dense * dense
+        return loss, watched
+
+
+def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
+    """The model before the first step, chexanatomy-tiny with random weights or a PaliGemma with a fresh LoRA, and the LoRA's
+    configuration."""
+    from training.tokens.codebook import MaskCodebook
+    from training.tokens.tokenizer import build_tokenizer
+
+    if config.base is None:
+        if config.codebook is None:
+            raise BrokenModel("Training needs a mask codebook: give the path of a codebook.safetensors or of vae-oid.npz.")
+        checkpoint = create(
+            build_tokenizer(),
+            MaskCodebook.load(config.codebook).eval(),
+            config.seed,
+            image_size=config.image_size,
+            patch=config.patch,
+            vision_width=config.vision_width,
+            vision_depth=config.vision_depth,
+            text_width=config.text_width,
+            text_depth=config.text_depth,
+            text_hidden=config.text_hidden,
+            heads=config.heads,
+            stem=config.stem,
+            informed=config.informed,
+        )
+        if config.tower is not None:
+            take_tower(checkpoint, config.tower)
+        checkpoint.model.train()
+        return checkpoint, None
+
+    checkpoint = load_checkpoint(config.base, config.codebook)
+    if checkpoint.codebook is None:
+        raise BrokenModel(f"{config.base} comes without a mask codebook: give the path of vae-oid.npz.")
+    if checkpoint.image_size != config.image_size:
+        raise BrokenModel(f"{config.base} looks at {checkpoint.image_size} px: set the image size to {checkpoint.image_size}.")
+    lora = add_lora(checkpoint.model, config.lora_rank, freeze_vision=config.freeze_vision)
+    checkpoint.model.train()
+    return checkpoint, lora
+
+
+def take_tower(checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy the vision tower of a trained checkpoint of the same shape."""
+    trained = load_checkpoint(folder).model.model.vision_tower
+    try:
+        checkpoint.model.model.vision_tower.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise BrokenModel(
+            f"The vision tower of {folder} has another shape: give it the same image size, patch and width."
+        ) from error
