@@ -119,6 +119,13 @@ class Reviews:
             ).fetchall()
         return {structure: json.loads(rle) for structure, rle in rows}
 
+    def correction_numbers(self) -> dict[str, int]:
+        """Number of the newest correction by case: it changes when a case gets or loses one."""
+        if not self.path.exists():
+            return {}
+        with self._open() as connection:
+            return dict(connection.execute("SELECT case_id, MAX(number) FROM corrections GROUP BY case_id").fetchall())
+
     def _latest(self, where: str = "1", values: tuple[str, ...] = ()) -> list[Decision]:
         if not self.path.exists():
             return []

@@ -19,6 +19,8 @@ from training.images import from_rle, read_radiograph, to_rle, write_radiograph_
 from training.images.types import Radiograph
 
 CASES = "cases.jsonl"
+CACHE = "cache"
+"""Folder inside a data set for what can be made again: measures, thumbnails, model opinions."""
 DEFAULT_REVIEWER = "reviewer"
 
 
@@ -139,7 +141,7 @@ class Dataset:
         self.commit(case)
 
 
-_OWN = {CASES, "images", "masks", "reviews.sqlite", "synthesis.json"}
+_OWN = {CASES, CACHE, "images", "masks", "reviews.sqlite", "synthesis.json"}
 
 
 def _inside(name: str) -> None:

@@ -1,0 +1,355 @@
+"""The checks of every mask: how strongly each one speaks against it, and in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from training.anatomy import vocabulary
+from training.dataset import measure as m
+from training.dataset.case import Case
+from training.dataset.measuring import Measures
+from training.dataset.usual import (
+    BOUND,
+    FEW,
+    Fit,
+    centre_and_spread,
+    deviations,
+    given_the_others,
+    lay_on_each_other,
+    surprise,
+)
+
+TINY = 4e-5
+"""Share of the picture below which a mask is hardly visible: ten pixels at 512 x 512."""
+UNUSUAL = 8.0
+"""Surprise from which on something is reported: expected once in 3,000 masks [nats]."""
+NATS = 4.0
+"""Surprise beyond that for each unit of score [nats]."""
+MOST = 8.0
+"""The most that one deviation from what is usual adds to a score."""
+MOSTLY, CUT_TRUST = 0.6, 0.4
+"""Where fewer than this share of a structure's masks are cut by the border, those that are count so much."""
+LEFT_OF = 0.02
+"""A left structure this far (share of the width) on the image-left of its right twin in a frontal view lies on the wrong side."""
+FRONTAL = ("PA", "AP")
+STRAYED = 0.03
+"""Share of a mask outside its composite that pixel edges do not explain."""
+MISSED = 2.7
+"""A structure is missed where fewer than this many nats (a fifteenth) of comparable cases are without it, too."""
+LIKE_AIR = ("lung_left", "lung_right", "lung_field_left", "lung_field_right")
+"""Darker than what surrounds them in every view."""
+_FLAWS = {
+    m.DAMAGED: (6.0, "Its run-length code is damaged."),
+    m.OTHER_SIZE: (6.0, "It has another size than the picture."),
+    m.MISSING: (4.0, "It is listed as present but has no mask."),
+    m.UNLISTED: (4.0, "It has a mask although the case lists it as absent."),
+}
+
+
+@dataclass
+class Check:
+    """One check: strength float32 by mask (0: nothing found) and the sentence for a mask, asked for only where something is."""
+
+    strength: np.ndarray
+    sentence: Callable[[int], str]
+
+
+@dataclass
+class Group:
+    """The masks of one view as a table [case, structure]: `mask` holds record numbers, -1 where a case has no such mask."""
+
+    view: str
+    cases: np.ndarray
+    mask: np.ndarray
+    records: np.ndarray
+    affine: np.ndarray = field(init=False)
+    home: np.ndarray = field(init=False)
+    there: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.there = (self.mask >= 0) & (self.of("area") > 0)
+        places = np.where(self.there[..., None], self.of("place"), np.nan)
+        self.affine, self.home = lay_on_each_other(places, self.there & (self.of("border") == 0))
+
+    def of(self, name: str) -> np.ndarray:
+        """A measure as table [case, structure, ...]; what stands where there is no mask means nothing."""
+        return self.records[name][np.maximum(self.mask, 0)]
+
+    def spread_out(self, values: np.ndarray, into: np.ndarray) -> None:
+        """Write a table [case, structure] to the masks it is about."""
+        known = self.mask >= 0
+        into[self.mask[known]] = np.nan_to_num(values[known])
+
+    def standardised(self, values: np.ndarray, floor: float) -> np.ndarray:
+        """Deviations of a table [case, structure, k] from what is usual; NaN where there is no mask.
+
+        Masks that touch the border are judged among themselves: what is left of them says little about the whole ones.
+        """
+        z = np.full(values.shape, np.nan)
+        for part in self._parts():
+            known = np.where(part[..., None], values, np.nan).reshape(len(values), -1)
+            z = np.where(part[..., None], deviations(known, floor).reshape(z.shape), z)
+        return z
+
+    def surprise(self, z: np.ndarray) -> np.ndarray:
+        """How rare the deviations [case, structure, k] are, in nats, the rarest of the k: [case, structure]."""
+        rare = np.zeros(z.shape)
+        for part in self._parts():
+            known = np.where(part[..., None], np.abs(z), np.nan).reshape(len(z), -1)
+            rare = np.maximum(rare, surprise(known).reshape(z.shape))
+        return rare.max(axis=2)
+
+    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
+        cut = self.of("border") > 0
+        return self.there & cut, self.there & ~cut
+
+
+def run_checks(measures: Measures, cases: Sequence[Case]) -> tuple[list[Check], list[tuple[int, int, float, str]]]:
+    """All checks of all masks, and (case, structure, strength, sentence) of structures that should have a mask and have none."""
+    records = measures.records
+    checks = [*_on_their_own(measures), *_against_each_other(measures, cases)]
+    groups = list(_groups(measures, cases))
+    checks += _against_the_usual(records, groups)
+    return checks, _missed(measures, cases, groups)
+
+
+def _strong(nats: np.ndarray) -> np.ndarray:
+    """Strength of a surprise."""
+    return np.clip((nats - UNUSUAL) / NATS, 0.0, MOST)
+
+
+def _on_their_own(measures: Measures) -> list[Check]:
+    records = measures.records
+    flaw, area = records["flaw"], records["area"]
+    sound = (flaw == 0) | (flaw == m.UNLISTED)
+    weights = np.zeros(len(records))
+    for kind, (weight, _) in _FLAWS.items():
+        weights[flaw == kind] = weight
+    tiny = sound & (area > 0) & (area < TINY)
+    names = measures.structures
+    strayed = np.where(records["outside"] > STRAYED, 1 + 3 * records["outside"], 0.0)
+    return [
+        Check(weights, lambda i: _FLAWS[int(flaw[i])][1]),
+        Check(np.where(sound & (area == 0), 4.0, 0.0), lambda i: "It is empty."),
+        Check(np.where(tiny, 1.0, 0.0), lambda i: f"It covers only {area[i] * 1e6:.0f} millionths of the picture."),
+        Check(
+            strayed,
+            lambda i: (
+                f"{records['outside'][i]:.0%} of it lies outside {_named(names, records['outside_of'][i])}, which it is part of."
+            ),
+        ),
+        Check(
+            np.where(records["strayed"] > STRAYED, 1 + 2 * records["strayed"], 0.0),
+            lambda i: f"{records['strayed'][i]:.0%} of one of its parts lies outside of it.",
+        ),
+        Check(
+            np.where(records["same_as"] >= 0, 3.0, 0.0),
+            lambda i: f"It is the very same mask as {_named(names, records['same_as'][i])}.",
+        ),
+    ]
+
+
+def _against_each_other(measures: Measures, cases: Sequence[Case]) -> list[Check]:
+    """Left and right by the convention of frontal radiographs, and lungs that hold no air."""
+    records, numbers = measures.records, {name: n for n, name in enumerate(measures.structures)}
+    frontal = np.array([case.view in FRONTAL for case in cases], bool)
+    row = np.full((len(cases), len(numbers)), -1)
+    row[records["case"], records["structure"]] = np.arange(len(records))
+    swapped = np.zeros(len(records))
+    for name, number in numbers.items():
+        twin = numbers.get(name.replace("left", "right"))
+        if "left" not in name or twin is None:
+            continue
+        both = frontal & (row[:, number] >= 0) & (row[:, twin] >= 0)
+        mine, theirs = row[both, number], row[both, twin]
+        wrong = (records["place"][mine, 1] - records["place"][theirs, 1] < -LEFT_OF) & (
+            np.minimum(records["area"][mine], records["area"][theirs]) > 0
+        )
+        swapped[mine[wrong]] = swapped[theirs[wrong]] = 4.0
+    air = np.isin(records["structure"], [numbers[s] for s in LIKE_AIR if s in numbers])
+    beside = np.nan_to_num(records["seen"][:, 3:5].mean(axis=1))  # left and right: above and below is lung again, or bone
+    solid = np.where(air & (beside < -0.02) & (records["area"] > 0.01), 1.5, 0.0)
+    return [
+        Check(swapped, lambda i: "Left and right look swapped."),
+        Check(solid, lambda i: "The picture is brighter under it than beside it, but a lung holds air."),
+    ]
+
+
+def _groups(measures: Measures, cases: Sequence[Case]) -> list[Group]:
+    """One table of masks by view."""
+    records = measures.records
+    row = np.full((len(cases), len(measures.structures)), -1)
+    usable = (records["flaw"] == 0) | (records["flaw"] == m.UNLISTED)
+    row[records["case"][usable], records["structure"][usable]] = np.flatnonzero(usable)
+    views = np.array([case.view for case in cases])
+    return [Group(view, np.flatnonzero(views == view), row[views == view], records) for view in np.unique(views)]
+
+
+def _against_the_usual(records: np.ndarray, groups: list[Group]) -> list[Check]:
+    n = len(records)
+    place, size, shape, picture, case_fit, mirrored, border, broken, uncovered, ratio = (np.zeros(n) for _ in range(10))
+    for g in groups:
+        z, times_usual = _place_and_size(g)
+        nats = [g.surprise(z[..., columns]) * _trust(g) for columns in (slice(0, 2), slice(2, 3), slice(3, 5))]
+        worst = np.max(nats, axis=0)
+        for values, into in zip(nats, (place, size, shape), strict=True):
+            g.spread_out(np.where(values == worst, values, 0), into)  # they come together: the clearest speaks for all
+        g.spread_out(times_usual, ratio)
+        here, whole, turned = _picture_under(g)
+        g.spread_out(here, picture)
+        g.spread_out(np.broadcast_to(whole[:, None], g.mask.shape), case_fit)
+        g.spread_out(np.broadcast_to(turned[:, None], g.mask.shape), mirrored)
+        g.spread_out(_rare(g, g.of("border") > 0), border)
+        g.spread_out(_rare(g, _in_pieces(g)) * np.minimum(g.of("pieces") - 1, 4), broken)
+        g.spread_out(g.surprise(g.standardised(g.of("uncovered")[..., None], 0.02)), uncovered)
+    pieces = records["pieces"]
+    return [
+        Check(_strong(place), lambda i: "It lies far from its usual place among the other structures in this view."),
+        Check(_strong(size), lambda i: f"Its area is {ratio[i]:.2g} times the usual one in this view."),
+        Check(_strong(shape), lambda i: "Its form is not the usual one in this view."),
+        Check(_strong(picture), lambda i: "The picture under it does not look as it usually does under this structure."),
+        Check(_strong(case_fit), lambda i: "The masks of this case fit its picture worse than those of other cases."),
+        Check(mirrored, lambda i: "The masks of this case would fit the mirrored picture better."),
+        Check(0.5 * border, lambda i: "It is cut by the border of the picture, which is rare for it."),
+        Check(0.5 * broken, lambda i: f"It falls into {pieces[i]} pieces instead of one."),
+        Check(_strong(uncovered), lambda i: "An unusual share of it belongs to none of its parts."),
+    ]
+
+
+def _place_and_size(g: Group) -> tuple[np.ndarray, np.ndarray]:
+    """Deviations float [case, structure, 5] of row, column, log area, log height and log width from what the case's other
+    structures let expect, and how many times the usual area each has [case, structure]."""
+    linear = g.affine[:, :, :2]
+    laid = np.einsum("ckj,csj->csk", linear, g.of("place")) + g.affine[:, None, :, 2] - g.home
+    determinant = np.maximum(np.abs(np.linalg.det(linear)), 1e-3)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        area = np.log(g.of("area")) + np.log(determinant)[:, None]
+        rows, columns, both = np.moveaxis(g.of("spread"), -1, 0)
+        variance = np.array([[rows, both], [both, columns]]).transpose(2, 3, 0, 1)
+        extent = np.log(np.einsum("cki,csij,ckj->csk", linear, variance, linear))
+    floors = np.array([0.006, 0.006, 0.06, 0.1, 0.1])
+    values = np.concatenate([laid, area[..., None], extent], axis=2) / floors
+    times_usual = np.exp(area - centre_and_spread(np.where(g.there, area, np.nan), 0.0)[0])
+    return g.standardised(given_the_others(g.standardised(values, 1.0)), 0.3), times_usual
+
+
+def _trust(g: Group) -> np.ndarray:
+    """How much place, size and form of a mask say, 0..1 [case, structure].
+
+    Little where the border has cut off what is mostly seen whole, and nothing where the parts of a composite speak for it.
+    """
+    cut = g.there & (g.of("border") > 0)
+    mostly = cut.sum(axis=0) > MOSTLY * np.maximum(g.there.sum(axis=0), 1)
+    return np.where(cut & ~mostly, CUT_TRUST, 1.0) * np.isnan(g.of("uncovered"))
+
+
+def _picture_under(g: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Surprise of the picture under each mask [case, structure] and under all of a case [case]; strength of "mirrored" [case]."""
+    cases = len(g.mask)
+    if cases < FEW:
+        return np.zeros(g.mask.shape), np.zeros(cases), np.zeros(cases)
+    seen, mirrored, wrong = (np.where(g.there[..., None], g.of(name), np.nan) for name in ("seen", "mirrored", "displaced"))
+    middle, spread = centre_and_spread(seen, 0.01)
+    seen, mirrored, wrong = (np.clip((v - middle) / spread, -BOUND, BOUND) for v in (seen, mirrored, wrong))
+    flat = [v.reshape(cases, -1) for v in (seen, mirrored, wrong)]
+    fit = Fit(*flat)
+    whole = surprise(-fit.right[:, None].clip(None, 0))[:, 0] * fit.telling
+    gain = np.where(whole > UNUSUAL / 2, fit.mirrored - fit.right, 0.0)
+    single = np.zeros(g.mask.shape)
+    for s in np.flatnonzero(g.there.sum(axis=0) >= 4 * seen.shape[2]):
+        one = Fit(seen[:, s], mirrored[:, s], wrong[:, s])
+        single[:, s] = -one.right * one.telling
+    under = g.surprise(np.where(g.there, single.clip(0), np.nan)[..., None])
+    return under, whole, np.where(gain > 1, np.minimum(1 + gain, 4.0), 0.0)
+
+
+def _rare(g: Group, found: np.ndarray) -> np.ndarray:
+    """1 for what is found nowhere else in the group, 0 for what a tenth of the cases or more have; [case, structure]."""
+    found = found & g.there
+    share = (found.sum(axis=0) - 1) / np.maximum(g.there.sum(axis=0) - 1, 1)
+    judged = g.there.sum(axis=0) >= FEW
+    return np.where(found, np.where(judged, np.clip(1 - 10 * share, 0, 1), 0.5), 0.0)
+
+
+def _in_pieces(g: Group) -> np.ndarray:
+    """Whether a mask that lies within the picture has more pieces than its structure."""
+    return (g.of("pieces") > 1) & (g.of("border") == 0)
+
+
+def _missed(measures: Measures, cases: Sequence[Case], groups: list[Group]) -> list[tuple[int, int, float, str]]:
+    """Structures without a mask, though comparable cases have one there."""
+    found = []
+    wholes = {n for n, name in enumerate(measures.structures) if set(m.composites().get(name, ())) & set(measures.structures)}
+    subject_has = _share_in_subject(cases, groups)
+    for g in groups:
+        if len(g.cases) < FEW:
+            continue
+        places = _expected_places(g)
+        share = _share_at(g.mask >= 0, np.minimum(places, 1 - places).min(axis=2))
+        among = _among_others(places, g.there)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            nats = -np.log(1 - share) * np.where(among, 1, CUT_TRUST) * np.where(subject_has[g.cases] > 0.5, 1, CUT_TRUST)
+        for row, structure in np.argwhere((g.mask < 0) & (nats > MISSED)):
+            case, name = cases[g.cases[row]], measures.structures[structure]
+            if structure in wholes or name in case.present:
+                continue
+            strength = min(MOST, (nats[row, structure] - MISSED) * (1 if name in case.absent else 2))
+            words = f"It has no mask here, though {share[row, structure]:.1%} of comparable cases have one."
+            found.append((int(g.cases[row]), int(structure), float(strength), words))
+    return found
+
+
+def _share_in_subject(cases: Sequence[Case], groups: list[Group]) -> np.ndarray:
+    """Share of the subject's other cases, of whatever view, that have a structure, [case, structure]; 1 where there are few."""
+    if not groups:
+        return np.ones((len(cases), 0))
+    has = np.zeros((len(cases), groups[0].mask.shape[1]), bool)
+    for g in groups:
+        has[g.cases] = g.mask >= 0
+    _, person = np.unique([case.subject for case in cases], return_inverse=True)
+    total = np.zeros((person.max() + 1, has.shape[1]))
+    np.add.at(total, person, has)
+    others = np.bincount(person)[person][:, None] - 1
+    return np.where(others >= 3, (total[person] - has) / np.maximum(others, 1), 1.0)
+
+
+def _among_others(places: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Whether at least two structures with a mask should lie further out than this one to every side, [case, structure]."""
+    known = np.where(there[..., None], places, np.nan)
+    ordered = np.sort(known, axis=1)  # NaN last
+    count = there.sum(axis=1)
+    enough = count >= 4
+    low = ordered[:, 1]
+    high = np.take_along_axis(ordered, np.maximum(count - 2, 0)[:, None, None], axis=1)[:, 0]
+    return ((places > low[:, None]) & (places < high[:, None])).all(axis=2) & enough[:, None]
+
+
+def _expected_places(g: Group) -> np.ndarray:
+    """Where the centre of each structure should be, as shares of the picture, [case, structure, 2]."""
+    back = np.linalg.inv(g.affine[:, :, :2])
+    return np.einsum("ckj,csj->csk", back, g.home - g.affine[:, None, :, 2])
+
+
+def _share_at(has: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Share of the other cases with a mask of a structure that should lie at least as deep in the picture, [case, structure].
+
+    Of the deepest cases, the FEW - 1 others next to them count. Never quite 1; NaN where there are no more than that.
+    """
+    cases = len(has)
+    if cases < FEW:
+        return np.full(has.shape, np.nan)
+    order = np.argsort(-depth, axis=0)
+    ordered = np.take_along_axis(has, order, axis=0).astype(float)
+    before = np.maximum(np.arange(cases), FEW - 1)
+    total = np.cumsum(ordered, axis=0)[before]
+    share = np.empty(has.shape)
+    np.put_along_axis(share, order, (total - ordered + 0.5) / (before[:, None] + 1), axis=0)
+    return share
+
+
+def _named(names: Sequence[str], number: int) -> str:
+    known = vocabulary().get(names[int(number)])
+    return f"the {known.name}" if known else names[int(number)]
