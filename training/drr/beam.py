@@ -50,7 +50,7 @@ class Beam:
         if not self.hardens:
             soft, bone = self.coefficients[:, 0].astype(np.float32)
             return paths[0] * soft + paths[1] * bone, float(self.energies[0])
-        from training.drr.lookup import look_up
+        from training.drr.pointwise import look_up
 
         answer = np.empty_like(paths)
         look_up(_table(self), np.float32(TABLE_STEPS[0]), np.float32(TABLE_STEPS[1]), paths[0], paths[1], answer)

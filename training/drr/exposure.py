@@ -12,7 +12,7 @@ from training.drr.geometry import Geometry
 from training.drr.integrals import ramp_integrals
 from training.drr.materials import TISSUE_RAMPS
 from training.drr.physics import DETECTORS, Physics
-from training.drr.smoothing import wide_blur
+from training.drr.smoothing import gaussian_blur
 from training.drr.spectrum import TABLE_DISTANCE, air_kerma
 from training.images.types import CT
 
@@ -26,6 +26,8 @@ SCATTER_SPREAD = 60.0
 GRID_PRIMARY = 0.7
 GRID_SCATTER = 0.11
 """What a 12:1 grid lets through: less than half of the contrast is left in the mediastinum behind it (Niklason et al. 1981)."""
+SAMPLES = 128
+"""Rows and columns that the exposure control looks at."""
 FEWEST_QUANTA = 0.5
 """Less than this in a pixel counts as this, so that the logarithm exists."""
 
@@ -78,18 +80,19 @@ def scattered(primary: np.ndarray, attenuation: np.ndarray, geometry: Geometry, 
     """
     share = SCATTER_YIELD * (GRID_SCATTER / GRID_PRIMARY if physics.grid else 1.0)
     sigma = (SCATTER_SPREAD / geometry.spacing[0], SCATTER_SPREAD / geometry.spacing[1])
-    return wide_blur(primary * attenuation, sigma, dark_outside=True) * np.float32(share)
+    return gaussian_blur(primary * attenuation, sigma, dark_outside=True) * np.float32(share)
 
 
 def _aimed_fluence(
     beam: Beam, paths: np.ndarray, attenuation: np.ndarray, primary: np.ndarray, signal: np.ndarray, physics: Physics
 ) -> float:
     """Factor on the beam's fluence with which the median of the body gets the dose that the exposure index stands for."""
-    body = attenuation > BODY_ATTENUATION
+    few = (slice(None, None, 1 + len(signal) // SAMPLES), slice(None, None, 1 + signal.shape[1] // SAMPLES))
+    body = attenuation[few] > BODY_ATTENUATION
     soft, bone, wanted = 0.0, 0.0, 1.0
     if body.any():
-        soft, bone = (float(np.median(path[body])) for path in paths)
-        wanted = float(np.median(signal[body]) / np.median(primary[body]))
+        soft, bone = (float(np.median(path[few][body])) for path in paths)
+        wanted = float(np.median(signal[few][body]) / np.median(primary[few][body]))
     assert physics.exposure_index is not None
     return physics.exposure_index / 100 / (air_kerma(beam.behind(soft, bone), beam.energies) * wanted)
 
@@ -105,12 +108,10 @@ def _with_noise(
 
 def _blurred(signal: np.ndarray, geometry: Geometry, half: float) -> np.ndarray:
     """Under the detector's MTF, a Gaussian of 50 % at half [1/mm]."""
-    from scipy import ndimage
-
     if not half:
         return signal
     sigma = math.sqrt(math.log(2) / 2) / (math.pi * half)
-    return ndimage.gaussian_filter(signal, [sigma / s for s in geometry.spacing], mode="nearest")
+    return gaussian_blur(signal, (sigma / geometry.spacing[0], sigma / geometry.spacing[1]))
 
 
 def _tube_load(beam: Beam, fluence: float | None, geometry: Geometry, physics: Physics) -> tuple[float | None, float | None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.drr.exposure import BODY_ATTENUATION
-from training.drr.smoothing import block_means, wide_blur
+from training.drr.smoothing import block_means, gaussian_blur
 from training.errors import ChexanatomyError
 
 EDGE_OF_BODY = 0.25
@@ -25,23 +25,23 @@ class Presentation:
     taken out, as digital systems do so that lung and mediastinum show in one picture, 0..0.9, 0 is off; reach: scale of what
     counts as large [mm at the detector]; detail: how much more contrast structures below detail_reach [mm at the detector] get,
     0..3, 0 is off; window: off, a straight line from no attenuation (0) to the strongest in the picture (1); darkest, brightest:
-    percentiles of the rays through the body's bulk that the window makes 0 and 1; contrast: slope of the film's S-curve in its
-    middle, 1..4, 1 is straight.
+    percentiles of the rays through the body's bulk that the window's ends lie at; contrast: slope of an S-curve in the middle of
+    the window, 1 that of DICOM's sigmoid (PS3.3 C.11.2.1.3.1), which no tissue burns out in, 0..4, 0 is a straight line.
     """
 
     log: bool = True
-    equalisation: float = 0.35
+    equalisation: float = 0.5
     reach: float = 45.0
-    detail: float = 0.6
-    detail_reach: float = 6.0
+    detail: float = 2.0
+    detail_reach: float = 3.0
     window: bool = True
     darkest: float = 0.5
     brightest: float = 99.8
-    contrast: float = 1.4
+    contrast: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.equalisation <= 0.9 and 0 <= self.detail <= 3 and 1 <= self.contrast <= 4):
-            raise ChexanatomyError("Presentation takes equalisation in 0..0.9, detail in 0..3 and contrast in 1..4.")
+        if not (0 <= self.equalisation <= 0.9 and 0 <= self.detail <= 3 and 0 <= self.contrast <= 4):
+            raise ChexanatomyError("A presentation takes equalisation in 0..0.9, detail in 0..3 and contrast in 0..4.")
         if min(self.reach, self.detail_reach) <= 0:
             raise ChexanatomyError("The reach of equalisation and of detail is above 0 mm.")
         if not 0 <= self.darkest < self.brightest <= 100:
@@ -50,8 +50,8 @@ class Presentation:
 
 PRESENTATIONS: Mapping[str, Presentation] = {
     "digital": Presentation(),
-    "film": Presentation(equalisation=0.0, detail=0.0, contrast=1.8),
-    "raw": Presentation(equalisation=0.0, detail=0.0, window=False, contrast=1.0),
+    "film": Presentation(equalisation=0.0, detail=0.0, contrast=1.4),
+    "raw": Presentation(equalisation=0.0, detail=0.0, window=False, contrast=0.0),
 }
 """What a digital system shows, what a film shows, and attenuation on a straight scale."""
 
@@ -64,16 +64,15 @@ def present(attenuation: np.ndarray, pitch: float, presentation: Presentation | 
     if not body.any():
         return np.zeros_like(attenuation, dtype=np.float32)
     if look.equalisation:
-        values = values - np.float32(look.equalisation) * wide_blur(values, (look.reach / pitch, look.reach / pitch))
+        values = values - np.float32(look.equalisation) * gaussian_blur(values, (look.reach / pitch, look.reach / pitch))
     if look.detail:
         size = look.detail_reach / pitch
-        values = values + np.float32(look.detail) * (values - wide_blur(values, (size, size)))
+        values = values + np.float32(look.detail) * (values - gaussian_blur(values, (size, size)))
     if not look.window:
         return np.clip(values / max(float(values.max()), 1e-6), 0, 1).astype(np.float32)
     low, high = _window(attenuation, values, pitch, look)
-    grey = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1)
-    if look.contrast != 1:
-        grey = grey**look.contrast / (grey**look.contrast + (1 - grey) ** look.contrast)
+    grey = (values - low) / np.float32(max(high - low, 1e-6))
+    grey = 1 / (1 + np.exp((0.5 - grey) * np.float32(4 * look.contrast))) if look.contrast else np.clip(grey, 0, 1)
     return np.where(body, grey, grey * np.clip(attenuation / BODY_ATTENUATION, 0, 1)).astype(np.float32)
 
 

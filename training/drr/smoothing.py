@@ -1,34 +1,61 @@
-"""Wide Gaussian blur, fast: block means weighted by two small matrices."""
+"""Gaussian blur of any width in a few milliseconds: block means, weighed by a band of neighbours."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+REACH = 3.5
+"""Standard deviations after which a Gaussian is taken for zero."""
 
-def wide_blur(image: np.ndarray, sigma: tuple[float, float], dark_outside: bool = False) -> np.ndarray:
+
+def gaussian_blur(image: np.ndarray, sigma: tuple[float, float], dark_outside: bool = False) -> np.ndarray:
     """Return float32 [row, column]: image under a Gaussian of sigma (rows, columns) [pixels].
 
     Beyond the borders lies what is near them, or nothing (dark_outside).
     """
-    strides = tuple(max(1, int(s / 3)) for s in sigma)
-    rows, columns = (_weights(n, s, step, dark_outside) for n, s, step in zip(image.shape, sigma, strides, strict=True))
-    return rows @ block_means(image, strides) @ columns.T
+    from training.drr import pointwise
+
+    steps = (max(1, int(sigma[0] / 2)), max(1, int(sigma[1] / 2)))
+    blocks = block_means(image, steps)
+    (rows, row_weights), (columns, column_weights) = (
+        _band(n, s, step, dark_outside) for n, s, step in zip(image.shape, sigma, steps, strict=True)
+    )
+    tall = np.empty((image.shape[0], blocks.shape[1]), np.float32)
+    pointwise.weigh_rows(blocks, rows, row_weights, tall)
+    answer = np.empty(image.shape, np.float32)
+    pointwise.weigh_columns(tall, columns, column_weights, answer)
+    return answer
 
 
-def block_means(image: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
-    """Return float32 [block, block]: means of blocks of strides (rows, columns) pixels; the last ones repeat the border."""
-    if max(strides) == 1:
-        return image
-    rest = [-n % step for n, step in zip(image.shape, strides, strict=True)]
-    whole = np.pad(image, [(0, r) for r in rest], mode="edge") if any(rest) else image
-    blocks = whole.reshape(whole.shape[0] // strides[0], strides[0], whole.shape[1] // strides[1], strides[1])
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+def block_means(image: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
+    """Return float32 [block, block]: means of blocks of steps (rows, columns) pixels; the last ones may hold fewer."""
+    from training.drr import pointwise
+
+    if steps == (1, 1):
+        return np.ascontiguousarray(image, np.float32)
+    means = np.empty((-(-image.shape[0] // steps[0]), -(-image.shape[1] // steps[1])), np.float32)
+    pointwise.block_means(np.ascontiguousarray(image, np.float32), *steps, means)
+    return means
 
 
-def _weights(count: int, sigma: float, stride: int, dark_outside: bool) -> np.ndarray:
-    """Float32 [pixel, block]: Gaussian weights of the blocks, narrower by what the block means have blurred already."""
-    blocks = np.arange(-(-count // stride)) * stride + (stride - 1) / 2
-    variance = max(sigma**2 - (stride**2 - 1) / 12, 1e-6)
-    weights = np.exp(-((np.arange(count)[:, None] - blocks) ** 2) / (2 * variance))
-    weights /= np.sqrt(2 * np.pi * variance) / stride if dark_outside else weights.sum(axis=1, keepdims=True)
-    return weights.astype(np.float32)
+def _band(count: int, sigma: float, step: int, dark_outside: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Per pixel the first block and the weights of it and the next ones, int64 [pixel] and float32 [pixel, band].
+
+    The Gaussian is narrower by what the block means have blurred already.
+    """
+    starts = np.arange(0, count, step)
+    sizes = np.minimum(starts + step, count) - starts
+    variance = max(sigma**2 - (step**2 - 1) / 12, 1e-6)
+    wide = min(len(starts), 2 * math.ceil(REACH * sigma / step) + 1)
+    pixels = np.arange(count)
+    first = np.clip(pixels // step - wide // 2, 0, len(starts) - wide)
+    band = first[:, None] + np.arange(wide)
+    weights = sizes[band] * np.exp(-((pixels[:, None] - (starts + (sizes - 1) / 2)[band]) ** 2) / (2 * variance))
+    if dark_outside:
+        endless = np.arange(-wide, wide + 1) * step + (step - 1) / 2
+        weights /= step * np.exp(-(((pixels % step)[:, None] - endless) ** 2) / (2 * variance)).sum(axis=1, keepdims=True)
+    else:
+        weights /= weights.sum(axis=1, keepdims=True)
+    return first, weights.astype(np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.drr import PRESENTATIONS, Presentation, present
-from training.drr.smoothing import wide_blur
+from training.drr.smoothing import gaussian_blur
 from training.errors import ChexanatomyError
 
 PITCH = 2.0
@@ -49,12 +49,17 @@ def test_detail_and_equalisation_bring_out_ribs_against_the_mediastinum(attenuat
     assert ribs(replace(plain, **change)) > 1.15 * ribs(plain)
 
 
-def test_a_curve_of_slope_one_is_the_identity(attenuation):
-    straight = replace(RAW, window=True, darkest=0.0, brightest=100.0)
-    grey = present(attenuation, PITCH, straight)
-    low, high = attenuation[attenuation > 1].min(), attenuation.max()
+def test_the_window_is_a_straight_line_and_the_curve_the_sigmoid_of_dicom(attenuation):
+    """PS3.3 C.11.2.1.3.1: 1 / (1 + exp(-4 (x - centre) / width))."""
     inside = attenuation > 1
-    assert grey[inside] == pytest.approx((attenuation[inside] - low) / (high - low), abs=1e-5)
+    straight, curved = (
+        present(attenuation, 3.0, replace(PRESENTATIONS["raw"], window=True, darkest=0.0, brightest=100.0, contrast=c))[inside]
+        for c in (0.0, 1.0)
+    )
+    low, high = attenuation[inside].min(), attenuation.max()
+    share = (attenuation[inside] - low) / (high - low)
+    assert straight == pytest.approx(share, abs=1e-5)
+    assert curved == pytest.approx(1 / (1 + np.exp(-4 * (share - 0.5))), abs=1e-5)
 
 
 def test_nothing_in_the_beam_is_black():
@@ -63,19 +68,20 @@ def test_nothing_in_the_beam_is_black():
 
 
 @pytest.mark.parametrize(
-    "values", [{"equalisation": 1.0}, {"detail": -1}, {"contrast": 0.5}, {"darkest": 99.9}, {"reach": 0.0}, {"detail_reach": 0.0}]
+    "values",
+    [{"equalisation": 1.0}, {"detail": -1}, {"contrast": -0.5}, {"darkest": 99.9}, {"reach": 0.0}, {"detail_reach": 0.0}],
 )
 def test_a_senseless_presentation_is_refused(values):
     with pytest.raises(ChexanatomyError):
         Presentation(**values)
 
 
-@pytest.mark.parametrize("sigma", [(2.0, 2.0), (9.0, 14.0), (30.0, 5.0)])
-def test_wide_blur_is_a_gaussian(sigma):
+@pytest.mark.parametrize("sigma", [(0.3, 0.9), (2.0, 2.0), (9.0, 14.0), (30.0, 5.0)])
+def test_the_blur_is_a_gaussian(sigma):
     from scipy import ndimage
 
     image = np.random.default_rng(0).normal(size=(150, 211)).astype(np.float32)
     image[40:90, 60:140] += 3
     exact = ndimage.gaussian_filter(image, sigma, mode="constant", truncate=6)
-    assert np.abs(wide_blur(image, sigma, dark_outside=True) - exact).max() < 0.03
-    assert wide_blur(np.ones((50, 60), np.float32), sigma) == pytest.approx(1)
+    assert np.abs(gaussian_blur(image, sigma, dark_outside=True) - exact).max() < 0.03
+    assert gaussian_blur(np.ones((50, 60), np.float32), sigma) == pytest.approx(1)
