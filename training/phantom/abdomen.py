@@ -81,6 +81,8 @@ def _paint_hollow_organs(canvas: Canvas, scaffold: Scaffold, room: Shape) -> Non
     _, y, height = grid.axes(stomach.box)
     level = (top - 14 - 42 * p.gastric_gas) * k - height if p.posture == "upright" else y + (75 - 40 * p.gastric_gas) * k
     canvas.paint(inner.within(np.broadcast_to(level, inner.distance.shape)), GAS)
+    if "spleen" in p.findings.missing:
+        return
     spleen_axes = rotation("x", 25) @ rotation("z", 20)
     spleen = _inside(room, ellipsoid(grid, np.array([106, -8, dome - 36]) * k, np.array([31, 55, 54]) * k, spleen_axes))
     canvas.paint(spleen, SPLEEN + canvas.waves(spleen.box, "parenchyma", 4.0), "spleen")

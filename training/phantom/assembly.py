@@ -7,6 +7,7 @@ import numpy as np
 from training.errors import ChexanatomyError
 from training.images import CT, LabelMap
 from training.phantom.abdomen import paint_abdomen
+from training.phantom.attach import add_findings
 from training.phantom.body import paint_body
 from training.phantom.branches import paint_branches
 from training.phantom.canvas import Canvas
@@ -18,7 +19,6 @@ from training.phantom.shapes import Grid
 from training.phantom.shoulder import paint_shoulders
 from training.phantom.skeleton import paint_skeleton
 
-
 SINGLE = ("lung_trachea_bronchia", "trachea", "brachiocephalic_vein_right", "brachiocephalic_vein_left", "esophagus")
 """Structures that others painted over them may have cut into pieces."""
 
@@ -27,7 +27,8 @@ def thorax(seed: int = 0, spacing: float = 2.0, parameters: ThoraxParameters | N
     """Return the CT and labels of a thorax from C5 to L2, always the same for the same seed, spacing and parameters.
 
     spacing: edge of the cubic voxels [mm]; parameters: this person (the seed then decides only the texture); without them
-    the seed draws one. Labels are vocabulary keys; every voxel of the body also belongs to "body".
+    the seed draws one. Labels are vocabulary keys; every voxel of the body also belongs to "body". What is missing in a person
+    is listed among the labels' structures without a voxel.
     """
     if not 0.5 <= spacing <= 8:
         raise ChexanatomyError(f"A phantom's voxels are 0.5 to 8 mm; {spacing:g} mm were asked for.")
@@ -44,7 +45,10 @@ def thorax(seed: int = 0, spacing: float = 2.0, parameters: ThoraxParameters | N
     paint_skeleton(canvas, scaffold)
     paint_shoulders(canvas, scaffold)
     canvas.keep_largest(20.0, *SINGLE)
-    return canvas.finish(f"phantom {seed}", person.noise)
+    for name in person.findings.missing:
+        canvas.id_of(name)
+    ct, labels = canvas.finish(f"phantom {seed}", person.noise)
+    return add_findings(ct, labels, person.findings, np.random.default_rng([seed, 0xF1D1]))
 
 
 def _grid(scaffold: Scaffold, spacing: float) -> Grid:

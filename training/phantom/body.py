@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from training.phantom import brush
 from training.phantom.canvas import Canvas
 from training.phantom.girdle import acromion, glenoid, on_ribs, scapula_corners, shoulder_joint, upper_arm
 from training.phantom.scaffold import SIDES, Scaffold, Side, sign
@@ -34,9 +35,9 @@ def paint_body(canvas: Canvas, scaffold: Scaffold) -> None:
     skin = outside - fat - canvas.waves(grid.whole, "skin", 0.06 * p.fat)
     canvas.paint(Shape(grid.whole, skin), FAT + canvas.waves(grid.whole, "fat", 6.0))
     canvas.ids[skin < 0] = canvas.id_of()
-    fascia = np.maximum(1 - np.abs(canvas.waves(grid.whole, "fascia", 1.0)) / np.float32(0.07), 0)
-    flesh = np.minimum(canvas.waves(grid.whole, "marbling", 26.0), 8.0)
-    canvas.paint(Shape(grid.whole, outside), MUSCLE + flesh - np.float32(110) * fascia)
+    flesh = canvas.waves(grid.whole, "fascia", 1.0)
+    brush.flesh(flesh, canvas.waves(grid.whole, "marbling", 26.0), np.float32(MUSCLE), np.float32(FAT))
+    canvas.paint(Shape(grid.whole, outside), flesh)
     if p.breast:
         _paint_breasts(canvas, scaffold)
 

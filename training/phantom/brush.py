@@ -54,3 +54,42 @@ def develop(values, ids, grain, amplitude, air):  # type: ignore[no-untyped-def]
                         noise += grain[k + a, j + b, i] + grain[k + a, j + b, i + 1]
                 out[k, j, i] = np.int16(min(max(values[k, j, i] + amplitude * noise, np.float32(-1024)), np.float32(3071)))
     return out
+
+
+@njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+def _ease(position, step):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Return the knot before a voxel and the smooth weight of the next."""
+    at = position / step
+    low = int(at)
+    part = at - low
+    return low, part * part * (3 - 2 * part)
+
+
+@njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+def swell(knots, step, noise):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill noise [z, y, x] with knots [k, j, i], `step` voxels apart, joined smoothly."""
+    depth, height, width = noise.shape
+    row = np.empty(knots.shape[2], np.float32)
+    for z in range(depth):
+        k, w = _ease(np.float32(z), step)
+        for y in range(height):
+            j, v = _ease(np.float32(y), step)
+            for i in range(knots.shape[2]):
+                near = knots[k, j, i] * (1 - v) + knots[k, j + 1, i] * v
+                far = knots[k + 1, j, i] * (1 - v) + knots[k + 1, j + 1, i] * v
+                row[i] = near * (1 - w) + far * w
+            for x in range(width):
+                i, u = _ease(np.float32(x), step)
+                noise[z, y, x] = row[i] * (1 - u) + row[i + 1] * u
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def flesh(fascia, marbling, muscle, fat):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Turn smooth noise [z, y, x] into muscle [HU] with a second noise as marbling and sheets of fat where it is near zero."""
+    width = np.float32(0.07)
+    for k in range(fascia.shape[0]):
+        for j in range(fascia.shape[1]):
+            for i in range(fascia.shape[2]):
+                sheet = max(1 - abs(fascia[k, j, i]) / width, np.float32(0)) * np.float32(0.72)
+                tissue = muscle + min(marbling[k, j, i], np.float32(8))
+                fascia[k, j, i] = tissue + sheet * (fat - tissue)

@@ -16,6 +16,16 @@ BLOOD = 40.0
 FAT = -85.0
 FISSURE = 0.7
 """Thickness of the two pleurae in a fissure [mm]."""
+HEIRS = {
+    "lung_upper_lobe_left": "lung_lower_lobe_left",
+    "lung_lower_lobe_left": "lung_upper_lobe_left",
+    "lung_upper_lobe_right": "lung_middle_lobe_right",
+    "lung_middle_lobe_right": "lung_upper_lobe_right",
+    "lung_lower_lobe_right": "lung_middle_lobe_right",
+}
+"""Which lobe expands into the room of a resected one."""
+SCAR = 15.0
+"""Attenuation of what fills one half of the chest after its lung was taken out [HU]."""
 WALL = 2.6
 """From the ribs' middle surface to the pleura between them [mm]; the ribs themselves stand out into the lung."""
 
@@ -43,9 +53,13 @@ def paint_lungs(canvas: Canvas, scaffold: Scaffold) -> None:
     gap = np.interp(heights, np.array([-120, 60, 100]) * k, np.array([0.5, 0.8, 14]) * k).astype(np.float32)[:, None, None]
     canvas.paint(Shape(grid.whole, distance), FAT + canvas.waves(grid.whole, "mediastinal fat", 15.0))
     air = p.lung_hu + canvas.waves(grid.whole, "lung", 11.0) - 0.10 / k * (z + 60 * k)
+    missing = set(p.findings.missing)
     for side in SIDES:
         half = np.maximum(distance, gap - sign(side) * (x - middle))
         shape = Shape(grid.whole, half)
+        if missing >= set(LOBES[side]):
+            canvas.paint(shape, SCAR + canvas.waves(grid.whole, "scar", 8.0))
+            continue
         canvas.paint(shape, air)
         _label_lobes(canvas, scaffold, side, half < 0)
 
@@ -56,18 +70,26 @@ def _label_lobes(canvas: Canvas, scaffold: Scaffold, side: Side, lung: np.ndarra
     lift = 6 if side == "left" else 0
     oblique = z - ((-16 + lift) * k + 0.9 * (y + 4 * k) + 0.10 * (np.abs(x) - 70 * k))
     oblique -= canvas.waves(grid.whole, f"fissure {side}", 3.0 * k)
-    names = LOBES[side]
+    missing = scaffold.parameters.findings.missing
+    upper, lower = LOBES[side][0], LOBES[side][-1]
+
+    def label(lobe: str, where: np.ndarray) -> None:
+        canvas.ids[where] = canvas.id_of(HEIRS[lobe] if lobe in missing else lobe)
+
     below = oblique < 0
-    canvas.ids[lung & below] = canvas.id_of(names[-1])
     above = lung & ~below
-    _paint_fissure(canvas, oblique * np.float32(0.74), lung)
+    label(lower, lung & below)
+    if lower not in missing and not (side == "left" and upper in missing):
+        _paint_fissure(canvas, oblique * np.float32(0.74), lung)
     if side == "left":
-        canvas.ids[above] = canvas.id_of(names[0])
+        label(upper, above)
         return
+    middle = LOBES[side][1]
     horizontal = z - (-26 * k + 0.10 * (y + 90 * k)) - canvas.waves(grid.whole, "horizontal fissure", 2.5 * k)
-    canvas.ids[above & (horizontal >= 0)] = canvas.id_of(names[0])
-    canvas.ids[above & (horizontal < 0)] = canvas.id_of(names[1])
-    _paint_fissure(canvas, horizontal, above)
+    label(upper, above & (horizontal >= 0))
+    label(middle, above & (horizontal < 0))
+    if not {upper, middle} & set(missing):
+        _paint_fissure(canvas, horizontal, above)
 
 
 def _paint_fissure(canvas: Canvas, distance: np.ndarray, lung: np.ndarray) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+
+from training.phantom.findings import Findings, Odds, draw_findings
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,25 @@ class ThoraxParameters:
     cartilage_calcification: float = 0.1
     noise: float = 12.0
     """Standard deviation of the CT noise [HU]."""
+    findings: Findings = field(default_factory=Findings)
+    """Illness, devices and what was resected."""
 
 
-def draw(seed: int) -> ThoraxParameters:
-    """Return a plausible person for a seed: sex, habitus and age move the single parameters together."""
+def with_raised_arms(person: ThoraxParameters, rng: np.random.Generator) -> ThoraxParameters:
+    """Return the same person with raised arms, as for a lateral view or a CT: shoulders high and slightly forward."""
+    return replace(
+        person,
+        arm_elevation=float(rng.uniform(52, 75)),
+        clavicle_tilt=float(np.clip(person.clavicle_tilt + 14, 14, 38)),
+        shoulder_advance=float(rng.uniform(-6, 12)),
+    )
+
+
+def draw(seed: int, odds: Odds | None = None) -> ThoraxParameters:
+    """Return a plausible person for a seed: sex, habitus and age move the single parameters together.
+
+    odds: of each finding (training.phantom.findings.NONE for healthy people); they change nothing else of the person.
+    """
     rng = np.random.default_rng([seed, 0x7407A])
 
     def normal(mean: float, spread: float, low: float, high: float) -> float:
@@ -130,4 +147,5 @@ def draw(seed: int) -> ThoraxParameters:
         bone_density=normal(1.1 - 0.25 * age, 0.09, 0.65, 1.3),
         cartilage_calcification=float(np.clip(rng.normal(0.5 * age, 0.12), 0, 0.8)),
         noise=normal(12.0, 4.0, 4.0, 25.0),
+        findings=draw_findings(np.random.default_rng([seed, 0xF1D]), odds),
     )

@@ -35,6 +35,8 @@ ONE_VERTEBRA = (1, 11, 12)
 """Ribs whose heads meet one vertebra only, at its middle; the others lie at the disc above."""
 FIRST_RIB_START = 62.0
 """Where the first rib, which is nearly a half circle, leaves its tubercle around the chest [degrees]."""
+LIFT_AFTER_LOBECTOMY = 9.0
+"""How much higher the diaphragm stands for each resected lobe [mm]."""
 Side = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
 
@@ -162,7 +164,8 @@ class Scaffold:
         """Return the height z [mm] of the top of one dome of the diaphragm."""
         p = self.parameters
         lower = p.dome_difference if side == "left" else 0.0
-        return (-82.0 - 22.0 * p.inflation - lower) * self.size
+        resected = sum(name.startswith("lung_") and name.endswith(side) for name in p.findings.missing)
+        return (-82.0 - 22.0 * p.inflation - lower + LIFT_AFTER_LOBECTOMY * resected) * self.size
 
     def cage_depth(self, x: np.ndarray, y: np.ndarray, z: np.ndarray | float) -> np.ndarray:
         """Return how deep points lie inside the rib cage's middle surface [mm, negative outside], horizontally. float32."""

@@ -79,7 +79,7 @@ def _range(a, b, reach, first, spacing, count):  # type: ignore[no-untyped-def] 
     return max(0, low), min(count, high)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
 def _tube(distance, first, spacing, points, radii, normals, margin):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Lower distance [z, y, x] to that of a tube: points [n, 3], radii [n, 2] along and across the normals [n, 3]."""
     depth, height, width = distance.shape
@@ -113,12 +113,15 @@ def _tube(distance, first, spacing, points, radii, normals, margin):  # type: ig
                     rest = along - at
                     dn = px * nx + py * ny + pz * nz
                     dc = px * cx + py * cy + pz * cz
+                    rho2 = dn * dn + dc * dc + rest * rest
+                    if rho2 > reach * reach:
+                        continue
                     f = at / length
                     rn = r0n + (r1n - r0n) * f
                     rc = r0c + (r1c - r0c) * f
                     thin = min(rn, rc)
                     q = np.sqrt(dn * dn / (rn * rn) + dc * dc / (rc * rc) + rest * rest / (thin * thin))
-                    rho = np.sqrt(dn * dn + dc * dc + rest * rest)
+                    rho = np.sqrt(rho2)
                     d = rho * (1.0 - 1.0 / q) if q > 1e-3 else -thin
                     if d < distance[iz, iy, ix]:
                         distance[iz, iy, ix] = d

@@ -15,7 +15,8 @@ def paint_shoulders(canvas: Canvas, scaffold: Scaffold) -> None:
     """Paint the bones of both shoulders and upper arms."""
     for side in SIDES:
         _paint_scapula(canvas, scaffold, side)
-        _paint_clavicle(canvas, scaffold, side)
+        if f"clavicula_{side}" not in scaffold.parameters.findings.missing:
+            _paint_clavicle(canvas, scaffold, side)
         _paint_humerus(canvas, scaffold, side)
 
 

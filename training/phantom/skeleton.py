@@ -30,7 +30,8 @@ def paint_skeleton(canvas: Canvas, scaffold: Scaffold) -> None:
         for number in range(1, 13):
             line = scaffold.rib(side, number)
             tips[side, number] = line[-6:]
-            _paint_rib(canvas, scaffold, side, number, line)
+            if f"rib_{side}_{number}" not in scaffold.parameters.findings.missing:
+                _paint_rib(canvas, scaffold, side, number, line)
     _paint_sternum(canvas, scaffold)
     _paint_cartilages(canvas, scaffold, tips)
 

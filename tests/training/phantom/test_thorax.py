@@ -10,6 +10,7 @@ from scipy import ndimage
 from training.anatomy import DERIVED, resolve, trainable, vocabulary
 from training.errors import ChexanatomyError
 from training.phantom import ThoraxParameters, thorax
+from training.phantom.findings import NONE
 from training.phantom.parameters import draw
 from training.phantom.scaffold import Scaffold
 
@@ -18,7 +19,7 @@ SEEDS = (1, 2, 3, 4)
 
 @cache
 def person(seed):
-    return thorax(seed, spacing=4.0)
+    return thorax(seed, spacing=4.0, parameters=draw(seed, NONE))
 
 
 def centre(labels, *names):
@@ -79,7 +80,7 @@ def test_almost_every_trained_structure_is_there(seed):
 
 @pytest.mark.parametrize("seed", [2, 16])
 def test_structures_hang_together(seed):
-    _, labels = thorax(seed, spacing=3.0)
+    _, labels = thorax(seed, spacing=3.0, parameters=draw(seed, NONE))
     for name in labels.structures:
         if vocabulary()[name].pieces > 1:
             continue
