@@ -14,7 +14,7 @@ from training.fit.losses import token_loss
 from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.settings import PretrainConfig
-from training.fit.validate import validate
+from training.fit.validate import calibrate, validate
 from training.model.checkpoint import Checkpoint, create, save_checkpoint
 from training.model.loading import load_checkpoint
 from training.model.packing import Segments, logits_of, read, recall
@@ -37,6 +37,9 @@ class Pupil(Protocol):
 
     def validate(self, records: Records, images: int) -> dict[str, float]:
         """Figures on up to `images` held-out cases."""
+
+    def finish(self, records: Records, images: int) -> dict[str, Any]:
+        """What is learnt on held-out cases at the end, for the card."""
 
 
 class TokenPupil:
@@ -71,6 +74,11 @@ class TokenPupil:
     def validate(self, records: Records, images: int) -> dict[str, float]:
         """See `training.fit.validate`."""
         return validate(self.checkpoint, records, images, self._head)
+
+    def finish(self, records: Records, images: int) -> dict[str, Any]:
+        """Learn the confidence on held-out images."""
+        confidence = calibrate(self.checkpoint, records, images, self._config.augmentation)
+        return {"confidence": confidence.to_dict()} if confidence else {}
 
 
 class Learner(nn.Module):

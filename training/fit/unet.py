@@ -38,6 +38,10 @@ class UnetPupil:
         """Write the U-Net and its card."""
         Unet(self._net, self._structures, self.image_size, self._widths, card).save(folder)
 
+    def finish(self, records: Records, images: int) -> dict[str, Any]:
+        """It has nothing more to learn."""
+        return {}
+
     @torch.inference_mode()
     def validate(self, records: Records, images: int) -> dict[str, float]:
         """Mean Dice over the structures that are there, and of the main ones."""

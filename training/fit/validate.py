@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from training.fit.augment import Augmentation, place
+from training.fit.augment import Augmentation, photograph, place, resample, spread
 from training.fit.dense import DenseHead, dense_dice
 from training.fit.losses import token_loss
 from training.fit.queries import MAIN
@@ -16,9 +17,9 @@ from training.fit.records import ABSENT, PRESENT, Records
 from training.fit.targets import Moved
 from training.model import decoding
 from training.model.checkpoint import Checkpoint
+from training.model.confidence import Confidence
 from training.model.packing import Segment, Segments, logits_of, read, see
 from training.model.predictor import display_name
-from training.model.preprocess import stretch
 from training.model.special import SpecialTokens
 from training.tokens import box_to_bins
 from training.tokens.codebook import paste_mask
@@ -26,15 +27,35 @@ from training.tokens.grammar import segment_prompt
 
 SIDE = 112
 """Edge of the masks that are compared [px]."""
+LEAST_JUDGED = 50
+"""Answers without which nothing is learnt about the confidence."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An answer, its Dice, and the image it is about."""
+
+    structure: str
+    answer: decoding.Written
+    dice: float
+    image: int
 
 
 @torch.inference_mode()
-def validate(checkpoint: Checkpoint, records: Records, images: int, head: DenseHead | None = None) -> dict[str, float]:
+def validate(
+    checkpoint: Checkpoint,
+    records: Records,
+    images: int,
+    head: DenseHead | None = None,
+    augmentation: Augmentation | None = None,
+    judged: list[Judged] | None = None,
+) -> dict[str, float]:
     """Ask for the main structures and a sample of the others in up to `images` cases.
 
     Returns box_error [bins] and dice (mean over structures, at SIDE pixels), dice/<main structure>, token_loss and code_accuracy
     (given the right box and the right codes before), dense_dice (of the auxiliary head, which is not shipped), absent (share of
-    absent structures called absent), present (share of present ones called present).
+    absent structures called absent), present (share of present ones called present). augmentation: changes the images before;
+    judged: is given every answer about a structure that is there.
     """
     codebook, model = checkpoint.codebook, checkpoint.model
     assert codebook is not None
@@ -54,13 +75,16 @@ def validate(checkpoint: Checkpoint, records: Records, images: int, head: DenseH
         asked = [*main, *rng.permutation(others)[:12].tolist(), *rng.permutation(gone)[:4].tolist()]
         if not asked:
             continue
-        image = torch.from_numpy(stretch(records.images[int(case)].astype(np.float32)))[None, None]
-        image = torch.nn.functional.interpolate(image, (checkpoint.image_size,) * 2, mode="bilinear", antialias=True)
+        placement = place(augmentation or Augmentation.none(), 1, rng)
+        image = resample(
+            torch.from_numpy(records.images[[int(case)]].astype(np.float32))[:, None], placement, checkpoint.image_size
+        )
+        image = spread(photograph(image, augmentation, rng) if augmentation else image)
         pixels = (image * 2 - 1).expand(1, 3, -1, -1).to(device, model.dtype)
         prefix = see(model, pixels, packed=checkpoint.packed)
         prompts = [tokens.prompt(segment_prompt(display_name(keys[i]))) for i in asked]
         written = decoding.write(model, tokens, prefix, prompts)
-        moved = Moved(records, np.array([case]), place(Augmentation.none(), 1, rng))
+        moved = Moved(records, np.array([case]), placement)
         masks = moved.dense(np.arange(len(keys)), SIDE)
         if head is not None:
             for key, value in zip(keys, dense_dice(head(prefix.vision), masks.to(device))[0].tolist(), strict=True):
@@ -84,6 +108,8 @@ def validate(checkpoint: Checkpoint, records: Records, images: int, head: DenseH
             top, left, bottom, right = (v / 1023 * SIDE for v in answer.bins)
             drawn = paste_mask(logits, (top, left, bottom, right), (SIDE, SIDE)) & (answer.presence >= 0.5)
             dice[keys[i]].append(float(2 * (drawn & mask).sum() / (drawn.sum() + mask.sum())))
+            if judged is not None and answer.presence >= 0.5:
+                judged.append(Judged(keys[i], answer, dice[keys[i]][-1], int(case)))
         if answers:
             right_ones = Segments.of(answers, tokens.pad).to(device)
             hidden, _, _ = read(model, prefix, right_ones, len(answers), copy.deepcopy(prefix.cache))
@@ -96,6 +122,17 @@ def validate(checkpoint: Checkpoint, records: Records, images: int, head: DenseH
     scores = {name: _mean(seen[name]) for name in names}
     scores |= {"dice": _mean([_mean(v) for v in dice.values()]), "dense_dice": _mean([_mean(v) for v in dense.values()])}
     return scores | {f"dice/{k}": _mean(dice[k]) for k in keys if k in MAIN and k in dice}
+
+
+def calibrate(checkpoint: Checkpoint, records: Records, images: int, augmentation: Augmentation) -> Confidence | None:
+    """Learn what an answer's certainty says about its mask, on held-out images as they are and changed as in training."""
+    judged: list[Judged] = []
+    for changes in (None, augmentation):
+        validate(checkpoint, records, images, None, changes, judged)
+    if len(judged) < LEAST_JUDGED:
+        return None
+    columns = zip(*((j.structure, j.answer, j.dice, j.image) for j in judged), strict=True)
+    return Confidence.learn(*columns)
 
 
 def _mean(values: list[float]) -> float:

@@ -15,8 +15,6 @@ from training.model.special import SpecialTokens
 from training.tokens.boxes import LOC_BINS
 from training.tokens.grammar import CODES_PER_MASK
 
-# A box edge counts as believed as far as its probability lies within so many bins (0.8 % of the image's side).
-BELIEF_BINS = 8
 # The expected bin is taken over this neighbourhood of the likeliest one, so that two distant candidates are never averaged.
 EXPECTATION_BINS = 24
 
@@ -24,20 +22,13 @@ EXPECTATION_BINS = 24
 @dataclass(frozen=True)
 class Written:
     """One answer. presence: probability that the structure is there, 0..1; bins: (y0, x0, y1, x1); codes: 16 mask codes;
-    box_belief: probability near each box edge; code_belief: probability of each code."""
+    box_spread: standard deviation of each edge [bins]; code_entropy: of each code [nats]."""
 
     presence: float
     bins: tuple[int, int, int, int]
     codes: tuple[int, ...]
-    box_belief: tuple[float, ...]
-    code_belief: tuple[float, ...]
-
-    @property
-    def confidence(self) -> float:
-        """Presence times the geometric mean over the box edges and the codes, each kind weighing half; 0..1."""
-        box = torch.tensor(self.box_belief).clamp_min(1e-9).log().mean()
-        code = torch.tensor(self.code_belief).clamp_min(1e-9).log().mean()
-        return float(self.presence * torch.exp((box + code) / 2))
+    box_spread: tuple[float, ...]
+    code_entropy: tuple[float, ...]
 
 
 @torch.inference_mode()
@@ -67,7 +58,7 @@ def _write(model: Any, tokens: SpecialTokens, prefix: Prefix, chunk: Segments, e
     presence = there / (there + none).clamp_min(1e-12)
     ruler = torch.arange(LOC_BINS, device=device)
     bins: list[Tensor] = []
-    belief: list[Tensor] = []
+    spread: list[Tensor] = []
     for edge in range(4):
         if edge:
             now = step(model, now, loc[bins[-1]])
@@ -80,23 +71,24 @@ def _write(model: Any, tokens: SpecialTokens, prefix: Prefix, chunk: Segments, e
             best = ((near * ruler).sum(-1) / near.sum(-1)).round().long()
             best = torch.minimum(torch.maximum(best, allowed.int().argmax(-1)), ruler[-1] if edge >= 2 else ruler[-2])
         bins.append(best)
-        belief.append((p * ((ruler[None] - best[:, None]).abs() <= BELIEF_BINS)).sum(-1))
+        mean = (p * ruler).sum(-1, keepdim=True)
+        spread.append((p * (ruler[None] - mean).square()).sum(-1).sqrt())
     codes: list[Tensor] = []
-    code_belief: list[Tensor] = []
+    entropy: list[Tensor] = []
     for place in range(CODES_PER_MASK):
         now = step(model, now, seg[codes[-1]] if place else loc[bins[-1]])
-        best_p, best = now.logits[:, seg].softmax(-1).max(-1)
-        codes.append(best)
-        code_belief.append(best_p)
+        scores = now.logits[:, seg].log_softmax(-1)
+        codes.append(scores.argmax(-1))
+        entropy.append(-(scores.exp() * scores).sum(-1))
     rows = zip(
         presence.tolist(),
         torch.stack(bins, 1).tolist(),
         torch.stack(codes, 1).tolist(),
-        torch.stack(belief, 1).tolist(),
-        torch.stack(code_belief, 1).tolist(),
+        torch.stack(spread, 1).tolist(),
+        torch.stack(entropy, 1).tolist(),
         strict=True,
     )
-    return [Written(p, (b[0], b[1], b[2], b[3]), tuple(c), tuple(bb), tuple(cb)) for p, b, c, bb, cb in rows]
+    return [Written(p, (b[0], b[1], b[2], b[3]), tuple(c), tuple(s), tuple(e)) for p, b, c, s, e in rows]
 
 
 @torch.inference_mode()

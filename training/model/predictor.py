@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from training.errors import BrokenModel, ChexanatomyError, UnknownStructure
 from training.images import Radiograph
 from training.model import decoding
 from training.model.checkpoint import Checkpoint
+from training.model.confidence import Confidence
 from training.model.loading import load_checkpoint
 from training.model.packing import Prefix, Segment, see
 from training.model.preprocess import Letterbox, letterbox, stretch
@@ -32,9 +33,9 @@ class Finding:
     """What the model says about one structure in one image.
 
     structure: vocabulary key, or the free name an adapter has learnt; present: whether it is in the image; box: (top, left,
-    bottom, right) [px] and mask: bool [row, column] at the image's size, None where absent; confidence: 0..1, the product of the
-    probability of presence and the geometric mean of the probabilities of box (within 8 bins) and codes; where absent, the
-    probability of absence; tokens: the answer token by token; text: the answer.
+    bottom, right) [px] and mask: bool [row, column] at the image's size, None where absent; confidence: 0..1, the Dice that is to
+    be expected of the mask (`training.model.confidence`; the probability of presence in a model that has not learnt it), where
+    absent the probability of absence; tokens: the answer token by token; text: the answer.
     """
 
     structure: str
@@ -185,6 +186,7 @@ class Predictor:
         findings = []
         says_none = bool(self.card.get("negatives", self.checkpoint.packed))
         threshold = float(self.card.get("presence_threshold", 0.5))
+        guess = Confidence.from_card(self.card)
         for (key, name), answer, logit in zip(asked, written, logits, strict=True):
             if says_none and answer.presence < threshold:
                 text = write_answer(Answer(None, None, name, present=False))
@@ -195,7 +197,7 @@ class Predictor:
             mask = paste_mask(logit, box, place.shape)
             text = write_answer(Answer(answer.bins, answer.codes, name))
             ids = (*self.tokens.encode(text), self.tokens.eos)
-            confidence = answer.confidence if says_none else replace(answer, presence=1.0).confidence
+            confidence = guess(key, answer) if guess else answer.presence
             findings.append(Finding(key, True, place.cut(box), mask, confidence, self.tokens.tokens(list(ids)), text))
         return findings
 
