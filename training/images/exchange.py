@@ -19,12 +19,11 @@ from training.images.types import CT, LabelMap, Radiograph
 
 def to_rle(mask: np.ndarray) -> dict[str, Any]:
     """Return a bool mask [row, column] as COCO run-length code: {"size": [rows, columns], "counts": text}."""
-    from pycocotools import mask as coco
+    from training.images.rle import encode
 
     if mask.ndim != 2:
         raise ChexanatomyError(f"A mask is bool [row, column]; this one has {mask.ndim} dimensions.")
-    code = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
+    return {"size": [int(n) for n in mask.shape], "counts": encode(mask)}
 
 
 def from_rle(code: Mapping[str, Any]) -> np.ndarray:

@@ -82,3 +82,15 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write_half()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_run_length_codes_are_those_of_pycocotools(seed):
+    from pycocotools import mask as coco
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 40, 2))
+    mask = ndimage.gaussian_filter(rng.random(shape), seed % 3) > rng.choice([0.0, 0.4, 0.5, 0.6, 2.0])
+    mask[:, shape[1] // 2 :] |= seed % 5 == 0
+    assert to_rle(mask)["counts"] == coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"].decode()
