@@ -155,6 +155,11 @@ class LatestWins(QObject):
         with self._condition:
             return not self._busy and not self._slot
 
+    @property
+    def outdated(self) -> bool:
+        """True when something newer waits for what runs now."""
+        return bool(self._slot)
+
     def submit(self, work: Callable[[], Any]) -> None:
         """Run the work as soon as what runs now has ended, unless something newer comes first; see `delivered`."""
         if self._closed.is_set():

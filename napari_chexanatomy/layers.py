@@ -21,6 +21,8 @@ LayerData = tuple[Any, dict[str, Any], str]
 """What a napari reader returns for one layer: data, keyword arguments, layer type."""
 
 KEY = "chexanatomy"
+GEOMETRY_KEY = "geometry"
+"""Where a radiograph's layer carries the values of geometry.json, for scripts and other plugins."""
 VOLUME_AXES = ("z", "y", "x")
 IMAGE_AXES = ("row", "column")
 SOFT_WINDOW = (-1000.0, 1000.0)
@@ -75,7 +77,10 @@ def from_radiograph(
         "colormap": "gray",
         "contrast_limits": (0.0, 1.0),
         "interpolation2d": "linear",
-        "metadata": {KEY: Core(radiograph=radiograph, geometry=geometry, masks=masks or {})},
+        "metadata": {
+            KEY: Core(radiograph=radiograph, geometry=geometry, masks=masks or {}),
+            **({GEOMETRY_KEY: geometry.to_dict()} if geometry is not None else {}),
+        },
         **plane(radiograph.spacing),
     }
     return radiograph.pixels, keywords, "image"
@@ -102,6 +107,41 @@ def place(layer: Layer, base: Layer) -> None:
         wanted = getattr(base, name)
         if not np.array_equal(getattr(layer, name), wanted):
             setattr(layer, name, tuple(wanted))
+    if tuple(layer.units) != tuple(base.units):
+        layer.units = base.units
+
+
+def regrid(layer: Layer, scale: tuple[float, float]) -> None:
+    """Give a 2D layer pixels of another size; its upper left corner stays where it is."""
+    old = np.asarray(layer.scale, float)
+    new = np.asarray(scale, float)
+    if not np.array_equal(old, new):
+        layer.scale = tuple(new)
+        layer.translate = tuple(np.round(np.asarray(layer.translate) + (new - old) / 2, 9))
+
+
+class LivePixels:
+    """Shows quickly changing pictures in one image layer.
+
+    A preview is written into the array that the layer already shows: napari then neither measures its layers again nor paints
+    thumbnails, which costs it several times more than the picture itself.
+    """
+
+    def __init__(self) -> None:
+        """Nothing shown yet."""
+        self._buffer: np.ndarray | None = None
+
+    def show(self, layer: Layer, pixels: np.ndarray, scale: tuple[float, float], live: bool) -> None:
+        """Show pixels ([row, column] or RGBA) of a scale [mm]; live: more will follow at once."""
+        buffer = self._buffer
+        if live and buffer is not None and layer.data is buffer and buffer.shape == pixels.shape:
+            regrid(layer, scale)
+            np.copyto(buffer, pixels)
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
+            return
+        self._buffer = pixels.copy() if live else None
+        layer.data = pixels if self._buffer is None else self._buffer
+        regrid(layer, scale)
 
 
 def is_ct(layer: Layer) -> bool:

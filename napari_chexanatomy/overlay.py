@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_chexanatomy.layers import KEY, Core, place, plane_of
+from napari_chexanatomy.layers import KEY, Core, LivePixels, place, plane_of
 from napari_chexanatomy.structure_colours import colour_of
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class CompositeOverlay:
         """`name` is what the layer list shows."""
         self._viewer = viewer
         self._name = name
+        self._pixels = LivePixels()
         self.layer: Layer | None = None
 
     @property
@@ -99,18 +100,17 @@ class CompositeOverlay:
         """True while the layer is in the viewer."""
         return self.layer is not None and self.layer in self._viewer.layers
 
-    def show(self, picture: np.ndarray, base: Layer, masks: Mapping[str, np.ndarray]) -> None:
-        """Lay the RGBA picture over the base layer and keep the masks with it."""
+    def show(self, picture: np.ndarray, base: Layer, masks: Mapping[str, np.ndarray], live: bool = False) -> None:
+        """Lay the RGBA picture over the base layer and keep the masks with it; live: more will follow at once."""
         core = Core(masks=dict(masks), role="overlay")
-        if self.present and self.layer is not None and self.layer.data.shape == picture.shape:
-            self.layer.data = picture
+        if self.present and self.layer is not None:
+            self._pixels.show(self.layer, picture, tuple(base.scale), live)
             place(self.layer, base)
             self.layer.metadata[KEY] = core
             return
-        self.remove()
         active = self._viewer.layers.selection.active
         keywords: dict[str, Any] = {"name": self._name, "rgb": True, "blending": "translucent", "metadata": {KEY: core}}
-        self.layer = self._viewer.add_image(picture, **keywords, **plane_of(base))
+        self.layer = self._viewer.add_image(picture, **keywords, **plane_of(base), visible=base.visible)
         self._viewer.layers.selection.active = active if active is not None else base
 
     def remove(self) -> None:

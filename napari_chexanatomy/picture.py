@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from napari_chexanatomy.overlay import Patch, Style, compose, patches
 from training.anatomy import DERIVED, resolve
-from training.drr import Geometry, project_labels, render
+from training.drr import Exposure, Geometry, Physics, Presentation, expose, present, project_labels, tissue_paths
+from training.errors import Cancelled
 from training.images.types import CT, LabelMap, Radiograph
 
 PREVIEW_PIXELS = 224
 """Longer edge of the detector while a slider is dragged."""
-PREVIEW_VOXEL = 1.6
-"""Voxels are thinned out to about this edge while a slider is dragged [mm]."""
+PREVIEW_VOXEL = 3.0
+"""Voxels are merged to at most this edge while a slider is dragged [mm]."""
+PREVIEW_THREADS = 1
+"""The window draws on the other processor meanwhile."""
 
-Volume = TypeVar("Volume", CT, LabelMap, LabelMap | None)
+Volume = TypeVar("Volume", CT, LabelMap)
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,22 @@ class Order:
     style: Style
     highlight: str | None
     full: bool
+    physics: Physics = field(default_factory=Physics)
+    presentation: Presentation = field(default_factory=Presentation)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What came of an order: the radiograph, masks of the ticked structures (bool, full quality only), the overlay."""
+    """What came of an order: the radiograph, masks of the ticked structures (bool, full quality only), the overlay.
+
+    A preview's radiograph and overlay have fewer pixels on the same field of view.
+    """
 
     order: Order
     radiograph: Radiograph
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
     overlay: np.ndarray | None = None
-    seconds: float = 0.0
+    exposure: Exposure | None = None
 
 
 def makeable(labels: LabelMap | None) -> list[str]:
@@ -54,43 +62,84 @@ def makeable(labels: LabelMap | None) -> list[str]:
     return found + [field for field in sorted(DERIVED) if field.replace("_field", "") in found]
 
 
-class PictureTaker:
-    """Takes pictures one after another; used by one thread. It keeps the last radiograph and masks, so a tick only repaints."""
+def fits(labels: LabelMap | None, ct: CT) -> bool:
+    """True for a label map on the CT's own grid."""
+    return (
+        labels is not None and labels.shape == ct.shape
+        and np.allclose(labels.origin, ct.origin, atol=1e-3) and np.allclose(labels.spacing, ct.spacing, atol=1e-5)
+    )  # fmt: skip
+
+
+def exposure_settings(order: Order) -> dict[str, Any]:
+    """Beam, dose and look as plain values, ready for JSON."""
+    return {"physics": asdict(order.physics), "presentation": asdict(order.presentation)}
+
+
+class Kept:
+    """The last result of one step: made again only when something it follows from has changed."""
 
     def __init__(self) -> None:
         """Start with nothing kept."""
-        self._radiograph: tuple[CT, Geometry, Radiograph] | None = None
-        self._masks: tuple[LabelMap, Geometry, dict[str, np.ndarray], dict[str, Patch]] | None = None
-        self._coarse: dict[int, tuple[CT | LabelMap, CT | LabelMap]] = {}
+        self._causes: tuple[Any, ...] | None = None
+        self._result: Any = None
 
-    def take(self, order: Order) -> Picture:
-        """Carry out an order. Raises ImpossibleGeometry, and then the last picture stands."""
-        started = time.perf_counter()
+    def of(self, make: Callable[[], Any], *causes: Any) -> Any:
+        """The result for these causes (settings are compared by value, volumes and arrays by identity)."""
+        if self._causes is None or not all(map(_same, self._causes, causes)):
+            self._result = make()
+            self._causes = causes
+        return self._result
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or (isinstance(one, Geometry | Physics | Presentation) and one == other)
+
+
+class PictureTaker:
+    """Takes pictures one after another; used by one thread. It repeats no step whose causes stayed: a tick only repaints."""
+
+    def __init__(self) -> None:
+        """Start with nothing kept."""
+        self._steps: dict[tuple[str, bool], Kept] = {}
+
+    def take(self, order: Order, outdated: Callable[[], bool] = lambda: False) -> Picture:
+        """Carry out an order. Raises ImpossibleGeometry, and Cancelled when something newer is wanted than a full picture.
+
+        A preview is never given up: a hand that keeps moving would see none at all.
+        """
         if order.full:
-            pose, ct, labels = order.geometry, order.ct, order.labels
-        else:
-            pose, ct, labels = preview_pose(order.geometry), self._thinned(order.ct), self._thinned(order.labels)
-        radiograph = self._take_radiograph(ct, pose)
-        masks, overlay = self._take_masks(labels, pose, order)
-        if not order.full:
-            radiograph = replace(radiograph, pixels=_enlarge(radiograph.pixels, order.geometry), spacing=order.geometry.spacing)
-            overlay = _enlarge(overlay, order.geometry) if overlay is not None else None
-            masks = {}
-        return Picture(order, radiograph, masks, overlay, time.perf_counter() - started)
+            return self._take(order, order.geometry, order.ct, order.labels, outdated)
+        pose = preview_pose(order.geometry)
+        ct = self._kept("ct", order).of(lambda: thin_out(order.ct), order.ct)
+        labels = self._kept("labels", order).of(lambda: thin_out(order.labels) if order.labels else None, order.labels)
+        with threads(PREVIEW_THREADS):
+            return self._take(order, pose, ct, labels, outdated)
 
-    def _take_radiograph(self, ct: CT, pose: Geometry) -> Radiograph:
-        if self._radiograph is None or self._radiograph[0] is not ct or self._radiograph[1] != pose:
-            self._radiograph = (ct, pose, render(ct, pose))
-        return self._radiograph[2]
+    def _take(self, order: Order, pose: Geometry, ct: CT, labels: LabelMap | None, outdated: Callable[[], bool]) -> Picture:
+        def go_on() -> None:
+            if order.full and outdated():
+                raise Cancelled("A newer picture is wanted.")
+
+        paths = self._kept("paths", order).of(lambda: tissue_paths(ct, pose), ct, pose)
+        go_on()
+        exposure = self._kept("exposure", order).of(lambda: expose(paths, pose, order.physics), paths, order.physics)
+        pixels = self._kept("pixels", order).of(
+            lambda: present(exposure.attenuation, pose.spacing[0], order.presentation), exposure, order.presentation
+        )
+        go_on()
+        masks, overlay = self._take_masks(labels, pose, order)
+        view = pose.view_name
+        name = f"{order.ct.name} {view}"
+        radiograph = Radiograph(pixels, pose.spacing, "" if view == "OBLIQUE" else view, name)
+        return Picture(order, radiograph, masks if order.full else {}, overlay, exposure)
 
     def _take_masks(
         self, labels: LabelMap | None, pose: Geometry, order: Order
     ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         if labels is None or not order.structures:
             return {}, None
-        if self._masks is None or self._masks[0] is not labels or self._masks[1] != pose:
-            self._masks = (labels, pose, {}, {})
-        _, _, masks, cuts = self._masks
+        nothing: tuple[dict[str, np.ndarray], dict[str, Patch]] = ({}, {})
+        masks, cuts = self._kept("masks", order).of(lambda: nothing, labels, pose)
         missing = [structure for structure in order.structures if structure not in masks]
         if missing:
             new = project_labels(labels, pose, missing)
@@ -101,26 +150,45 @@ class PictureTaker:
         painted = compose((pose.rows, pose.columns), wanted, order.style, order.highlight)
         return {structure: masks[structure] for structure in order.structures}, painted
 
-    def _thinned(self, volume: Volume) -> Volume:
-        """The volume with fewer voxels for previews, made once per volume."""
-        if volume is None:
-            return volume
-        kept = self._coarse.get(id(volume))
-        if kept is None or kept[0] is not volume:
-            kept = (volume, thin_out(volume))
-            self._coarse = {key: pair for key, pair in self._coarse.items() if type(pair[0]) is not type(volume)}
-            self._coarse[id(volume)] = kept
-        return kept[1]  # type: ignore[return-value]
+    def _kept(self, step: str, order: Order) -> Kept:
+        return self._steps.setdefault((step, order.full), Kept())
 
 
-def thin_out(volume: CT | LabelMap) -> CT | LabelMap:
-    """Every n-th voxel along each axis, so that an edge is at most about PREVIEW_VOXEL; voxels that stay keep their places."""
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let the projector use at most so many threads, for the calling thread only."""
+    from numba import get_num_threads, set_num_threads
+
+    before = get_num_threads()
+    set_num_threads(min(count, before))
+    try:
+        yield
+    finally:
+        set_num_threads(before)
+
+
+def thin_out(volume: Volume) -> Volume:
+    """The same volume in voxels of at most PREVIEW_VOXEL: HU are averaged; of labels every n-th voxel stays in its place."""
     steps = [max(1, int(PREVIEW_VOXEL / edge)) for edge in volume.spacing]
-    cut = tuple(slice(None, None, step) for step in reversed(steps))
     x, y, z = (edge * step for edge, step in zip(volume.spacing, steps, strict=True))
+    middle = [(step - 1) / 2 if isinstance(volume, CT) else (step - 1) // 2 for step in steps]
+    ox, oy, oz = (start + m * edge for start, m, edge in zip(volume.origin, middle, volume.spacing, strict=True))
+    grid: dict[str, Any] = {"spacing": (x, y, z), "origin": (ox, oy, oz)}
     if isinstance(volume, CT):
-        return replace(volume, hu=np.ascontiguousarray(volume.hu[cut]), spacing=(x, y, z))
-    return replace(volume, ids=np.ascontiguousarray(volume.ids[cut]), spacing=(x, y, z))
+        return replace(volume, hu=_averaged(volume.hu, steps[::-1]), **grid)  # type: ignore[call-arg]
+    every = tuple(slice((step - 1) // 2, None, step) for step in reversed(steps))
+    return replace(volume, ids=np.ascontiguousarray(volume.ids[every]), **grid)
+
+
+def _averaged(hu: np.ndarray, steps: list[int]) -> np.ndarray:
+    """Means of blocks of steps (z, y, x) voxels, slab by slab so that no copy of the whole volume is made; a rest is left out."""
+    z, y, x = (max(1, n // step) for n, step in zip(hu.shape, steps, strict=True))
+    dz, dy, dx = (min(step, n) for n, step in zip(hu.shape, steps, strict=True))
+    coarse = np.empty((z, y, x), np.int16)
+    for slab in range(z):
+        block = hu[slab * dz : (slab + 1) * dz, : y * dy, : x * dx]
+        coarse[slab] = block.reshape(dz, y, dy, x, dx).mean(axis=(0, 2, 4), dtype=np.float32).round()
+    return coarse
 
 
 def preview_pose(geometry: Geometry) -> Geometry:
@@ -130,10 +198,3 @@ def preview_pose(geometry: Geometry) -> Geometry:
         return geometry
     shrink = PREVIEW_PIXELS / longest
     return geometry.resized(max(2, round(geometry.rows * shrink)), max(2, round(geometry.columns * shrink)))
-
-
-def _enlarge(picture: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Repeat pixels so that a preview covers the pixel grid of the full picture; the layer then never changes its shape."""
-    rows = np.minimum(np.arange(geometry.rows) * picture.shape[0] // geometry.rows, picture.shape[0] - 1)
-    columns = np.minimum(np.arange(geometry.columns) * picture.shape[1] // geometry.columns, picture.shape[1] - 1)
-    return np.ascontiguousarray(picture[rows][:, columns])

@@ -1,153 +1,180 @@
-"""Sliders with units for the pose of tube and detector."""
+"""Sliders for the pose of tube and detector."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QGridLayout, QGroupBox, QLabel, QVBoxLayout, QWidget
-from superqt import QLabeledDoubleSlider
+from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_chexanatomy.section import Section
+from napari_chexanatomy.unit_slider import Knob, UnitSlider
 from training.drr import Geometry
-from training.images.types import CT
+from training.images.types import CT, Triple
 
 PIXEL_CHOICES = (256, 512, 1024, 2048)
 DEFAULT_PIXELS = 512
-
-
-@dataclass(frozen=True)
-class Knob:
-    """One slider: name, unit, range (low, high) and what it does in the user's words."""
-
-    label: str
-    unit: str
-    low: float
-    high: float
-    tip: str
-
-
 CENTRED = "from the middle of the CT"
-KNOBS: dict[str, Knob] = {
+KNOBS: Mapping[str, Knob] = {
     "primary": Knob(
         "Primary angle",
         "°",
         -180,
         180,
-        "Turns the tube around the patient: 0° PA, 180° AP, 90° left lateral; LAO positive, RAO negative.",
+        "Turns the tube around the patient: 0° PA, ±180° AP, 90° left lateral; LAO positive, RAO negative.",
+        0.5,
+        1,
     ),
     "secondary": Knob(
-        "Secondary angle", "°", -60, 60, "Tilts the detector towards the head (cranial, positive) or the feet (caudal, negative)."
+        "Secondary angle",
+        "°",
+        -60,
+        60,
+        "Tilts the detector towards the head (cranial, positive) or the feet (caudal, negative).",
+        0.5,
+        1,
     ),
-    "roll": Knob("Roll", "°", -180, 180, "Turns the picture clockwise about the central ray."),
+    "roll": Knob("Roll", "°", -180, 180, "Turns the picture clockwise about the central ray.", 0.5, 1),
     "sdd": Knob(
-        "Source to detector", "mm", 500, 3000, "From the X-ray source to the detector (SDD). 1800 mm is usual for the chest."
+        "Source to detector", "mm", 500, 3000, "From the X-ray source to the detector (SDD). 1800 mm is usual for the chest.", 5
     ),
     "sid": Knob(
-        "Source to isocentre", "mm", 200, 2900, "From the X-ray source to the point it turns about (SID). Smaller magnifies more."
+        "Source to isocentre",
+        "mm",
+        200,
+        2900,
+        "From the X-ray source to the point it turns about (SID). Smaller magnifies more.",
+        5,
     ),
-    "x": Knob("Isocentre left", "mm", -300, 300, f"Moves the point the tube turns about to the patient's left, {CENTRED}."),
-    "y": Knob("Isocentre back", "mm", -300, 300, f"Moves the point the tube turns about towards the patient's back, {CENTRED}."),
-    "z": Knob("Isocentre up", "mm", -300, 300, f"Moves the point the tube turns about towards the head, {CENTRED}."),
-    "field": Knob("Detector edge", "mm", 50, 800, "Edge length of the square detector. A usual chest detector has 430 mm."),
+    "width": Knob("Detector width", "mm", 50, 800, "How wide the detector is. A usual chest detector has 430 mm."),
+    "height": Knob("Detector height", "mm", 50, 800, "How high the detector is. A usual chest detector has 430 mm."),
+    "x": Knob("To the left", "mm", -300, 300, f"Moves the point the tube turns about to the patient's left, {CENTRED}."),
+    "y": Knob("To the back", "mm", -300, 300, f"Moves the point the tube turns about towards the patient's back, {CENTRED}."),
+    "z": Knob("To the head", "mm", -300, 300, f"Moves the point the tube turns about towards the patient's head, {CENTRED}."),
 }
 GROUPS = (
-    ("Tube", ("primary", "secondary", "roll")),
-    ("Distances and detector", ("sdd", "sid", "field")),
-    ("Isocentre", ("x", "y", "z")),
-)
+    ("Tube angles", "How the tube is turned around the patient.", ("primary", "secondary", "roll"), True),
+    ("Distances and detector", "Where tube and detector stand, and how large and fine the detector is.",
+     ("sdd", "sid", "width", "height"), False),
+    ("Isocentre", "The point that the tube turns about and that the central ray meets.", ("x", "y", "z"), False),
+)  # fmt: skip
 
 
 class PoseControls(QWidget):
-    """Shows a geometry as sliders. `moved` is emitted while a slider moves, with the fresh values in `geometry`."""
+    """Shows a geometry as sliders. `moved` is emitted with every new value, `released` when the hand lets go."""
 
     moved = Signal()
+    released = Signal()
 
     def __init__(self) -> None:
         """Stand at the usual chest geometry."""
         super().__init__()
-        self.sliders: dict[str, QLabeledDoubleSlider] = {}
+        self.sliders: dict[str, UnitSlider] = {}
+        self._given: Geometry | None = None
+        self._given_centre: Triple | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for title, names in GROUPS:
-            box = QGroupBox(title)
-            grid = QGridLayout(box)
-            grid.setContentsMargins(6, 4, 6, 4)
-            grid.setVerticalSpacing(2)
-            grid.setColumnStretch(1, 1)
-            for row, name in enumerate(names):
-                self._add_slider(grid, row, name)
-            if "field" in names:
-                self._add_pixels(grid, len(names))
-            layout.addWidget(box)
-        self._centre = (0.0, 0.0, 0.0)
-        self.show_geometry(Geometry(), None)
+        layout.setSpacing(2)
+        for title, tip, names, unfolded in GROUPS:
+            section = Section(title, tip, unfolded)
+            grid = slider_grid(section)
+            for name in names:
+                self.sliders[name] = add_slider(grid, KNOBS[name])
+                self.sliders[name].valueChanged.connect(self._edited)
+                self.sliders[name].released.connect(self.released)
+            if "width" in names:
+                self._add_pixels(grid)
+            layout.addWidget(section)
+        self.show_geometry(Geometry().resized(DEFAULT_PIXELS, DEFAULT_PIXELS), None)
 
-    def _add_slider(self, grid: QGridLayout, row: int, name: str) -> None:
-        knob = KNOBS[name]
-        slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        slider.setRange(knob.low, knob.high)
-        slider.setDecimals(0 if knob.unit == "mm" else 1)
-        slider.setSingleStep(1)
-        slider.valueChanged.connect(self._emit)
-        self.sliders[name] = slider
-        cells: list[tuple[QWidget, int]] = [(QLabel(knob.label), 0), (slider, 1), (QLabel(knob.unit), 2)]
-        for widget, column in cells:
-            widget.setToolTip(knob.tip)
-            grid.addWidget(widget, row, column)
-
-    def _add_pixels(self, grid: QGridLayout, row: int) -> None:
+    def _add_pixels(self, grid: QGridLayout) -> None:
         self.pixels = QComboBox()
         for count in PIXEL_CHOICES:
-            self.pixels.addItem(f"{count} × {count} pixels", count)
-        self.pixels.setCurrentIndex(PIXEL_CHOICES.index(DEFAULT_PIXELS))
-        self.pixels.setToolTip("How finely the detector is divided. More pixels take longer.")
-        self.pixels.currentIndexChanged.connect(self._emit)
+            self.pixels.addItem(f"{count} pixels", count)
+        self.pixels.setToolTip("Pixels along the longer edge of the detector; they are square. More of them take longer.")
+        self.pixels.currentIndexChanged.connect(self._edited)
+        row = grid.rowCount()
         grid.addWidget(QLabel("Resolution"), row, 0)
-        grid.addWidget(self.pixels, row, 1, 1, 2)
+        grid.addWidget(self.pixels, row, 1)
 
-    def _emit(self, *_: Any) -> None:
+    @property
+    def held(self) -> UnitSlider | None:
+        """The slider that the hand is on."""
+        return next((slider for slider in self.sliders.values() if slider.held), None)
+
+    def _edited(self, *_: object) -> None:
+        self._given = None
         self.moved.emit()
 
     def geometry_for(self, ct: CT) -> Geometry:
-        """The geometry that the sliders stand at. Raises ImpossibleGeometry when there can be none."""
-        value: Callable[[str], float] = lambda name: float(self.sliders[name].value())  # noqa: E731
-        count = int(self.pixels.currentData())
-        x, y, z = ct.centre
+        """The geometry that the sliders stand at; one that was put in stays exact until a slider is moved.
+
+        Raises ImpossibleGeometry when there can be none.
+        """
+        if self._given is not None and self._given_centre in (None, ct.centre):
+            if self._given_centre is not None:
+                return self._given
+            return replace(self._given, isocentre=self._isocentre(ct))
+        value = {name: slider.value() for name, slider in self.sliders.items()}
+        longer = int(self.pixels.currentData())
+        pitch = max(value["width"], value["height"]) / longer
+        rows, columns = (max(2, round(value[edge] / pitch)) for edge in ("height", "width"))
         return Geometry(
-            sdd=value("sdd"), sid=value("sid"), primary=value("primary"), secondary=value("secondary"), roll=value("roll"),
-            isocentre=(x + value("x"), y + value("y"), z + value("z")),
-            rows=count, columns=count, spacing=(value("field") / count, value("field") / count),
+            sdd=value["sdd"], sid=value["sid"], primary=value["primary"], secondary=value["secondary"], roll=value["roll"],
+            isocentre=self._isocentre(ct), rows=rows, columns=columns,
+            spacing=(value["height"] / rows, value["width"] / columns),
         )  # fmt: skip
 
+    def _isocentre(self, ct: CT) -> Triple:
+        x, y, z = (middle + self.sliders[name].value() for middle, name in zip(ct.centre, "xyz", strict=True))
+        return x, y, z
+
     def show_geometry(self, geometry: Geometry, ct: CT | None) -> None:
-        """Put the sliders where a geometry stands and emit `moved` once. The longer edge of the detector counts."""
-        centre = ct.centre if ct is not None else geometry.isocentre
-        shift = [a - b for a, b in zip(geometry.isocentre, centre, strict=True)]
-        field = max(geometry.rows * geometry.spacing[0], geometry.columns * geometry.spacing[1])
-        turn = 180.0 if geometry.primary == 180 else (geometry.primary + 180) % 360 - 180
-        values = {
-            "primary": turn,
-            "secondary": geometry.secondary,
-            "roll": geometry.roll,
-            "sdd": geometry.sdd,
-            "sid": geometry.sid,
-        }
-        values |= {"x": shift[0], "y": shift[1], "z": shift[2], "field": field}
-        for name, number in values.items():
-            slider = self.sliders[name]
-            slider.blockSignals(True)
-            slider.setRange(min(KNOBS[name].low, number), max(KNOBS[name].high, number))
-            slider.setValue(number)
-            slider.blockSignals(False)
-        if geometry.rows in PIXEL_CHOICES and ct is not None:
-            self.pixels.blockSignals(True)
-            self.pixels.setCurrentIndex(PIXEL_CHOICES.index(geometry.rows))
-            self.pixels.blockSignals(False)
+        """Put the sliders where a geometry stands and emit `moved` once. Without a CT the isocentre is its middle."""
+        shift = [a - b for a, b in zip(geometry.isocentre, ct.centre, strict=True)] if ct is not None else [0.0, 0.0, 0.0]
+        self._show({
+            "primary": 180.0 if geometry.primary == 180 else (geometry.primary + 180) % 360 - 180,
+            "secondary": geometry.secondary, "roll": geometry.roll, "sdd": geometry.sdd, "sid": geometry.sid,
+            "width": geometry.columns * geometry.spacing[1], "height": geometry.rows * geometry.spacing[0],
+            "x": shift[0], "y": shift[1], "z": shift[2],
+        })  # fmt: skip
+        longer = max(geometry.rows, geometry.columns)
+        with QSignalBlocker(self.pixels):
+            if self.pixels.findData(longer) < 0:
+                self.pixels.addItem(f"{longer} pixels", longer)
+            self.pixels.setCurrentIndex(self.pixels.findData(longer))
+        self._given, self._given_centre = geometry, ct.centre if ct is not None else None
         self.moved.emit()
 
-    def turn_to(self, geometry: Geometry, ct: CT | None) -> None:
-        """Take the angles of a preset; distances, isocentre and detector stay."""
-        here = self.geometry_for(ct) if ct is not None else Geometry()
-        self.show_geometry(replace(here, primary=geometry.primary, secondary=geometry.secondary, roll=geometry.roll), ct)
+    def turn_to(self, primary: float) -> None:
+        """Take the angles of a preset; distances, isocentre and detector stay. Emits `moved` once."""
+        self._show({"primary": primary, "secondary": 0.0, "roll": 0.0})
+        self._edited()
+
+    def _show(self, values: Mapping[str, float]) -> None:
+        for name, number in values.items():
+            with QSignalBlocker(self.sliders[name]):
+                self.sliders[name].setValue(number)
+
+
+def slider_grid(section: Section) -> QGridLayout:
+    """Lay out a section in two columns: what a slider sets, and the slider."""
+    grid = QGridLayout()
+    grid.setContentsMargins(0, 0, 0, 0)
+    grid.setVerticalSpacing(2)
+    grid.setColumnStretch(1, 1)
+    grid.setColumnMinimumWidth(0, 128)
+    section.body.addLayout(grid)
+    return grid
+
+
+def add_slider(grid: QGridLayout, knob: Knob) -> UnitSlider:
+    """Add a knob as the grid's next row; returns its slider."""
+    slider = UnitSlider(knob)
+    label = QLabel(knob.label)
+    label.setToolTip(knob.tip)
+    row = grid.rowCount()
+    grid.addWidget(label, row, 0)
+    grid.addWidget(slider, row, 1)
+    return slider

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-import json
+import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QGroupBox, QHBoxLayout, QPushButton, QSlider, QVBoxLayout
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QMenu,
+    QPushButton,
+    QSlider,
+    QToolButton,
+)
 
 from napari_chexanatomy.desk import DeskWidget, LayerChooser, plainly
+from napari_chexanatomy.exposure_controls import ExposureControls
 from napari_chexanatomy.jobs import LatestWins, Outcome
-from napari_chexanatomy.layers import KEY, core_of, from_radiograph, is_ct, is_labels, look_at
-from napari_chexanatomy.overlay import CompositeOverlay
-from napari_chexanatomy.picture import Order, Picture, PictureTaker, makeable
+from napari_chexanatomy.layers import core_of, is_ct, is_labels
+from napari_chexanatomy.picture import Order, Picture, PictureTaker, exposure_settings, fits, makeable
+from napari_chexanatomy.picture_layers import PictureLayers
 from napari_chexanatomy.pose_controls import PoseControls
+from napari_chexanatomy.section import Section
 from napari_chexanatomy.structure_list import StructureList
+from napari_chexanatomy.unit_slider import UnitSlider
 from training.drr import Geometry
 from training.errors import ChexanatomyError, ImpossibleGeometry
 from training.images.types import CT, LabelMap
-from training.progress import ProgressCallback, report
+from training.results import write_json, write_view
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
-SETTLE_MS = 200
-"""How long the sliders must rest before the picture is taken at full quality [ms]."""
+HAND_RESTS_MS = 120
+"""A hand on the slider that rests so long gets the picture at full quality [ms]."""
+TYPED_MS = 30
+"""After a number was typed or a button pressed, the preview has so long before the full picture is taken [ms]."""
 FIRST_TICKED = ("lung_left", "lung_right", "heart", "spine", "clavicula_left", "clavicula_right")
 NO_CT = "No CT yet: open one with File > Open, or File > Open Sample > CheXanatomy"
+FOREIGN_LABELS = "The label map belongs to another CT and is left out: choose the one that was opened with this CT."
 PRESETS = {
     "PA": (0.0, "The usual standing chest radiograph: beam from the back, detector in front of the chest."),
     "AP": (180.0, "As taken in bed: beam from the front, detector behind the back."),
-    "Left lateral": (90.0, "Left side at the detector."),
-    "RAO 45": (-45.0, "Right anterior oblique, 45°."),
-    "LAO 45": (45.0, "Left anterior oblique, 45°."),
+    "L lat": (90.0, "Left lateral: the left side at the detector."),
+    "R lat": (-90.0, "Right lateral: the right side at the detector."),
+    "RAO 45": (-45.0, "Right anterior oblique, 45°: the right front at the detector."),
+    "LAO 45": (45.0, "Left anterior oblique, 45°: the left front at the detector."),
 }
 
 
@@ -47,50 +64,60 @@ class RadiographWidget(DeskWidget):
         self._taker = PictureTaker()
         self._queue = LatestWins(self)
         self._queue.delivered.connect(self._deliver)
-        self._settle = QTimer(self)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(SETTLE_MS)
-        self._settle.timeout.connect(self._order_full)
-        self._layer: Layer | None = None
-        self._overlay = CompositeOverlay(self.viewer, "projected structures")
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.timeout.connect(self._order_full)
+        self._shown = PictureLayers(self.viewer)
         self._started = False
+        self._stands = True
         self.picture: Picture | None = None
         self._build()
+        self._ct_changed()
         self._labels_changed()
 
     # Building -------------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
+        self.body.setSpacing(4)
         self.ct_chooser = LayerChooser(self.viewer, is_ct, "no CT open")
         self.ct_chooser.setToolTip("The CT that is radiographed.")
         self.labels_chooser = LayerChooser(self.viewer, is_labels, "no label map open", optional="no label map")
         self.labels_chooser.setToolTip("The label map whose structures are projected onto the detector.")
-        self.ct_chooser.chosen_changed.connect(self._order_preview)
+        self.ct_chooser.chosen_changed.connect(self._ct_changed)
         self.labels_chooser.chosen_changed.connect(self._labels_changed)
         form = QFormLayout()
+        form.setVerticalSpacing(3)
         form.addRow("CT", self.ct_chooser)
         form.addRow("Labels", self.labels_chooser)
         self.body.addLayout(form)
 
         presets = QHBoxLayout()
+        presets.setSpacing(3)
         self.preset_buttons: dict[str, QPushButton] = {}
         for name, (angle, tip) in PRESETS.items():
             button = QPushButton(name)
             button.setToolTip(f"{tip} Takes the radiograph.")
-            button.clicked.connect(lambda _=False, angle=angle: self.take(angle))
+            button.setMinimumWidth(30)
+            button.clicked.connect(functools.partial(self._preset, angle))
             presets.addWidget(button)
             self.preset_buttons[name] = button
         self.body.addLayout(presets)
-        self.pose = PoseControls()
-        self.pose.moved.connect(self._order_preview)
-        self.body.addWidget(self.pose)
 
-        box = QGroupBox("Structures on the detector")
-        inside = QVBoxLayout(box)
+        self.pose = PoseControls()
+        self.exposure = ExposureControls()
+        for controls in (self.pose, self.exposure):
+            controls.moved.connect(self._order_preview)
+            controls.released.connect(self._order_full)
+            self.body.addWidget(controls)
+        self.body.addWidget(self._structure_section(), 1)
+        self.body.addLayout(self._keeping_row())
+
+    def _structure_section(self) -> Section:
+        section = Section("Structures on the detector", "Which structures of the label map fall onto the picture, and how.")
         self.structures = StructureList("to see its shadow on the detector")
         self.structures.changed.connect(self._order_full)
         self.structures.pointed.connect(lambda _: self._order_full())
-        inside.addWidget(self.structures)
+        section.body.addWidget(self.structures, 1)
         look = QHBoxLayout()
         self.style = QComboBox()
         self.style.addItem("Filled", "fill")
@@ -101,25 +128,42 @@ class RadiographWidget(DeskWidget):
         self.opacity.setRange(0, 100)
         self.opacity.setValue(100)
         self.opacity.setToolTip("Opacity of the structures over the radiograph.")
-        self.opacity.valueChanged.connect(self._set_opacity)
+        self.opacity.valueChanged.connect(lambda percent: self._shown.set_opacity(percent / 100))
         look.addWidget(self.style)
         look.addWidget(self.opacity, 1)
-        inside.addLayout(look)
-        self.body.addWidget(box)
+        section.body.addLayout(look)
+        return section
 
+    def _keeping_row(self) -> QHBoxLayout:
         row = QHBoxLayout()
+        menu = QMenu(self)
+        menu.setToolTipsVisible(True)
         for text, tip, slot in (
-            ("Keep", "Keep this radiograph as it is; the sliders go on with a new one.", self.keep),
-            ("Save …", "Write radiograph.png, geometry.json and one mask per ticked structure into a folder.", self._ask_save),
-            ("Load pose …", "Put the sliders where a saved geometry.json says.", self._ask_load),
+            (
+                "From the selected layer",
+                "Put the sliders where the radiograph selected in the layer list was taken.",
+                self.pose_from_layer,
+            ),
+            ("From a file …", "Put the sliders where a saved geometry.json says.", self._ask_load),
+            ("Save to a file …", "Write where tube and detector stand into a geometry.json.", self._ask_save_pose),
         ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.clicked.connect(slot)
-            row.addWidget(button)
-            self.disable_while_busy(button)
-        self.body.addLayout(row)
-        self.say(NO_CT if self.ct is None else "Press PA to take a radiograph, then move the sliders.")
+            action = menu.addAction(text)
+            action.setToolTip(tip)
+            action.triggered.connect(lambda _=False, slot=slot: slot())
+        pose = QToolButton()
+        pose.setText("Pose")
+        pose.setToolTip("Take over where tube and detector stand from a radiograph or a file, or save it.")
+        pose.setMenu(menu)
+        pose.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        keep, save = QPushButton("Keep"), QPushButton("Save …")
+        keep.setToolTip("Keep this radiograph as it is; the sliders go on with a new one.")
+        save.setToolTip("Write radiograph.png, geometry.json, exposure.json and one mask per ticked structure into a folder.")
+        keep.clicked.connect(self.keep)
+        save.clicked.connect(self._ask_save)
+        for widget in (keep, pose, save):
+            row.addWidget(widget, 1)
+            self.disable_while_busy(widget)
+        return row
 
     # What is chosen -------------------------------------------------------------------------------------------------
 
@@ -136,12 +180,22 @@ class RadiographWidget(DeskWidget):
     @property
     def layer(self) -> Layer | None:
         """The layer that shows the radiograph; None before the first one and after the user deleted it."""
-        return self._layer if self._layer is not None and self._layer in self.viewer.layers else None
+        return self._shown.layer
 
     @property
     def settled(self) -> bool:
         """True when the picture shown is the full quality of what the controls ask for."""
-        return self._queue.idle and not self._settle.isActive() and self.picture is not None and self.picture.order.full
+        return self._queue.idle and not self._rest.isActive() and self.picture is not None and self.picture.order.full
+
+    def _ct_changed(self) -> None:
+        ct, labels = self.ct, self.labels
+        if ct is not None and labels is not None and not fits(labels, ct):
+            own = [layer for layer in self.viewer.layers if is_labels(layer) and fits(core_of(layer).labels, ct)]
+            if own:
+                self.labels_chooser.choose(own[-1])
+        if not self._started:
+            self.say(NO_CT if ct is None else "Press PA to take a radiograph, then move the sliders.")
+        self._order_preview()
 
     def _labels_changed(self) -> None:
         before = self.structures.structures()
@@ -154,22 +208,35 @@ class RadiographWidget(DeskWidget):
     # Taking pictures ------------------------------------------------------------------------------------------------
 
     @plainly
+    def _preset(self, primary: float, *_: Any) -> None:
+        self.take(primary)
+
+    @plainly
     def take(self, primary: float) -> None:
         """Turn to a preset and take a radiograph; it appears as a layer."""
         if self.ct is None:
             raise ChexanatomyError(NO_CT + ".")
         self._started = True
-        self.pose.turn_to(Geometry(primary=primary), self.ct)
+        self.pose.turn_to(primary)
 
     def _order_preview(self) -> None:
         if self._started:
+            self._rest.start(HAND_RESTS_MS if self._held else TYPED_MS)
             self._order(full=False)
-            self._settle.start()
 
     def _order_full(self) -> None:
-        self._settle.stop()
+        self._rest.stop()
         if self._started:
             self._order(full=True)
+
+    @property
+    def _held(self) -> UnitSlider | None:
+        """The slider that the hand is on."""
+        return self.pose.held or self.exposure.held
+
+    def _thaw(self) -> None:
+        if self._held is not None:
+            self._held.thaw()
 
     def _order(self, full: bool) -> None:
         ct, labels = self.ct, self.labels
@@ -177,32 +244,33 @@ class RadiographWidget(DeskWidget):
             self.say(NO_CT)
             return
         try:
-            if labels is not None and (labels.ids.shape != ct.hu.shape or labels.origin != ct.origin):
-                labels = None
-                self.complain("This label map belongs to another CT: choose the one that was opened with it.")
             geometry = self.pose.geometry_for(ct)
             geometry.check(ct)
         except ImpossibleGeometry as error:
+            self._stands = False
+            self._rest.stop()
+            self._thaw()
             self.complain(str(error))
             return
-        style = self.style.currentData()
+        self._stands = True
+        if labels is not None and not fits(labels, ct):
+            labels = None
         ticked = tuple(self.structures.checked()) if labels is not None else ()
-        order = Order(ct, labels, geometry, ticked, style, None, full)
-        taker = self._taker
-        self._queue.submit(lambda: taker.take(order))
+        order = Order(
+            ct, labels, geometry, ticked, self.style.currentData(), None, full, self.exposure.physics, self.exposure.presentation
+        )
+        taker, queue = self._taker, self._queue
+        queue.submit(lambda: taker.take(order, lambda: queue.outdated))
 
     def _deliver(self, outcome: Outcome) -> None:
+        self._thaw()
+        if outcome.cancelled or not self._started:
+            return
         if outcome.error:
             self.complain(outcome.error)
             return
-        picture: Picture = outcome.value
-        if not self._started:
-            return
-        self.picture = picture
-        self._show(picture)
-        geometry = picture.order.geometry
-        magnification = geometry.sdd / geometry.sid
-        self.say(f"{geometry.view_name}: enlarged {magnification:.2f} times at the isocentre.")
+        self.picture = outcome.value
+        self._show(outcome.value)
 
     def adopt(self, picture: Picture) -> None:
         """Show a picture that was taken elsewhere, with the sliders and ticks where it says; its CT is among the layers."""
@@ -213,39 +281,16 @@ class RadiographWidget(DeskWidget):
         self._show(picture)
 
     def _show(self, picture: Picture) -> None:
-        data, keywords, _ = from_radiograph(picture.radiograph, picture.order.geometry, picture.masks)
-        layer = self.layer
-        if layer is None or layer.data.shape != data.shape:
-            place = self.viewer.layers.index(layer) if layer is not None else None
-            if layer is not None:
-                self.viewer.layers.remove(layer)
-            self._layer = self.viewer.add_image(data, **keywords)
-            if place is not None:
-                self.viewer.layers.move(self.viewer.layers.index(self._layer), place)
-            self._first_look(self._layer)
+        self._shown.show(picture)
+        if not self._stands:
+            return
+        geometry = picture.order.geometry
+        if self.labels is not None and picture.order.labels is None:
+            self.complain(FOREIGN_LABELS)
         else:
-            shown = core_of(layer).radiograph
-            if shown is not None and layer.name == shown.name:  # the user has not renamed it
-                layer.name = keywords["name"]
-            layer.data = data
-            if tuple(layer.scale) != keywords["scale"]:
-                layer.scale = keywords["scale"]
-            layer.metadata[KEY] = keywords["metadata"][KEY]
-        if picture.overlay is None:
-            self._overlay.remove()
-        elif self._layer is not None:
-            self._overlay.show(picture.overlay, self._layer, picture.masks)
-            self._set_opacity(self.opacity.value())
-
-    def _first_look(self, layer: Layer) -> None:
-        for other in self.viewer.layers:
-            if other.ndim == 3:
-                other.visible = False
-        look_at(self.viewer, layer)
-
-    def _set_opacity(self, percent: int) -> None:
-        if self._overlay.present and self._overlay.layer is not None:
-            self._overlay.layer.opacity = percent / 100
+            self.say(f"{geometry.view_name}: enlarged {geometry.sdd / geometry.sid:.2f} times at the isocentre.")
+        if picture.exposure is not None and picture.order.full:
+            self.exposure.show_reading(picture.exposure)
 
     # Keeping and saving ---------------------------------------------------------------------------------------------
 
@@ -254,11 +299,7 @@ class RadiographWidget(DeskWidget):
         """Leave the present radiograph in the viewer as it is; the sliders go on with a new layer."""
         if self.layer is None:
             raise ChexanatomyError("There is no radiograph to keep: press PA to take one.")
-        self.layer.name = f"{self.layer.name} (kept)"
-        if self._overlay.present and self._overlay.layer is not None:
-            self._overlay.layer.name = f"structures of {self.layer.name}"
-            self._overlay.layer.visible = False
-        self._layer, self._overlay.layer = None, None
+        self._shown.keep()
         self.say("Kept. The next move of a slider starts a new radiograph.")
 
     def _ask_save(self) -> None:
@@ -272,13 +313,13 @@ class RadiographWidget(DeskWidget):
         picture = self.picture
         if picture is None or self.layer is None:
             raise ChexanatomyError("There is no radiograph to save: press PA to take one.")
-        order = picture.order
-        final = Order(order.ct, order.labels, order.geometry, tuple(self.structures.checked()), order.style, None, True)
+        final = replace(picture.order, structures=tuple(self.structures.checked()), full=True)
+        if final.labels is None:
+            final = replace(final, structures=())
 
-        def work(progress: ProgressCallback) -> Path:
-            return write_picture(PictureTaker().take(final), folder, progress)
-
-        self.start("Saving", work, lambda where: self.say(f"Saved in {where}."))
+        self.start(
+            "Saving", lambda _: write_picture(PictureTaker().take(final), folder), lambda where: self.say(f"Saved in {where}.")
+        )
 
     def _ask_load(self) -> None:
         name = QFileDialog.getOpenFileName(self, "geometry.json", "", "Geometry (*.json)")[0]
@@ -288,26 +329,44 @@ class RadiographWidget(DeskWidget):
     @plainly
     def load_pose(self, path: Path) -> None:
         """Put the sliders where a geometry file says."""
-        geometry = Geometry.load(path)
+        self._pose_from(Geometry.load(path))
+
+    @plainly
+    def pose_from_layer(self) -> None:
+        """Put the sliders where the radiograph selected in the layer list was taken."""
+        layer = self.viewer.layers.selection.active
+        geometry = core_of(layer).geometry
+        if geometry is None:
+            name = f"“{layer.name}”" if layer is not None else "No layer is selected and it"
+            raise ChexanatomyError(f"{name} carries no geometry: select a radiograph that was taken here.")
+        self._pose_from(geometry)
+
+    def _pose_from(self, geometry: Geometry) -> None:
         self._started = self._started or self.ct is not None
         self.pose.show_geometry(geometry, self.ct)
+
+    def _ask_save_pose(self) -> None:
+        name = QFileDialog.getSaveFileName(self, "Save where tube and detector stand", "geometry.json", "Geometry (*.json)")[0]
+        if name:
+            self.save_pose(Path(name))
+
+    @plainly
+    def save_pose(self, path: Path) -> None:
+        """Write where the sliders stand as a geometry JSON file."""
+        if self.ct is None:
+            raise ChexanatomyError(NO_CT + ".")
+        write_json(path, self.pose.geometry_for(self.ct).to_dict())
+        self.say(f"Saved in {path}.")
 
     def shut_down(self) -> None:
         """End the preview thread with the widget."""
         super().shut_down()
-        self._settle.stop()
+        self._rest.stop()
         self._queue.close()
 
 
-def write_picture(picture: Picture, folder: Path, progress: ProgressCallback | None = None) -> Path:
-    """Write radiograph.png (16 bit), geometry.json and masks/<structure>.png; returns the folder."""
-    from training.images import write_mask_png, write_radiograph_png
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_radiograph_png(picture.radiograph, folder / "radiograph.png")
-    (folder / "geometry.json").write_text(json.dumps(picture.order.geometry.to_dict(), indent=1) + "\n", encoding="utf-8")
-    for done, (structure, mask) in enumerate(picture.masks.items()):
-        (folder / "masks").mkdir(exist_ok=True)
-        report(progress, done, len(picture.masks), structure)
-        write_mask_png(mask, folder / "masks" / f"{structure}.png")
+def write_picture(picture: Picture, folder: Path) -> Path:
+    """Write what `chexanatomy render` writes, and exposure.json with beam, dose and look; returns the folder."""
+    write_view(folder, picture.radiograph, picture.order.geometry, picture.masks)
+    write_json(folder / "exposure.json", exposure_settings(picture.order))
     return folder

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from skimage.transform import resize
 
-from napari_chexanatomy.picture import PREVIEW_PIXELS, Order, PictureTaker, makeable, preview_pose, thin_out
-from training.drr import Geometry
-from training.errors import ImpossibleGeometry
+from napari_chexanatomy.picture import PREVIEW_PIXELS, Order, PictureTaker, fits, makeable, preview_pose, thin_out
+from training.drr import PRESENTATIONS, Geometry
+from training.errors import Cancelled, ImpossibleGeometry
 
 
 @pytest.fixture
@@ -16,21 +17,41 @@ def order(body):
     return Order(ct, labels, Geometry.pa(ct, rows=300, columns=300), ("heart", "lung_left"), "fill", None, True)
 
 
-def test_a_preview_covers_the_same_pixels_as_the_full_picture(order):
+def test_a_preview_shows_the_same_field_with_fewer_pixels(order):
     taker = PictureTaker()
     full, quick = taker.take(order), taker.take(replace(order, full=False))
-    assert quick.radiograph.pixels.shape == full.radiograph.pixels.shape == (300, 300)
-    assert quick.overlay.shape == full.overlay.shape
-    assert np.corrcoef(quick.radiograph.pixels.ravel(), full.radiograph.pixels.ravel())[0, 1] > 0.98
-    painted = quick.overlay[..., 3] > 0, full.overlay[..., 3] > 0
+    assert max(quick.radiograph.pixels.shape) == PREVIEW_PIXELS
+    assert quick.overlay.shape[:2] == quick.radiograph.pixels.shape
+    size = [n * s for n, s in zip(quick.radiograph.pixels.shape, quick.radiograph.spacing, strict=True)]
+    assert size == pytest.approx([300 * s for s in full.radiograph.spacing])
+    like_full = resize(quick.radiograph.pixels, full.radiograph.pixels.shape)
+    assert np.corrcoef(like_full.ravel(), full.radiograph.pixels.ravel())[0, 1] > 0.97
+    painted = resize(quick.overlay[..., 3] > 0, full.overlay.shape[:2], order=0), full.overlay[..., 3] > 0
     assert (painted[0] & painted[1]).sum() / (painted[0] | painted[1]).sum() > 0.9
+
+
+def test_a_full_picture_is_given_up_when_something_newer_waits_and_a_preview_is_not(order):
+    taker = PictureTaker()
+    with pytest.raises(Cancelled):
+        taker.take(order, lambda: True)
+    assert taker.take(replace(order, full=False), lambda: True).overlay is not None
+
+
+def test_a_change_of_dose_or_look_keeps_the_paths_through_the_body(order):
+    taker = PictureTaker()
+    first = taker.take(order)
+    raw = taker.take(replace(order, presentation=PRESENTATIONS["raw"]))
+    assert raw.exposure is first.exposure
+    soft = taker.take(replace(order, physics=replace(order.physics, kvp=60.0)))
+    assert soft.exposure is not first.exposure
+    assert soft.exposure.attenuation.max() > first.exposure.attenuation.max()
 
 
 def test_ticking_a_structure_takes_no_new_radiograph(order):
     taker = PictureTaker()
     first = taker.take(order)
     second = taker.take(replace(order, structures=("heart", "lung_left", "spine")))
-    assert second.radiograph is first.radiograph
+    assert second.radiograph.pixels is first.radiograph.pixels
     assert set(second.masks) == {"heart", "lung_left", "spine"}
     assert second.masks["heart"] is first.masks["heart"]
 
@@ -53,10 +74,22 @@ def test_thinned_out_voxels_keep_their_places(body):
     ct, labels = body
     fine = replace(ct, spacing=(0.5, 0.7, 2.0))
     thin = thin_out(fine)
-    assert thin.spacing == (1.5, 1.4, 2.0)
-    assert thin.origin == fine.origin
-    assert thin.hu[4, 5, 6] == fine.hu[4, 10, 18]
-    assert thin_out(labels).ids.shape == labels.ids.shape
+    assert thin.spacing == (3.0, 2.8, 2.0)
+    assert np.allclose(thin.centre, fine.centre, atol=3.0)
+    block = fine.hu[4, 20:24, 36:42]
+    assert thin.hu[4, 5, 6] == round(float(block.mean()))
+    assert thin.origin[0] + 6 * thin.spacing[0] == pytest.approx(fine.origin[0] + 0.5 * (36 + 41) / 2)
+    coarse = thin_out(replace(labels, spacing=(0.5, 0.7, 2.0)))
+    assert coarse.ids[4, 5, 6] == labels.ids[4, 21, 38]
+    assert coarse.origin[0] + 6 * coarse.spacing[0] == pytest.approx(labels.origin[0] + 0.5 * 38)
+
+
+def test_a_label_map_fits_only_the_ct_whose_grid_it_has(body):
+    ct, labels = body
+    assert fits(labels, ct)
+    assert not fits(None, ct)
+    assert not fits(replace(labels, ids=labels.ids[1:]), ct)
+    assert not fits(replace(labels, origin=(0.0, 0.0, 5.0)), ct)
 
 
 def test_a_preview_pose_sees_the_same_field():

@@ -106,7 +106,14 @@ def test_a_label_map_of_another_ct_is_refused(desk, body, add, qtbot):
     add(desk.viewer, from_ct(ct))
     add(desk.viewer, from_labels(replace(labels, ids=labels.ids[5:])))
     desk.take(0.0)
+    desk.settle()
     assert "another CT" in desk.message.text()
+    assert desk.layer is not None
+    assert not core_of(desk.layer).masks
+    add(desk.viewer, from_labels(labels))
+    desk.labels_chooser.choose(desk.viewer.layers[-1])
+    desk.settle()
+    assert "another CT" not in desk.message.text()
 
 
 def test_what_is_kept_stays_and_what_is_saved_can_be_taken_again(desk, tmp_path, qtbot):
