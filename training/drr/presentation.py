@@ -13,6 +13,8 @@ from training.errors import ChexanatomyError
 
 EDGE_OF_BODY = 0.25
 """Rays weaker than this share of the median through the body graze it."""
+RIM = 20.0
+"""What lies nearer to the edge of the body or of the picture has no say in the window [mm at the detector]."""
 WINDOW_PITCH = 3.0
 """Pixels of this size decide on the window, so that neither noise nor the number of pixels does [mm at the detector]."""
 
@@ -30,14 +32,14 @@ class Presentation:
     """
 
     log: bool = True
-    equalisation: float = 0.5
-    reach: float = 45.0
+    equalisation: float = 0.6
+    reach: float = 30.0
     detail: float = 2.0
     detail_reach: float = 3.0
     window: bool = True
     darkest: float = 0.5
     brightest: float = 99.8
-    contrast: float = 1.0
+    contrast: float = 0.85
 
     def __post_init__(self) -> None:
         if not (0 <= self.equalisation <= 0.9 and 0 <= self.detail <= 3 and 0 <= self.contrast <= 4):
@@ -64,7 +66,7 @@ def present(attenuation: np.ndarray, pitch: float, presentation: Presentation | 
     if not body.any():
         return np.zeros_like(attenuation, dtype=np.float32)
     if look.equalisation:
-        values = values - np.float32(look.equalisation) * gaussian_blur(values, (look.reach / pitch, look.reach / pitch))
+        values = values - np.float32(look.equalisation) * _surroundings(values, body, look.reach / pitch)
     if look.detail:
         size = look.detail_reach / pitch
         values = values + np.float32(look.detail) * (values - gaussian_blur(values, (size, size)))
@@ -76,10 +78,20 @@ def present(attenuation: np.ndarray, pitch: float, presentation: Presentation | 
     return np.where(body, grey, grey * np.clip(attenuation / BODY_ATTENUATION, 0, 1)).astype(np.float32)
 
 
+def _surroundings(values: np.ndarray, body: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian mean over the body alone, so that neither its edge nor the end of a CT gets a halo; sigma [pixels]."""
+    inside = body.astype(np.float32)
+    shares = gaussian_blur(inside, (sigma, sigma))
+    return gaussian_blur(values * inside, (sigma, sigma)) / np.maximum(shares, np.float32(1e-3))
+
+
 def _window(attenuation: np.ndarray, values: np.ndarray, pitch: float, look: Presentation) -> tuple[float, float]:
     """What of values becomes black and what white."""
+    from scipy import ndimage
+
     stride = max(1, round(WINDOW_PITCH / pitch))
     attenuation, values = block_means(attenuation, (stride, stride)), block_means(values, (stride, stride))
     bulk = attenuation > EDGE_OF_BODY * np.median(attenuation[attenuation > BODY_ATTENUATION])
-    low, high = np.percentile(values[bulk], (look.darkest, look.brightest))
+    deep = ndimage.binary_erosion(bulk, iterations=max(1, round(RIM / (stride * pitch))))
+    low, high = np.percentile(values[deep if deep.any() else bulk], (look.darkest, look.brightest))
     return float(low), float(high)
