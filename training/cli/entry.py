@@ -16,9 +16,10 @@ from typing import Any
 
 from training.cli.console import Command
 from training.cli.learn import Adapt, Train
-from training.cli.look import Demo, Info, Review
+from training.cli.look import Demo, Info
 from training.cli.make import Export, Render, SampleCT, SamplePhantom, Synthesize
 from training.cli.predict import Predict
+from training.cli.review import Review
 from training.cli.score import Evaluate
 from training.errors import Cancelled, ChexanatomyError
 

@@ -1,21 +1,15 @@
-"""Commands to look around: the demo, the review of a data set, and what is installed."""
+"""Commands to look around: the demo, and what is installed."""
 
 from __future__ import annotations
 
-import getpass
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from tyro.conf import Positional
-
-from training.cli.console import Command, structure_key
+from training.cli.console import Command
 from training.cli.screen import require_screen, virtual_screen
 from training.errors import ChexanatomyError
-
-if TYPE_CHECKING:
-    from training.dataset import Dataset, Reviews
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,72 +33,20 @@ class Demo(Command):
 
         if self.headless is None:
             require_screen()
-            desk = _desk()
+            window = desk()
         with self.reporting() as progress:
             demo = make_demo(self.headless, phantom=self.phantom, progress=progress)
         shown = (demo.ct, demo.labels, demo.geometry, demo.radiograph, demo.masks, demo.findings)
         if self.headless is None:
-            desk.show(*shown)
+            window.show(*shown)
             return 0
         try:
             with virtual_screen():
-                _desk().show(*shown, screenshot=self.headless / "window.png")
+                desk().show(*shown, screenshot=self.headless / "window.png")
         except ChexanatomyError as problem:
             self.warn(f"there is no picture of the window: {problem}")
         self.say(f"{self.headless}: {len(demo.masks)} projected masks, {sum(f.present for f in demo.findings)} predicted ones")
         return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Review(Command):
-    """Review a data set: list its most suspicious masks, record decisions, or open the desk.
-
-    Example: chexanatomy review data --show 20
-    """
-
-    dataset: Positional[Path]
-    """Data set folder."""
-    show: int = 10
-    """List this many of the most suspicious masks."""
-    case: str | None = None
-    """Record a decision about this case."""
-    structure: str | None = None
-    """About this structure of the case (default: about the whole case)."""
-    decide: Literal["accept", "reject", "flag"] | None = None
-    """The decision."""
-    comment: str = ""
-    """Why."""
-    reviewer: str | None = None
-    """Who decides (default: the name you are logged in with)."""
-    window: bool = False
-    """Open the review widget on the desk instead."""
-
-    def run(self) -> int:
-        """List, decide or open."""
-        from training.dataset import Dataset, Reviews, suspicion
-
-        dataset = Dataset.open(self.dataset)
-        if self.window:
-            require_screen()
-            _desk().review(self.dataset)
-            return 0
-        if self.decide:
-            self._decide(dataset, Reviews(self.dataset, self.reviewer or getpass.getuser()))
-            return 0
-        if self.case or self.structure:
-            raise ChexanatomyError("Say with --decide what is decided: accept, reject or flag.")
-        for item in suspicion(dataset)[: self.show]:
-            self.say(f"{item.score:6.2f}  {item.case.id}  {item.structure}: {' '.join(item.reasons)}")
-        return 0
-
-    def _decide(self, dataset: Dataset, reviews: Reviews) -> None:
-        if not self.case or self.decide is None or self.case not in {case.id for case in dataset.cases}:
-            raise ChexanatomyError(
-                f"Name a case of the data set with --case; {self.case or 'none'} is not one of its {len(dataset.cases)}."
-            )
-        structure = structure_key(self.structure) if self.structure else ""
-        reviews.decide(self.case, structure, self.decide, self.comment)
-        self.say(f"{self.case} {structure or '(whole case)'}: {self.decide}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +96,7 @@ def _short(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
 
 
-def _desk() -> Any:
+def desk() -> Any:
     """Return the desk's demo module. Raises ChexanatomyError where napari is not installed."""
     try:
         from napari_chexanatomy import demo

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -32,6 +33,8 @@ MOST = 8.0
 """The most that one deviation from what is usual adds to a score."""
 MOSTLY, CUT_TRUST = 0.6, 0.4
 """Where fewer than this share of a structure's masks are cut by the border, those that are count so much."""
+KNOWN_BY_MODEL = 0.5
+"""Dice from which on a model is taken to know a structure in a view, in the middle of the data set."""
 LEFT_OF = 0.02
 """A left structure this far (share of the width) on the image-left of its right twin in a frontal view lies on the wrong side."""
 FRONTAL = ("PA", "AP")
@@ -107,12 +110,18 @@ class Group:
         return self.there & cut, self.there & ~cut
 
 
-def run_checks(measures: Measures, cases: Sequence[Case]) -> tuple[list[Check], list[tuple[int, int, float, str]]]:
-    """All checks of all masks, and (case, structure, strength, sentence) of structures that should have a mask and have none."""
+def run_checks(
+    measures: Measures, cases: Sequence[Case], opinions: Mapping[tuple[str, str], float] = MappingProxyType({})
+) -> tuple[list[Check], list[tuple[int, int, float, str]]]:
+    """All checks of all masks, and (case, structure, strength, sentence) of structures that should have a mask and have none.
+
+    opinions: Dice of each mask with a model's, by (case id, structure).
+    """
     records = measures.records
     checks = [*_on_their_own(measures), *_against_each_other(measures, cases)]
     groups = list(_groups(measures, cases))
     checks += _against_the_usual(records, groups)
+    checks += [_against_a_model(measures, cases, groups, opinions)] if opinions else []
     return checks, _missed(measures, cases, groups)
 
 
@@ -264,6 +273,24 @@ def _picture_under(g: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         single[:, s] = -one.right * one.telling
     under = g.surprise(np.where(g.there, single.clip(0), np.nan)[..., None])
     return under, whole, np.where(gain > 1, np.minimum(1 + gain, 4.0), 0.0)
+
+
+def _against_a_model(
+    measures: Measures, cases: Sequence[Case], groups: list[Group], opinions: Mapping[tuple[str, str], float]
+) -> Check:
+    """A model that usually finds the structure finds it elsewhere or not at all."""
+    nats, dice, usual = (np.zeros(len(measures.records)) for _ in range(3))
+    for g in groups:
+        asked = [[opinions.get((cases[c].id, s), np.nan) for s in measures.structures] for c in g.cases]
+        table = np.where(g.there, np.array(asked, float), np.nan)
+        middle, _ = centre_and_spread(table, 0.0)
+        below = np.where(middle >= KNOWN_BY_MODEL, (-deviations(table, 0.05)).clip(0), 0.0)
+        g.spread_out(surprise(np.where(np.isnan(table), np.nan, below)), nats)
+        g.spread_out(table, dice)
+        g.spread_out(np.broadcast_to(middle, table.shape), usual)
+    return Check(
+        _strong(nats), lambda i: f"The model sees it elsewhere or not at all (Dice {dice[i]:.2f}, usually {usual[i]:.2f})."
+    )
 
 
 def _rare(g: Group, found: np.ndarray) -> np.ndarray:

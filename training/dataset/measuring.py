@@ -42,16 +42,16 @@ def measure_all(dataset: Dataset, progress: ProgressCallback | None = None, work
 
     Raises BrokenDataset when a file is missing or damaged.
     """
-    stamps = _stamps(dataset)
+    current = stamps(dataset)
     kept = _Kept.load(dataset.folder)
-    todo = [case for case in dataset.cases if kept.stamps.get(case.id) != stamps[case.id]]
+    todo = [case for case in dataset.cases if kept.stamps.get(case.id) != current[case.id]]
     done = len(dataset.cases) - len(todo)
     if todo:
         saved = time.monotonic()
         report(progress, done, len(dataset.cases), "Measuring masks")
         try:
             for case, names, records in _measured(dataset, todo, workers):
-                kept.put(case.id, stamps[case.id], names, records)
+                kept.put(case.id, current[case.id], names, records)
                 done += 1
                 if time.monotonic() - saved > SAVE_EVERY:
                     kept.save(dataset.folder)
@@ -99,10 +99,10 @@ def _wholes(name: str) -> tuple[str, ...]:
     return tuple(sorted(lineage(name)))
 
 
-def _stamps(dataset: Dataset) -> dict[str, int]:
+def stamps(dataset: Dataset) -> dict[str, int]:
     """A number by case that changes with its picture, masks, lists and corrections."""
     corrected = dataset.reviews.correction_numbers()
-    stamps = {}
+    found = {}
     for case in dataset.cases:
         parts: list[object] = [case.present, case.absent, case.cut_off, corrected.get(case.id, 0)]
         for path in (dataset.folder / case.image, dataset.folder / "masks" / f"{case.id}.json"):
@@ -111,8 +111,8 @@ def _stamps(dataset: Dataset) -> dict[str, int]:
                 parts += [state.st_size, state.st_mtime_ns]
             except OSError:
                 parts.append(None)
-        stamps[case.id] = int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "little", signed=True)
-    return stamps
+        found[case.id] = int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "little", signed=True)
+    return found
 
 
 class _Kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,8 @@ from training.images import to_rle
 Verdict = Literal["accept", "reject", "flag"]
 WHOLE_CASE = ""
 """In place of a structure: the decision is about the case with all its masks."""
+REPAIRED = "repaired"
+"""Comment of the acceptance that goes with a repair."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS decisions (
@@ -50,7 +52,7 @@ class Reviews:
     def __init__(self, folder: str | Path, reviewer: str) -> None:
         self.path = Path(folder) / "reviews.sqlite"
         self.reviewer = reviewer
-        self._undoable: list[tuple[str, int]] = []
+        self._undoable: list[list[tuple[str, int]]] = []
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -68,33 +70,50 @@ class Reviews:
 
     def decide(self, case_id: str, structure: str, verdict: Verdict, comment: str = "") -> None:
         """Record a decision about one structure, or the whole case with structure ""; a later one replaces it."""
+        self.decide_all([case_id], structure, verdict, comment)
+
+    def decide_all(self, case_ids: Iterable[str], structure: str, verdict: Verdict, comment: str = "") -> None:
+        """Record the same decision on several cases, each on disk before the next; one undo takes them all back."""
         if verdict not in get_args(Verdict):
             raise BrokenDataset(f"A decision is accept, reject or flag, not {verdict!r}.")
-        with self._open() as connection:
-            row = connection.execute(
-                "INSERT INTO decisions (reviewer, case_id, structure, verdict, comment, at) VALUES (?, ?, ?, ?, ?, ?)",
-                (self.reviewer, case_id, structure, verdict, comment, _now()),
-            )
-        self._undoable.append(("decisions", int(row.lastrowid or 0)))
+        together: list[tuple[str, int]] = []
+        self._undoable.append(together)
+        for case_id in case_ids:
+            with self._open() as connection:
+                together.append(self._insert_decision(connection, case_id, structure, verdict, comment))
 
     def correct(self, case_id: str, structure: str, mask: np.ndarray) -> None:
-        """Keep a repaired mask, bool [row, column], beside the original, which stays in masks/."""
+        """Keep a repaired mask, bool [row, column], beside the original, which stays in masks/; the repair counts as accepted.
+
+        It settles rejections and flags of the mask before it. One undo takes both back.
+        """
         with self._open() as connection:
             row = connection.execute(
                 "INSERT INTO corrections (reviewer, case_id, structure, rle, at) VALUES (?, ?, ?, ?, ?)",
                 (self.reviewer, case_id, structure, json.dumps(to_rle(mask)), _now()),
             )
-        self._undoable.append(("corrections", int(row.lastrowid or 0)))
+            accepted = self._insert_decision(connection, case_id, structure, "accept", REPAIRED)
+        self._undoable.append([("corrections", int(row.lastrowid or 0)), accepted])
+
+    def _insert_decision(self, connection: sqlite3.Connection, *values: str) -> tuple[str, int]:
+        """Insert (case, structure, verdict, comment) as this reviewer's; return table and number of the row."""
+        row = connection.execute(
+            "INSERT INTO decisions (reviewer, case_id, structure, verdict, comment, at) VALUES (?, ?, ?, ?, ?, ?)",
+            (self.reviewer, *values, _now()),
+        )
+        return "decisions", int(row.lastrowid or 0)
 
     def undo(self) -> str | None:
         """Take back this session's last decision or correction; return the id of its case, None when there is nothing left."""
         if not self._undoable:
             return None
-        table, number = self._undoable.pop()
+        case_id = None
         with self._open() as connection:
-            found = connection.execute(f"SELECT case_id FROM {table} WHERE number = ?", (number,)).fetchone()
-            connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
-        return found[0] if found else None
+            for table, number in self._undoable.pop():
+                found = connection.execute(f"SELECT case_id FROM {table} WHERE number = ?", (number,)).fetchone()
+                connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
+                case_id = case_id or (found[0] if found else None)
+        return case_id
 
     def decision(self, case_id: str, structure: str = WHOLE_CASE) -> Decision | None:
         """This reviewer's last decision on it, None when there is none."""
@@ -106,8 +125,26 @@ class Reviews:
         return self._latest()
 
     def excluded(self) -> set[tuple[str, str]]:
-        """(case id, structure) pairs that some reviewer rejected; structure "" takes out the whole case."""
-        return {(d.case_id, d.structure) for d in self.all() if d.verdict == "reject"}
+        """(case id, structure) pairs that some reviewer rejected; structure "" takes out the whole case.
+
+        A mask that was repaired after it was rejected is in again.
+        """
+        repaired = self.corrected_at()
+        return {
+            (d.case_id, d.structure)
+            for d in self.all()
+            if d.verdict == "reject" and d.at >= repaired.get((d.case_id, d.structure), "")
+        }
+
+    def corrected_at(self) -> dict[tuple[str, str], str]:
+        """When a mask was last repaired (UTC, ISO 8601), by case id and structure."""
+        if not self.path.exists():
+            return {}
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT case_id, structure, MAX(at) FROM corrections GROUP BY case_id, structure"
+            ).fetchall()
+        return {(case_id, structure): at for case_id, structure, at in rows}
 
     def corrections(self, case_id: str) -> dict[str, dict[str, Any]]:
         """Latest repaired mask by structure, as COCO RLE."""
@@ -139,4 +176,4 @@ class Reviews:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")

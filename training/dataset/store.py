@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from training.dataset.case import Case
-from training.dataset.reviews import Reviews
+from training.dataset.reviews import WHOLE_CASE, Reviews
 from training.errors import BrokenDataset
 from training.images import from_rle, read_radiograph, to_rle, write_radiograph_png
 from training.images.types import Radiograph
@@ -70,7 +70,7 @@ class Dataset:
         if repair and len(whole) < len(content):
             with path.open("r+b") as file:
                 file.truncate(len(whole))
-        return cls(folder, cases)
+        return cls(folder, _with_drawn(cases, Reviews(folder, DEFAULT_REVIEWER)))
 
     @cached_property
     def reviews(self) -> Reviews:
@@ -97,7 +97,14 @@ class Dataset:
         return replace(radiograph, spacing=spacing, view=case.view if case.view != "OBLIQUE" else "", name=case.id)
 
     def encoded_masks(self, case: Case) -> dict[str, dict[str, Any]]:
-        """COCO RLE by structure as stored, corrections of reviewers in place of the originals."""
+        """COCO RLE by structure, corrections of reviewers in place of the originals."""
+        stored = self.original_masks(case)
+        if not (self.folder / "reviews.sqlite").exists():
+            return stored
+        return stored | self.reviews.corrections(case.id)
+
+    def original_masks(self, case: Case) -> dict[str, dict[str, Any]]:
+        """COCO RLE by structure as stored. Raises BrokenDataset."""
         path = self.folder / "masks" / f"{case.id}.json"
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
@@ -105,15 +112,32 @@ class Dataset:
             raise BrokenDataset(f"The masks {path.name} of {self.folder.name} cannot be read: {error}.") from error
         if not isinstance(stored, dict):
             raise BrokenDataset(f"The masks {path.name} of {self.folder.name} are no object of structures.")
-        if not (self.folder / "reviews.sqlite").exists():
-            return stored
-        return stored | {s: rle for s, rle in self.reviews.corrections(case.id).items() if s in stored}
+        return stored
 
     def masks(self, case: Case, structures: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """Return bool [row, column] by structure: all that are present, or those asked for that are."""
         encoded = self.encoded_masks(case)
         wanted = encoded if structures is None else [s for s in structures if s in encoded]
         return {s: from_rle(encoded[s]) for s in wanted}
+
+    def kept(self) -> list[Case]:
+        """The cases that review left in, listing only the structures that it left in: what training and export may use.
+
+        A rejected structure is neither present nor absent then: nothing is known about it.
+        """
+        excluded = self.reviews.excluded()
+        touched = {case_id for case_id, _ in excluded}
+        cases = []
+        for case in self.cases:
+            if (case.id, WHOLE_CASE) in excluded:
+                continue
+            if case.id in touched:
+                present, absent, cut_off = (
+                    tuple(s for s in names if (case.id, s) not in excluded) for names in (case.present, case.absent, case.cut_off)
+                )
+                case = replace(case, present=present, absent=absent, cut_off=cut_off)
+            cases.append(case)
+        return cases
 
     def write_files(self, case: Case, radiograph: Radiograph, masks: Mapping[str, np.ndarray]) -> None:
         """Write a case's image and masks, not its line: what a worker does before the one writer commits the case."""
@@ -142,6 +166,23 @@ class Dataset:
 
 
 _OWN = {CASES, CACHE, "images", "masks", "reviews.sqlite", "synthesis.json"}
+
+
+def _with_drawn(cases: list[Case], reviews: Reviews) -> list[Case]:
+    """The cases with structures that reviewers drew where there were none listed as present."""
+    drawn: dict[str, list[str]] = {}
+    for case_id, structure in reviews.corrected_at():
+        drawn.setdefault(case_id, []).append(structure)
+    return [
+        replace(
+            case,
+            present=tuple(dict.fromkeys((*case.present, *drawn[case.id]))),
+            absent=tuple(s for s in case.absent if s not in drawn[case.id]),
+        )
+        if case.id in drawn
+        else case
+        for case in cases
+    ]
 
 
 def _inside(name: str) -> None:
