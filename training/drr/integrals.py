@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.drr.geometry import Geometry
-from training.drr.traversal import Traversal, homography_frame, plan
+from training.drr.traversal import Traversal, VoxelPose, plan
 from training.errors import ChexanatomyError
 from training.images.types import CT, LabelMap
 
@@ -26,7 +26,7 @@ def ramp_integrals(
     values: np.ndarray, ct: CT | LabelMap, geometry: Geometry, ramps: tuple[tuple[float, float, float], ...]
 ) -> np.ndarray:
     """Return float32 [ramp, row, column]: in one pass, integrals of clip(value, low, high) - zero per ramp (low, high, zero)."""
-    from training.drr import kernels
+    from training.drr.gather import gather
 
     shape = (ct.hu if isinstance(ct, CT) else ct.ids).shape
     if values.shape != shape:
@@ -37,30 +37,30 @@ def ramp_integrals(
     walk = plan(geometry, ct, shape)
     numbers = np.ascontiguousarray(values if values.dtype == np.int16 else values.astype(np.float32, copy=False))
     sums = np.empty((len(ramps), walk.rows, walk.columns), np.float32)
-    kernels.gather(numbers, walk.march, walk.source, walk.plane, walk.first, walk.pitch, np.asarray(ramps, np.float32), sums)
-    return on_detector(sums, geometry, ct, walk) * path_per_slice(geometry, ct, walk)
+    gather(numbers, walk.pose.march, walk.pose.source, walk.plane, walk.first, walk.pitch, np.asarray(ramps, np.float32), sums)
+    return _on_detector(sums, geometry, walk) * path_per_slice(geometry, ct, walk.pose)
 
 
-def on_detector(sums: np.ndarray, geometry: Geometry, volume: CT | LabelMap, walk: Traversal) -> np.ndarray:
+def _on_detector(sums: np.ndarray, geometry: Geometry, walk: Traversal) -> np.ndarray:
     """Carry sums float32 [m, row, column] from the virtual detector to the real one."""
-    from training.drr import kernels
+    from training.drr.carry import carry_over
 
     if walk.aligned:
         return sums.transpose(0, 2, 1) if walk.swapped else sums
     carried = np.empty((len(sums), geometry.rows, geometry.columns), np.float32)
-    frame = homography_frame(geometry, volume)
-    kernels.carry_over(sums, *frame, walk.march, walk.source, walk.plane, walk.first, walk.pitch, carried)
+    pose = walk.pose
+    frame = (pose.corner, pose.row_step, pose.column_step, pose.march, pose.source)
+    carry_over(sums, *frame, walk.plane, walk.first, walk.pitch, carried)
     return carried
 
 
-def path_per_slice(geometry: Geometry, volume: CT | LabelMap, walk: Traversal) -> np.ndarray:
+def path_per_slice(geometry: Geometry, volume: CT | LabelMap, pose: VoxelPose) -> np.ndarray:
     """Return float32 [row, column]: how far each ray travels from one slice to the next [mm]."""
-    corner, row_step, column_step = homography_frame(geometry, volume)
     rows, columns = np.arange(geometry.rows)[:, None], np.arange(geometry.columns)[None, :]
     squared = np.zeros((geometry.rows, geometry.columns))
     for axis in range(3):
-        offset = (corner[axis] - walk.source[axis]) + rows * row_step[axis] + columns * column_step[axis]
+        offset = (pose.corner[axis] - pose.source[axis]) + rows * pose.row_step[axis] + columns * pose.column_step[axis]
         squared += (offset * volume.spacing[2 - axis]) ** 2
-        if axis == walk.march:
+        if axis == pose.march:
             slices = np.abs(offset)
     return (np.sqrt(squared) / np.maximum(slices, 1e-9)).astype(np.float32)

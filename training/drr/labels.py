@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from training import anatomy
 from training.drr.geometry import Geometry
-from training.drr.integrals import on_detector, path_per_slice
-from training.drr.traversal import Traversal, homography_frame, plan
+from training.drr.integrals import path_per_slice
+from training.drr.traversal import ACROSS, VoxelPose
 from training.errors import UnknownStructure
 from training.images.types import LabelMap
 
@@ -27,14 +28,17 @@ FIELD_HIDDEN_BY = {"heart": 12.0, "aorta": 12.0}
 """Structures whose shadow the lung field leaves out besides [mm]; the outline keeps the lung behind the heart."""
 DRAWN = 8.0
 """Gaps narrower than this are not drawn by hand [mm at the detector]."""
-OVERSAMPLING = 1.5
 
 
-def project_labels(labels: LabelMap, geometry: Geometry, structures: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """Return one bool [row, column] mask per structure: the rays that meet at least one of its voxels.
+def project_labels(
+    labels: LabelMap, geometry: Geometry, structures: Iterable[str] | None = None, thinnest: float = 0.0
+) -> dict[str, np.ndarray]:
+    """Return one bool [row, column] mask per structure: the rays, each through its pixel's centre, that meet it.
 
+    A ray meets a structure where it crosses a slice (of the axis it runs along most) in one of the structure's voxels.
     structures: vocabulary keys, composites and lung fields included, or names of the label map's own; None means all that the
-    label map can make. Raises UnknownStructure for a structure it cannot make, ImpossibleGeometry for a source in the volume.
+    label map can make. thinnest: rays that run through less of a structure do not count [mm]; lung fields keep their own limit.
+    Raises UnknownStructure for a structure it cannot make, ImpossibleGeometry for a source in the volume.
     """
     available = anatomy.resolve(labels.structures)
     makeable = set(available) | {field for field, lung in LUNG_OF.items() if lung in available}
@@ -42,7 +46,11 @@ def project_labels(labels: LabelMap, geometry: Geometry, structures: Iterable[st
     missing = [s for s in wanted if s not in makeable]
     if missing:
         raise UnknownStructure(f"The label map {labels.name} holds nothing for {', '.join(missing)}.")
-    masks = _masks(labels, geometry, {s: available[s] for s in wanted if s not in LUNG_OF})
+    plain = [s for s in wanted if s not in LUNG_OF]
+    if thinnest > 0:
+        masks = {s: depth >= thinnest for s, depth in label_thickness(labels, geometry, plain).items()}
+    else:
+        masks = _masks(labels, geometry, {s: available[s] for s in plain})
     if set(wanted) & set(LUNG_OF):
         masks |= lung_fields(labels, geometry)
     return {s: masks[s] for s in wanted}
@@ -83,66 +91,80 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 def label_thickness(labels: LabelMap, geometry: Geometry, structures: Iterable[str]) -> dict[str, np.ndarray]:
     """Return float32 [row, column] per structure: how far each ray runs through it [mm]. Raises as project_labels."""
-    from training.drr import kernels
+    from training.drr.shadows import tally
 
     wanted = list(structures)
     available = anatomy.resolve(labels.structures)
     missing = [s for s in wanted if s not in available]
     if missing:
         raise UnknownStructure(f"The label map {labels.name} holds nothing for {', '.join(missing)}.")
-    geometry.check(labels)
-    walk = plan(geometry, labels, labels.ids.shape)
-    table = np.zeros((int(labels.ids.max()) + 1, len(wanted)), np.float32)
-    for column, structure in enumerate(wanted):
-        for id_ in _ids_of(labels, available[structure], len(table)):
-            table[id_, column] = 1
-    counts = np.empty((len(wanted), walk.rows, walk.columns), np.float32)
-    kernels.gather_counts(*_walk(labels, walk), table, counts)
-    counts = np.maximum(on_detector(counts, geometry, labels, walk), 0)
-    step = path_per_slice(geometry, labels, walk)
-    return {structure: counts[i] * step for i, structure in enumerate(wanted)}
+    shadow = _Shadow.of(labels, geometry, {s: available[s] for s in wanted})
+    steps = np.zeros((shadow.members.shape[1], shadow.lines, shadow.pixels + 1), np.int32)
+    shadow.cast(np.empty((0, 0, 0), np.uint64), steps)
+    slices = np.empty((len(wanted), geometry.rows, geometry.columns), np.float32)
+    tally(steps, shadow.members, shadow.swapped, slices)
+    slices *= path_per_slice(geometry, labels, shadow.pose)
+    return dict(zip(wanted, slices, strict=True))
 
 
 def _masks(labels: LabelMap, geometry: Geometry, parts: dict[str, frozenset[str]]) -> dict[str, np.ndarray]:
-    """Masks of structures, each the union of the named parts, from one pass over the ids."""
-    from training.drr import kernels
+    """Masks of structures, each the union of the named parts, from one pass over the runs of the label map."""
+    from training.drr.shadows import unpack
 
-    geometry.check(labels)
-    walk = plan(geometry, labels, labels.ids.shape, OVERSAMPLING)
-    names = sorted(set().union(*parts.values())) if parts else []
-    words = max(1, -(-len(names) // 64))
-    table = np.zeros((int(labels.ids.max()) + 1, words), np.uint64)
-    for bit, name in enumerate(names):
-        for id_ in _ids_of(labels, frozenset([name]), len(table)):
-            table[id_, bit // 64] |= np.uint64(1) << np.uint64(bit % 64)
-    bits = np.empty((walk.rows, walk.columns, words), np.uint64)
-    kernels.gather_bits(*_walk(labels, walk), table, bits)
-    if walk.aligned:
-        index = np.arange(walk.rows * walk.columns).reshape(walk.rows, walk.columns)
-        index = index.T if walk.swapped else index
-    else:
-        index = kernels.nearest_pixels(
-            (geometry.rows, geometry.columns),
-            (walk.rows, walk.columns),
-            *homography_frame(geometry, labels),
-            *(walk.march, walk.source, walk.plane, walk.first, walk.pitch),
-        )
-    where = {name: bit for bit, name in enumerate(names)}
-    wanted = np.zeros((len(parts), words), np.uint64)
-    for row, members in enumerate(parts.values()):
-        for name in members:
-            wanted[row, where[name] // 64] |= np.uint64(1) << np.uint64(where[name] % 64)
+    shadow = _Shadow.of(labels, geometry, parts)
+    bits = np.zeros((shadow.members.shape[1], shadow.lines, -(-shadow.pixels // 64)), np.uint64)
+    shadow.cast(bits, np.empty((0, 0, 0), np.int32))
     masks = np.empty((len(parts), geometry.rows, geometry.columns), np.bool_)
-    kernels.unpack(bits.reshape(-1, words), np.ascontiguousarray(index), wanted, masks)
+    unpack(bits, shadow.members, shadow.swapped, masks)
     return dict(zip(parts, masks, strict=True))
 
 
-def _walk(labels: LabelMap, walk: Traversal) -> tuple[object, ...]:
-    from training.drr import kernels
+@dataclass(frozen=True)
+class _Shadow:
+    """What it takes to cast a label map's runs: detector lines run along the picture's columns when swapped.
 
-    ids = np.ascontiguousarray(labels.ids)
-    return ids, kernels.label_extent(ids), walk.march, walk.source, walk.plane, walk.first, walk.pitch
+    slots: int64 [id], -1 for ids nobody asked for; members: bool [structure, slot].
+    """
+
+    labels: LabelMap
+    pose: VoxelPose
+    lines: int
+    pixels: int
+    swapped: bool
+    slots: np.ndarray
+    members: np.ndarray
+
+    @classmethod
+    def of(cls, labels: LabelMap, geometry: Geometry, parts: dict[str, frozenset[str]]) -> _Shadow:
+        geometry.check(labels)
+        pose = VoxelPose.of(geometry, labels)
+        swapped = _lies_across(pose, geometry)
+        size = (geometry.columns, geometry.rows) if swapped else (geometry.rows, geometry.columns)
+        of_part = [[i for i, names in labels.members.items() if members & set(names)] for members in parts.values()]
+        ids = sorted(set().union(*of_part)) if of_part else []
+        slots = np.full(np.iinfo(labels.ids.dtype).max + 1, -1, np.int64)
+        slots[ids] = np.arange(len(ids))
+        members = np.zeros((len(parts), len(ids)), bool)
+        for row, part in zip(members, of_part, strict=True):
+            row[slots[part]] = True
+        return cls(labels, pose, *size, swapped, slots, members)
+
+    def cast(self, bits: np.ndarray, steps: np.ndarray) -> None:
+        """Mark bits or count steps; see shadows.cast."""
+        from training.drr.runs import runs_of
+        from training.drr.shadows import cast
+
+        pose, shape = self.pose, self.labels.ids.shape
+        runs = runs_of(self.labels, ACROSS[pose.march][1])
+        steps_on = (pose.column_step, pose.row_step) if self.swapped else (pose.row_step, pose.column_step)
+        frame = (pose.march, pose.source, pose.corner - pose.source, *steps_on)
+        cast(runs.offsets, runs.begin, runs.end, runs.ids, shape, *frame, self.slots, self.lines, self.pixels, bits, steps)
 
 
-def _ids_of(labels: LabelMap, names: frozenset[str], count: int) -> list[int]:
-    return [i for i, members in labels.members.items() if i < count and names & set(members)]
+def _lies_across(pose: VoxelPose, geometry: Geometry) -> bool:
+    """Whether runs of voxels lie along the picture's columns rather than its rows."""
+    middle = (geometry.rows - 1) / 2 * pose.row_step + (geometry.columns - 1) / 2 * pose.column_step
+    ray = pose.corner + middle - pose.source
+    axis = ACROSS[pose.march][1]
+    down, along = (abs(s[axis] - ray[axis] / ray[pose.march] * s[pose.march]) for s in (pose.row_step, pose.column_step))
+    return bool(down > along)

@@ -22,16 +22,41 @@ LARGEST_PLANE = 6000
 
 
 @dataclass(frozen=True)
-class Traversal:
-    """One pose in voxel index coordinates (z, y, x) of one grid.
+class VoxelPose:
+    """One pose in voxel index coordinates (z, y, x) of one grid [voxels].
 
-    march: axis of the slices; source: (z, y, x); plane: slice coordinate of the virtual detector; first, pitch: position of its
-    pixel [0, 0] and its steps along (row axis, column axis) [voxels]; rows, columns: its size; aligned: the virtual detector is
-    the real one; swapped: ... with rows and columns exchanged.
+    source: focal spot; corner: centre of detector pixel [0, 0]; row_step, column_step: from pixel to pixel; march: axis of the
+    slices, the one that the central ray crosses most often.
     """
 
-    march: int
     source: np.ndarray
+    corner: np.ndarray
+    row_step: np.ndarray
+    column_step: np.ndarray
+    march: int
+
+    @classmethod
+    def of(cls, geometry: Geometry, volume: CT | LabelMap) -> VoxelPose:
+        """The pose of a geometry on the grid of a volume."""
+        to_voxel = voxel_from_patient(volume)
+        corner, row_step, column_step = geometry.pixel_frame()
+        source = to_voxel[:3, :3] @ geometry.source + to_voxel[:3, 3]
+        corner = to_voxel[:3, :3] @ corner + to_voxel[:3, 3]
+        row_step, column_step = to_voxel[:3, :3] @ row_step, to_voxel[:3, :3] @ column_step
+        centre = corner + (geometry.rows - 1) / 2 * row_step + (geometry.columns - 1) / 2 * column_step
+        return cls(source, corner, row_step, column_step, int(np.argmax(np.abs(centre - source))))
+
+
+@dataclass(frozen=True)
+class Traversal:
+    """Where the sums over slices are gathered for a pose.
+
+    plane: slice coordinate of the virtual detector; first, pitch: position of its pixel [0, 0] and its steps along (row axis,
+    column axis) [voxels]; rows, columns: its size; aligned: the virtual detector is the real one; swapped: ... with rows and
+    columns exchanged.
+    """
+
+    pose: VoxelPose
     plane: float
     first: tuple[float, float]
     pitch: tuple[float, float]
@@ -41,36 +66,25 @@ class Traversal:
     swapped: bool
 
 
-def plan(geometry: Geometry, volume: CT | LabelMap, shape: tuple[int, ...], oversampling: float = 1.0) -> Traversal:
-    """Choose the march axis and lay the virtual detector for a pose; oversampling refines it where it is not the real one."""
-    to_voxel = voxel_from_patient(volume)
-    source = to_voxel[:3, :3] @ geometry.source + to_voxel[:3, 3]
-    corner, row_step, column_step = geometry.pixel_frame()
-    corner = to_voxel[:3, :3] @ corner + to_voxel[:3, 3]
-    row_step, column_step = to_voxel[:3, :3] @ row_step, to_voxel[:3, :3] @ column_step
-    centre = corner + (geometry.rows - 1) / 2 * row_step + (geometry.columns - 1) / 2 * column_step
-    march = int(np.argmax(np.abs(centre - source)))
-    across = ACROSS[march]
-    along_rows, along_columns = _only_axis(row_step), _only_axis(column_step)
-    if along_rows is not None and along_columns is not None and march not in (along_rows, along_columns):
+def plan(geometry: Geometry, volume: CT | LabelMap, shape: tuple[int, ...]) -> Traversal:
+    """Choose the march axis and lay the virtual detector for a pose."""
+    pose = VoxelPose.of(geometry, volume)
+    centre = pose.corner + (geometry.rows - 1) / 2 * pose.row_step + (geometry.columns - 1) / 2 * pose.column_step
+    across = ACROSS[pose.march]
+    plane = float(centre[pose.march])
+    along_rows, along_columns = _only_axis(pose.row_step), _only_axis(pose.column_step)
+    if along_rows is not None and along_columns is not None and pose.march not in (along_rows, along_columns):
         swapped = (along_rows, along_columns) != across
-        steps = (column_step, row_step) if swapped else (row_step, column_step)
+        steps = (pose.column_step, pose.row_step) if swapped else (pose.row_step, pose.column_step)
         size = (geometry.columns, geometry.rows) if swapped else (geometry.rows, geometry.columns)
-        first = (float(corner[across[0]]), float(corner[across[1]]))
+        first = (float(pose.corner[across[0]]), float(pose.corner[across[1]]))
         pitch = (float(steps[0][across[0]]), float(steps[1][across[1]]))
-        return Traversal(march, source, float(centre[march]), first, pitch, size[0], size[1], aligned=True, swapped=swapped)
-    low, high, finest = _shadow_grid(geometry, source, corner, row_step, column_step, march, shape)
+        return Traversal(pose, plane, first, pitch, *size, aligned=True, swapped=swapped)
+    low, high, finest = _shadow_grid(geometry, pose, plane, shape)
     extent = (high[0] - low[0], high[1] - low[1])
-    rows, columns = (min(LARGEST_PLANE, max(2, math.ceil(extent[i] / finest[i] * oversampling) + 1)) for i in (0, 1))
+    rows, columns = (min(LARGEST_PLANE, max(2, math.ceil(extent[i] / finest[i]) + 1)) for i in (0, 1))
     pitch = (extent[0] / (rows - 1), extent[1] / (columns - 1))
-    return Traversal(march, source, float(centre[march]), (low[0], low[1]), pitch, rows, columns, aligned=False, swapped=False)
-
-
-def homography_frame(geometry: Geometry, volume: CT | LabelMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre of detector pixel [0, 0], row step and column step in voxel index coordinates (z, y, x)."""
-    to_voxel = voxel_from_patient(volume)
-    corner, row_step, column_step = geometry.pixel_frame()
-    return to_voxel[:3, :3] @ corner + to_voxel[:3, 3], to_voxel[:3, :3] @ row_step, to_voxel[:3, :3] @ column_step
+    return Traversal(pose, plane, (low[0], low[1]), pitch, rows, columns, aligned=False, swapped=False)
 
 
 def _only_axis(step: np.ndarray) -> int | None:
@@ -81,17 +95,10 @@ def _only_axis(step: np.ndarray) -> int | None:
 
 
 def _shadow_grid(
-    geometry: Geometry,
-    source: np.ndarray,
-    corner: np.ndarray,
-    row_step: np.ndarray,
-    column_step: np.ndarray,
-    march: int,
-    shape: tuple[int, ...],
+    geometry: Geometry, pose: VoxelPose, plane: float, shape: tuple[int, ...]
 ) -> tuple[list[float], list[float], list[float]]:
     """Bounds and pixel pitch on the slice-parallel plane through the detector's centre that the detector and the volume share."""
-    across = ACROSS[march]
-    plane = float((corner + (geometry.rows - 1) / 2 * row_step + (geometry.columns - 1) / 2 * column_step)[march])
+    across, march, source = ACROSS[pose.march], pose.march, pose.source
 
     def onto(points: np.ndarray) -> np.ndarray:
         depth = (points[:, march] - source[march]) / (plane - source[march])
@@ -102,9 +109,9 @@ def _shadow_grid(
         [0, (geometry.rows - 1) / 2, geometry.rows - 1], [0, (geometry.columns - 1) / 2, geometry.columns - 1]
     )
     at = np.stack([rows.ravel(), columns.ravel()], axis=1)
-    points = corner + at[:, :1] * row_step + at[:, 1:] * column_step
+    points = pose.corner + at[:, :1] * pose.row_step + at[:, 1:] * pose.column_step
     seen = onto(points)
-    step_row, step_column = np.abs(onto(points + row_step) - seen), np.abs(onto(points + column_step) - seen)
+    step_row, step_column = np.abs(onto(points + pose.row_step) - seen), np.abs(onto(points + pose.column_step) - seen)
     pitch = np.nanmin(np.maximum(step_row, step_column), axis=0)
     faces = [(-0.5, n - 0.5) for n in shape]
     box = onto(np.array(np.meshgrid(*faces, indexing="ij")).reshape(3, -1).T)

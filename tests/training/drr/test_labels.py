@@ -4,6 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.drr import Geometry, label_thickness, line_integrals, project_labels
+from training.drr.integrals import path_per_slice
+from training.drr.traversal import VoxelPose
 from training.errors import UnknownStructure
 from training.images.types import CT, LabelMap
 
@@ -82,30 +84,64 @@ def test_thickness_is_the_path_length_in_mm():
     assert np.abs(seen - expected).mean() < 2.0
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**31), st.sampled_from([(0, 0), (180, 0), (90, 0), (-90, 0)]))
-def test_masks_of_aligned_views_equal_a_voxel_walk_along_every_ray(seed, angles):
-    rng = np.random.default_rng(seed)
-    ids = rng.integers(0, 4, rng.integers(8, 20, 3)).astype(np.uint8)
-    ids[rng.random(ids.shape) < 0.7] = 0
-    labels = LabelMap(ids, {i: (f"thing {i}",) for i in (1, 2, 3)}, tuple(rng.uniform(2, 5, 3)), (0.0, 0.0, 0.0))
-    geometry = Geometry.view(labels, *angles, rows=40, columns=44, spacing=(3.0, 2.5))
-    seen = project_labels(labels, geometry)
+def walk_every_ray(labels, geometry):
+    """Slices that every ray meets of every id: {id: int [row, column]}, and which rays graze no voxel's face."""
+    spacing, shape = np.asarray(labels.spacing), labels.ids.shape[::-1]
+    axis = int(np.argmax(np.abs(geometry.beam / spacing)))
     first, row_step, column_step = geometry.pixel_frame()
-    axis = int(np.argmax(np.abs(geometry.beam / np.asarray(labels.spacing))))
-    expected = {name: np.zeros((40, 44), bool) for name in seen}
-    for r in range(40):
-        for c in range(44):
-            direction = first + r * row_step + c * column_step - geometry.source
-            for k in range(ids.shape[2 - axis]):
-                t = (k * labels.spacing[axis] - geometry.source[axis]) / direction[axis]
-                at = (geometry.source + t * direction) / np.asarray(labels.spacing)
-                index = np.floor(at + 0.5).astype(int)[::-1]
-                index[2 - axis] = k
-                if t > 0 and (index >= 0).all() and (index < ids.shape).all() and ids[tuple(index)]:
-                    expected[f"thing {ids[tuple(index)]}"][r, c] = True
-    wrong = sum(int((seen[name] != expected[name]).sum()) for name in seen)
-    assert wrong <= 2
+    rows, columns = np.mgrid[: geometry.rows, : geometry.columns]
+    direction = first + rows[..., None] * row_step + columns[..., None] * column_step - geometry.source
+    slices = np.arange(shape[axis])
+    with np.errstate(divide="ignore"):
+        reach = (slices * spacing[axis] - geometry.source[axis]) / direction[..., axis, None]
+    at = (geometry.source + reach[..., None] * direction[..., None, :]) / spacing
+    at[..., axis] = slices
+    clear = (np.abs((at - 0.5) - np.round(at - 0.5)) > 1e-7)[..., [a for a in range(3) if a != axis]].all(axis=(2, 3))
+    index = np.floor(at + 0.5).astype(int)
+    met = (reach > 0) & ((index >= 0) & (index < shape)).all(axis=3)
+    x, y, z = np.moveaxis(np.clip(index, 0, np.array(shape) - 1), 3, 0)
+    found = np.where(met, labels.ids[z, y, x], 0)
+    return {i: (found == i).sum(axis=2) for i in labels.members}, clear
+
+
+def scattered_labels(seed):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, 4, rng.integers(8, 24, 3)).astype(np.uint8)
+    ids[rng.random(ids.shape) < 0.7] = 0
+    ids = np.repeat(ids, rng.integers(1, 5), axis=int(rng.integers(0, 3)))
+    return LabelMap(ids, {i: (f"thing {i}",) for i in (1, 2, 3)}, tuple(rng.uniform(2, 5, 3)), (0.0, 0.0, 0.0))
+
+
+PRESETS = [(0.0, 0.0, 0.0), (180.0, 0.0, 0.0), (90.0, 0.0, 0.0), (-90.0, 0.0, 90.0), (0.0, 90.0, 0.0)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.one_of(st.sampled_from(PRESETS), st.tuples(st.floats(-180, 180), st.floats(-90, 90), st.floats(-180, 180))),
+    st.sampled_from([(1600.0, 1800.0), (180.0, 300.0)]),
+)
+def test_masks_and_thickness_equal_a_voxel_walk_along_every_ray(seed, angles, distances):
+    labels = scattered_labels(seed)
+    primary, secondary, roll = angles
+    geometry = Geometry.view(
+        labels, primary, secondary, roll=roll, sid=distances[0], sdd=distances[1], rows=40, columns=70, spacing=(3.0, 2.5)
+    )
+    slices, clear = walk_every_ray(labels, geometry)
+    masks = project_labels(labels, geometry)
+    thickness = label_thickness(labels, geometry, list(masks))
+    step = path_per_slice(geometry, labels, VoxelPose.of(geometry, labels))
+    assert clear.mean() > 0.9
+    for i, count in slices.items():
+        np.testing.assert_array_equal(masks[f"thing {i}"][clear], count[clear] > 0)
+        np.testing.assert_allclose(thickness[f"thing {i}"][clear], (count * step)[clear], rtol=1e-5)
+
+
+def test_rays_through_less_than_the_thinnest_do_not_count():
+    labels = thorax_like()
+    geometry = size(Geometry.pa, labels)
+    liver = label_thickness(labels, geometry, ["liver"])["liver"]
+    np.testing.assert_array_equal(project_labels(labels, geometry, ["liver"], thinnest=100.0)["liver"], liver >= 100.0)
 
 
 def test_more_structures_than_bits_in_a_word_are_kept_apart():

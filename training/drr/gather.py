@@ -1,0 +1,180 @@
+"""Compiled sums of interpolated voxel values over all slices; see traversal.py for the walk. Grids are [z, y, x], positions voxel
+indices.
+
+Each slice's voxel rows are first read at the ray columns (lanes.py), then two of them are blended per row of rays: the same
+bilinear interpolation as ray by ray, with long contiguous loops.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from training.drr.lanes import LANES, LINES, count_taps, interpolate_block, lay_weights
+
+BAND = 32
+"""Rows of rays that one thread works on at a time."""
+TILE = 4
+"""Slices blended in one go; blend_rows names them one by one."""
+SHEET = 16
+"""Slices turned at a time where they do not lie contiguous in memory: half a cache line of int16."""
+
+
+@njit(inline="always")
+def inside(position, count):
+    """Whether a position lies within the outer faces of count voxels."""
+    return position >= -0.5 and position <= count - 0.5
+
+
+@njit(inline="always")
+def clip(index, count):
+    """The nearest index that exists."""
+    return min(max(index, 0), count - 1)
+
+
+@njit(inline="always")
+def columns_within(start, step, count, columns):
+    """Columns whose position start + step * column lies within the outer faces of count voxels: (first, one past the last)."""
+    if step == 0.0:
+        return (0, columns) if inside(start, count) else (0, 0)
+    a, b = (-0.5 - start) / step, (count - 0.5 - start) / step
+    low, high = min(a, b), max(a, b)
+    if high < 0 or low > columns - 1:
+        return 0, 0
+    return max(0, math.ceil(low - 1e-9)), min(columns, math.floor(high + 1e-9) + 1)
+
+
+@njit(fastmath=True, cache=True)
+def _clamp(voxels, low, high, zero, level):
+    """level[1 + i] = clip(voxels[i], low, high) - zero; the ends repeat, so that the outer half voxels hold the edge value."""
+    count = voxels.size
+    for i in range(count):
+        level[i + 1] = min(max(np.float32(voxels[i]), low), high) - zero
+    level[0] = level[1]
+    level[count + 1] = level[count]
+
+
+@njit(cache=True)
+def _turn(plane, first, count, out):
+    """out[j, i] = plane[i, first + j] for count columns, in small tiles that stay in the nearest cache."""
+    length, whole = plane.shape[0], count - count % 4
+    for begin in range(0, length, 16):
+        for j in range(0, whole, 4):
+            for i in range(begin, min(begin + 16, length)):
+                out[j, i] = plane[i, first + j]
+                out[j + 1, i] = plane[i, first + j + 1]
+                out[j + 2, i] = plane[i, first + j + 2]
+                out[j + 3, i] = plane[i, first + j + 3]
+    for j in range(whole, count):
+        for i in range(length):
+            out[j, i] = plane[i, first + j]
+
+
+@njit(fastmath=True, cache=True)
+def _blend(total, lines, one, two, weight_one, weight_two):
+    """Add TILE slices to a row of rays, each the blend of two of its lines [slice, line, ray]."""
+    a, b, c, d = lines[0, one[0]], lines[0, two[0]], lines[1, one[1]], lines[1, two[1]]
+    e, f, g, h = lines[2, one[2]], lines[2, two[2]], lines[3, one[3]], lines[3, two[3]]
+    wa, wb, wc, wd = weight_one[0], weight_two[0], weight_one[1], weight_two[1]
+    we, wf, wg, wh = weight_one[2], weight_two[2], weight_one[3], weight_two[3]
+    for p in range(total.size):
+        total[p] += wa * a[p] + wb * b[p] + wc * c[p] + wd * d[p] + we * e[p] + wf * f[p] + wg * g[p] + wh * h[p]
+
+
+@njit(cache=True, fastmath=True)
+def _sum_band(values, march, source, plane, first, pitch, ramps, begin, out):
+    """Sum the rows begin.. of rays into out float32 [ramp, row, column]."""
+    row_axis, column_axis = 1 if march == 0 else 0, 1 if march == 2 else 2
+    slices, row_count, across = values.shape[march], values.shape[row_axis], values.shape[column_axis]
+    kinds, rows, columns = out.shape
+    to_first, to_last = (
+        first[0] + begin * pitch[0] - source[row_axis],
+        first[0] + (begin + rows - 1) * pitch[0] - source[row_axis],
+    )
+    per_slice = 1 / (plane - source[march])
+    deepest = max(-source[march] * per_slice, (slices - 1 - source[march]) * per_slice)
+    most_lines = int(deepest * abs(pitch[0]) * (rows - 1)) + 4
+    most_taps = count_taps(deepest * pitch[1])
+    wide = (columns + LANES - 1) // LANES * LANES
+    total = np.zeros((kinds, rows, wide), np.float32)
+    lines = np.zeros((kinds, TILE, most_lines + LINES + 1, wide), np.float32)
+    nothing = most_lines + LINES
+    level = np.zeros((LINES, across + most_taps + 2), np.float32)
+    nearby, offset, weights = (
+        np.zeros(wide // LANES, np.int64),
+        np.zeros(wide, np.float32),
+        np.zeros((most_taps, wide), np.float32),
+    )
+    drift = int(SHEET * abs(per_slice) * max(abs(to_first), abs(to_last))) + 2
+    turned = np.empty((most_lines + drift if march == 2 else 0, SHEET, across + 32), values.dtype)
+    lowest = 0
+    one, two, base = np.zeros(TILE, np.int64), np.zeros(TILE, np.int64), np.zeros(TILE, np.int64)
+    weight_one, weight_two, depths = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float64)
+    for tile in range(0, slices, TILE):
+        if march == 2 and tile % SHEET == 0:
+            last = min(tile + SHEET, slices) - 1
+            near, far = (tile - source[march]) * per_slice, (last - source[march]) * per_slice
+            corners = (near * to_first, near * to_last, far * to_first, far * to_last)
+            lowest = clip(math.floor(source[row_axis] + min(corners)), row_count)
+            for r in range(lowest, clip(math.floor(source[row_axis] + max(corners)) + 1, row_count) + 1):
+                _turn(values[r], tile, last + 1 - tile, turned[r - lowest])
+        for j in range(TILE):
+            k = tile + j
+            depths[j] = (k - source[march]) * per_slice if k < slices else 0.0
+            if depths[j] <= 0:
+                continue
+            low, high = source[row_axis] + depths[j] * to_first, source[row_axis] + depths[j] * to_last
+            low, high = min(low, high), max(low, high)
+            start = source[column_axis] + depths[j] * (first[1] - source[column_axis])
+            left, right = columns_within(start, depths[j] * pitch[1], across, columns)
+            if high < -0.5 or low > row_count - 0.5 or right <= left:
+                depths[j] = 0
+                continue
+            taps = lay_weights(start + 1, depths[j] * pitch[1], left, right, nearby, offset, weights)
+            left, right = left // LANES, (right + LANES - 1) // LANES
+            base[j], end = clip(math.floor(low), row_count), clip(math.floor(high) + 1, row_count) + 1
+            for m in range(kinds):
+                for group in range(base[j], end, LINES):
+                    for i in range(min(LINES, end - group)):
+                        r = group + i
+                        if march == 2:
+                            _clamp(turned[r - lowest, k % SHEET, :across], ramps[m, 0], ramps[m, 1], ramps[m, 2], level[i])
+                        elif march == 1:
+                            _clamp(values[r, k], ramps[m, 0], ramps[m, 1], ramps[m, 2], level[i])
+                        else:
+                            _clamp(values[k, r], ramps[m, 0], ramps[m, 1], ramps[m, 2], level[i])
+                    into = lines[m, j, group - base[j] : group - base[j] + LINES]
+                    into[:, : left * LANES] = 0
+                    into[:, right * LANES :] = 0
+                    for block in range(left, right):
+                        interpolate_block(level, nearby[block], weights, taps, into, block * LANES)
+        for q in range(rows):
+            hit = False
+            for j in range(TILE):
+                at = source[row_axis] + depths[j] * (first[0] + (begin + q) * pitch[0] - source[row_axis])
+                crossed = depths[j] > 0 and inside(at, row_count)
+                lower = math.floor(at)
+                one[j] = clip(lower, row_count) - base[j] if crossed else nothing
+                two[j] = clip(lower + 1, row_count) - base[j] if crossed else nothing
+                weight_two[j] = at - lower if crossed else 0.0
+                weight_one[j] = 1 - weight_two[j] if crossed else 0.0
+                hit |= crossed
+            if hit:
+                for m in range(kinds):
+                    _blend(total[m, q], lines[m], one, two, weight_one, weight_two)
+    out[:] = total[:, :, :columns]
+
+
+@njit(parallel=True, cache=True)
+def gather(values, march, source, plane, first, pitch, ramps, out):
+    """Sum the interpolated values of all slices for every virtual detector pixel.
+
+    values: int16 or float32 [z, y, x]; ramps: float32 [m, 3] of (low, high, zero): values count as clip(value, low, high) - zero;
+    out: float32 [m, row, column], overwritten.
+    """
+    rows = out.shape[1]
+    for band in prange((rows + BAND - 1) // BAND):
+        begin, end = band * BAND, min((band + 1) * BAND, rows)
+        _sum_band(values, march, source, plane, first, pitch, ramps, begin, out[:, begin:end])
