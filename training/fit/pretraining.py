@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from training import __version__
 from training.anatomy import trainable
 from training.errors import BrokenDataset, BrokenModel
 from training.fit.batches import Batch, make_batch
+from training.fit.optimiser import optimiser
 from training.fit.pupils import Pupil, TokenPupil
 from training.fit.records import Records, load_records, set_aside
 from training.fit.schedule import Schedule, learning_rate
@@ -64,9 +64,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
         records, held_out = set_aside(records, config.validate_images * 4)
     learner, asker = pupil.learner, pupil.asker(records)
     trained = [p for p in learner.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        _groups(learner, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=device.type == "cuda" or None
-    )
+    optimizer = optimiser(learner, config.learning_rate, config.weight_decay, config.muon, device.type == "cuda")
     ema = Ema(learner, config.ema)
     prepared, optimizer = accelerator.prepare(learner, optimizer)
     ema.to(device)
@@ -194,11 +192,3 @@ def card_of(config: PretrainConfig, structures: tuple[str, ...], records: Record
         "training": {"steps": step, "cases": len(records), "settings": settings},
         "use": "Research only, not for diagnosis.",
     }
-
-
-def _groups(learner: nn.Module, config: PretrainConfig) -> list[dict[str, Any]]:
-    """Weight decay for matrices, none for norms, biases and embeddings."""
-    named = [(n, p) for n, p in learner.named_parameters() if p.requires_grad]
-    decayed = [p for n, p in named if p.ndim >= 2 and "embed" not in n]
-    rest = [p for n, p in named if p.ndim < 2 or "embed" in n]
-    return [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]

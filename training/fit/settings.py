@@ -26,7 +26,8 @@ class PretrainConfig:
     dense: weight of the auxiliary loss; dense_factor: its mask values per side of a patch; dense_structures: how many structures
     it looks at in one step; dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary loss alone, at a
     third of the cost per step. max_steps, max_minutes: the schedule ends with the first of them; with max_minutes alone its
-    length follows from the speed measured. cache_size: edge of the images kept decoded [px]; cache: folder for them, by default
+    length follows from the speed measured. muon: size of Muon's steps relative to learning_rate, 0 for AdamW everywhere, see
+    `training.fit.optimiser`. cache_size: edge of the images kept decoded [px]; cache: folder for them, by default
     in `out`.
     """
 
@@ -52,6 +53,7 @@ class PretrainConfig:
     queries: int = 16
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
+    muon: float = 0.0
     warmup: float = 0.03
     clip: float = 1.0
     ema: float = 0.998

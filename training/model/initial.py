@@ -20,11 +20,11 @@ TOKEN_SCALE = 0.02
 
 @torch.no_grad()
 def inform(model: Any, tokens: SpecialTokens, codebook: MaskCodebook | None) -> None:
-    """Give a new model smooth embeddings of places and codes, and a decoder scaled to its width (Gemma's 0.02 suits widths of
-    thousands)."""
+    """Give a new model smooth embeddings of places and codes, places as strong as what is seen there (SigLIP starts them at a
+    tenth of that), and a decoder scaled to its width (Gemma's 0.02 suits widths of thousands)."""
     vision, text = model.config.vision_config, model.config.get_text_config()
     positions = model.model.vision_tower.embeddings.position_embedding.weight
-    positions.copy_(place_waves(vision.image_size // vision.patch_size, vision.hidden_size) * vision.hidden_size**-0.5)
+    positions.copy_(place_waves(vision.image_size // vision.patch_size, vision.hidden_size))
     table = model.get_input_embeddings().weight
     table[tokens.loc] = bin_waves(len(tokens.loc), text.hidden_size) * TOKEN_SCALE
     if codebook is not None:
