@@ -10,11 +10,13 @@ import numpy as np
 from training.images import read_ct, read_labels
 from training.images.types import CT, LabelMap
 from training.synthesis.config import Subject, SynthesisConfig
-from training.synthesis.deform import bounds, deform
+from training.synthesis.deform import deform, extents
 from training.synthesis.paint import paint
 
 ABOVE_LUNGS, BELOW_LUNGS = 130.0, 150.0
 """What is kept of a long volume beyond the lungs [mm]: more than the tallest chest field shows."""
+PAINTINGS = 4
+"""How many different CTs are painted from the labels of one person."""
 
 
 def phantom_name(number: int) -> str:
@@ -22,20 +24,29 @@ def phantom_name(number: int) -> str:
     return f"phantom-{number:05d}"
 
 
-def body(config: SynthesisConfig, name: str, number: int) -> tuple[CT, LabelMap, str]:
-    """Return CT, labels and provenance of body number of a subject, the same for the same configuration on every machine."""
+def body(config: SynthesisConfig, name: str, number: int, lateral: bool = False) -> tuple[CT, LabelMap, str]:
+    """Return CT, labels and provenance of body number of a subject, the same for the same configuration on every machine.
+
+    lateral: the body is made for lateral views; a procedural person then raises the arms.
+    """
     subjects = {s.name: s for s in config.subjects}
     rng = generator(config.seed, name, number)
-    if name in subjects:
-        ct, labels, provenance = _from_files(subjects[name], config.seed)
-        moved = deform(ct, labels, rng, config.variation, config.grid)
-        return *moved, f"{provenance}, deformed"
-    from training.phantom import thorax
+    if name not in subjects:
+        return _procedural(config, name, number, lateral, rng)
+    from training.phantom.attach import add_findings
+    from training.phantom.findings import draw_findings
 
-    ct, labels = thorax(seed=int(generator(config.seed, name, -1).integers(2**31)), spacing=config.grid)
-    if number == 0:
-        return ct, labels, "procedural"
-    return *deform(ct, labels, rng, config.variation, config.grid), "procedural, deformed"
+    ct, labels, provenance = _from_files(subjects[name], config.seed, number % PAINTINGS)
+    ct, labels = deform(ct, labels, rng, config.variation, config.grid)
+    findings = generator(config.seed, f"{name}/findings", number)
+    return *add_findings(ct, labels, draw_findings(findings, config.findings), findings), f"{provenance}, deformed"
+
+
+def arms_hang(config: SynthesisConfig, name: str) -> bool:
+    """Return whether a subject's arms would cover the chest in a lateral view: never for people from files."""
+    from training.phantom.parameters import draw
+
+    return all(s.name != name for s in config.subjects) and draw(_seed(config, name)).arm_elevation < 0
 
 
 def generator(seed: int, name: str, number: int) -> np.random.Generator:
@@ -44,18 +55,48 @@ def generator(seed: int, name: str, number: int) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(digest, np.uint32))
 
 
+def _seed(config: SynthesisConfig, name: str) -> int:
+    return int(generator(config.seed, name, -1).integers(2**31))
+
+
+def _procedural(
+    config: SynthesisConfig, name: str, number: int, lateral: bool, rng: np.random.Generator
+) -> tuple[CT, LabelMap, str]:
+    from training.phantom import thorax
+    from training.phantom.parameters import draw, with_raised_arms
+
+    seed = _seed(config, name)
+    person = draw(seed, config.findings)
+    if lateral and person.arm_elevation < 0:
+        person = with_raised_arms(person, np.random.default_rng([seed, 0xA2]))
+    ct, labels = thorax(seed, config.grid, person)
+    if number == 0:
+        return ct, labels, "procedural"
+    return *deform(ct, labels, rng, config.variation, config.grid), "procedural, deformed"
+
+
 @lru_cache(maxsize=2)
-def _from_files(subject: Subject, seed: int) -> tuple[CT, LabelMap, str]:
+def _from_files(subject: Subject, seed: int, painting: int) -> tuple[CT, LabelMap, str]:
+    if subject.ct:
+        ct, labels = _read(subject)
+        return ct, labels, "CT"
+    _, labels = _read(subject)
+    return paint(labels, seed + painting), labels, "painted from labels"
+
+
+@lru_cache(maxsize=2)
+def _read(subject: Subject) -> tuple[CT, LabelMap]:
+    """Read a subject's files; without a CT the first is empty."""
     if subject.ct:
         ct = read_ct(subject.ct)
-        return ct, read_labels(subject.labels, ct, subject.label_names or None), "CT"
+        return ct, read_labels(subject.labels, ct, subject.label_names or None)
     labels = _thorax_of(read_labels(subject.labels, None, subject.label_names or None))
-    return paint(labels, seed), labels, "painted from labels"
+    return CT(np.empty((0, 0, 0), np.int16), labels.spacing, labels.origin), labels
 
 
 def _thorax_of(labels: LabelMap) -> LabelMap:
     """The slices around the lungs; all of them where no lungs are labelled."""
-    lungs = bounds(labels, "lungs")
+    lungs = extents(labels, ("lungs",)).get("lungs")
     if lungs is None:
         return labels
     z0, dz = labels.origin[2], labels.spacing[2]

@@ -1,26 +1,31 @@
-"""What a synthesis run draws from: subjects, body variation and views. Stored with the data set as synthesis.json."""
+"""What a synthesis run draws from, by name: people, bodies, findings, views, exposure, look, marks. Kept as synthesis.json."""
 
 from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from training.errors import ChexanatomyError
+from training.phantom.findings import Odds
 
 
 @dataclass(frozen=True)
 class Range:
-    """Uniform distribution between low and high."""
+    """Distribution between low and high, even on a linear or a logarithmic scale; low = high switches it off."""
 
     low: float
     high: float
+    scale: Literal["linear", "log"] = "linear"
 
     def draw(self, rng: np.random.Generator) -> float:
         """One value."""
+        if self.scale == "log":
+            return float(np.exp(rng.uniform(np.log(self.low), np.log(self.high))))
         return float(rng.uniform(self.low, self.high))
 
 
@@ -39,15 +44,17 @@ class Variation:
     """How a body differs from the one it was made from.
 
     scale: of each axis on its own; shear: [1]; bend: largest smooth random displacement [mm], its features about reach wide [mm];
-    inflation: the diaphragm moved, down positive [mm]; heart: linear size factor; untouched: share of bodies left as they are.
+    inflation: the diaphragm moved, down positive [mm]; heart: linear size factor; fat: added under the skin, negative taken
+    away [mm]; untouched: share of bodies left as they are.
     """
 
     scale: Range = Range(0.85, 1.2)
     shear: Range = Range(-0.06, 0.06)
-    bend: Range = Range(0.0, 14.0)
+    bend: Range = Range(0.0, 20.0)
     reach: Range = Range(40.0, 90.0)
     inflation: Range = Range(-35.0, 20.0)
-    heart: Range = Range(0.88, 1.3)
+    heart: Range = Range(0.85, 1.3)
+    fat: Range = Range(-5.0, 22.0)
     untouched: float = 0.05
 
 
@@ -56,7 +63,9 @@ class Views:
     """Poses: weights of the presets, and deviations from them.
 
     primary, secondary, roll [degrees]; sdd [mm]; gap: isocentre to detector [mm]; field: height of the detector [mm]; aspect: its
-    width over its height [1]; shift: of the from the middle of the lungs, or the volume where there are none [mm].
+    width over its height [1]; shift: of the isocentre from the middle of the lungs, or of the volume where there are none [mm];
+    crop: probability that only a part of the field is shown, cropped: how much of its edges. Magnification follows from sdd and
+    gap.
     """
 
     pa: float = 0.55
@@ -70,16 +79,48 @@ class Views:
     field: Range = Range(320.0, 480.0)
     aspect: Range = Range(0.8, 1.25)
     shift: Range = Range(-25.0, 25.0)
+    crop: float = 0.08
+    cropped: Range = Range(0.55, 0.85)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Tube and detector, see training.drr.Physics. kvp [kV]; aluminium, copper [mm]; exposure_index: 100 is 1 uGy behind the body.
+
+    grid, scatter, powder: probabilities of an anti-scatter grid, of scatter being reckoned with, of Gd2O2S instead of CsI.
+    """
+
+    kvp: Range = Range(70.0, 130.0)
+    aluminium: Range = Range(2.5, 4.0)
+    copper: Range = Range(0.0, 0.2)
+    exposure_index: Range = Range(100.0, 600.0, "log")
+    grid: float = 0.7
+    scatter: float = 0.9
+    powder: float = 0.25
 
 
 @dataclass(frozen=True)
 class Film:
-    """The look, see training.drr.Presentation: large-scale brightness taken out, percentiles for black and white, contrast."""
+    """Look, see training.drr.Presentation: large-scale brightness taken out, local contrast, ends of the window, slope."""
 
-    equalisation: Range = Range(0.1, 0.6)
-    darkest: Range = Range(0.0, 2.0)
+    equalisation: Range = Range(0.0, 0.7)
+    detail: Range = Range(0.0, 3.0)
+    darkest: Range = Range(0.0, 3.0)
     brightest: Range = Range(97.0, 100.0)
-    contrast: Range = Range(1.0, 1.9)
+    contrast: Range = Range(0.6, 1.6)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What is put over the picture: probabilities of collimator edges, a side marker, and lines of text.
+
+    margin: what a collimator's blade covers, as share of the picture's edge; what it covers is in no mask.
+    """
+
+    collimation: float = 0.35
+    margin: Range = Range(0.01, 0.12)
+    marker: float = 0.5
+    text: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -87,7 +128,7 @@ class SynthesisConfig:
     """One synthesis run; the same configuration gives the same data set for any number of workers.
 
     subjects: people from files; phantoms: how many procedural bodies besides; views_per_subject: cases each; views_per_body:
-    how many share one deformed body; size: pixels along the longer edge; grid: voxel edge of deformed bodies [mm]; out: data set
+    how many share one deformed body; size: pixels along the longer edge; grid: voxel edge of bodies [mm]; out: data set
     folder.
     workers and dask (scheduler address) say only where the work is done.
     """
@@ -101,8 +142,11 @@ class SynthesisConfig:
     grid: float = 2.0
     seed: int = 0
     variation: Variation = field(default_factory=Variation)
+    findings: Odds = field(default_factory=Odds)
     views: Views = field(default_factory=Views)
+    exposure: Exposure = field(default_factory=Exposure)
     film: Film = field(default_factory=Film)
+    marks: Marks = field(default_factory=Marks)
     workers: int = 1
     dask: str = ""
 
@@ -116,13 +160,64 @@ class SynthesisConfig:
             raise ChexanatomyError("There is nothing to synthesize from: name a CT with labels, or ask for phantoms.")
         if min(self.views_per_subject, self.views_per_body, self.workers) < 1 or self.size < 32 or self.phantoms < 0:
             raise ChexanatomyError("Views, bodies and workers are at least 1, and the picture at least 32 pixels wide.")
+        if not 0.5 <= self.grid <= 8:
+            raise ChexanatomyError(f"The voxels of bodies are 0.5 to 8 mm; {self.grid:g} mm were asked for.")
+        if min(self.views.pa, self.views.ap, self.views.lateral) < 0 or self.views.pa + self.views.ap + self.views.lateral <= 0:
+            raise ChexanatomyError("The weights of PA, AP and lateral views are not negative, and one of them is above 0.")
 
     def to_json(self) -> str:
         """What determines the data: everything but where the work is done."""
         values = asdict(self)
-        for name in ("out", "workers", "dask"):
+        for name in ELSEWHERE:
             del values[name]
         return json.dumps(values, indent=1)
+
+
+ELSEWHERE = ("out", "workers", "dask")
+"""Fields that say where the work is done and determine nothing of the data."""
+
+
+def read_distributions(path: str | Path) -> dict[str, Any]:
+    """Read a synthesis.json, whole or in part, as arguments of SynthesisConfig: what it leaves out keeps its default.
+
+    Raises ChexanatomyError for what is no such file, naming the entry.
+    """
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ChexanatomyError(f"The configuration {path.name} cannot be read: {error}.") from error
+    return _arguments(SynthesisConfig, values, path.name)
+
+
+def _arguments(kind: type, values: Any, where: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ChexanatomyError(f"{where} is an object with named entries.")
+    hints = get_type_hints(kind)
+    known = {f.name for f in fields(kind)} - set(ELSEWHERE)
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ChexanatomyError(f"{where} has no entry {unknown[0]!r}; it takes {', '.join(sorted(known))}.")
+    return {name: _value(hints[name], value, f"{where}, {name}") for name, value in values.items()}
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if isinstance(kind, type) and is_dataclass(kind):
+        try:
+            return kind(**_arguments(kind, value, where))
+        except TypeError as error:
+            raise ChexanatomyError(f"{where} is incomplete: {error}.") from error
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ChexanatomyError(f"{where} is a list.")
+        return tuple(_value(get_args(kind)[0], v, where) for v in value)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ChexanatomyError(f"{where} is one of {', '.join(map(str, get_args(kind)))}.")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        raise ChexanatomyError(f"{where} is a {'number' if kind is float else kind.__name__}, not {value!r}.")
+    return value
 
 
 def read_subjects(path: str | Path) -> tuple[Subject, ...]:

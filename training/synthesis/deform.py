@@ -1,6 +1,12 @@
-"""One body from another: affine habitus, diaphragm, heart size and smooth bending of CT and labels together, free of folds."""
+"""One body from another: affine habitus, diaphragm, heart size, fat and smooth bending of CT and labels together, without folds.
+
+The displacement is the flow of a smooth velocity field (scaling and squaring, Arsigny et al. 2006), which keeps it invertible
+also where it is large; what the flow's interpolation leaves of that is checked by the Jacobian.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,10 +14,36 @@ from training import anatomy
 from training.images.types import CT, LabelMap
 from training.synthesis.config import Variation
 
-CONTROL = 16.0
+CONTROL = 12.0
 """Distance of the displacement's control points [mm]."""
-SMALLEST_JACOBIAN = 0.25
+SQUARINGS = 5
+"""The velocity's flow is made of 2^5 small steps."""
+SMALLEST_JACOBIAN = 0.15
 """Local volume factor below which a deformation is weakened: well away from folding."""
+Box = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """From a point of the new body to the old one [mm], float64 [z, y, x, 3] (x, y, z) at control points start + step * index."""
+
+    field: np.ndarray
+    start: np.ndarray
+    step: np.ndarray
+
+    def smallest_jacobian(self) -> float:
+        """Return the smallest determinant of identity plus gradient at the corners of all cells of the linear interpolation."""
+        differences = [np.diff(self.field, axis=a) / self.step[2 - a] for a in (2, 1, 0)]
+        smallest = np.inf
+        for corner in np.ndindex(2, 2, 2):
+            columns = []
+            for axis, difference in zip((2, 1, 0), differences, strict=True):
+                part = tuple(slice(c, (n - 1) + c) for c, n in zip(corner, self.field.shape, strict=False))
+                part = tuple(slice(None) if a == axis else p for a, p in enumerate(part))
+                columns.append(difference[part])
+            jacobian = np.eye(3) + np.stack(columns, axis=-1)
+            smallest = min(smallest, float(np.linalg.det(jacobian).min()))
+        return smallest
 
 
 def deform(
@@ -25,18 +57,18 @@ def deform(
 
     variation = variation or Variation()
     scale = np.array([variation.scale.draw(rng) for _ in range(3)])
+    fat = variation.fat.draw(rng)
     low, size = np.asarray(ct.origin), np.asarray(ct.spacing) * (np.asarray(ct.hu.shape[::-1]) - 1)
-    shape = np.maximum(2, np.ceil(size * scale / grid).astype(int) + 1)
+    room = 2 * max(fat, 0.0) * np.array([1.0, 1.0, 0.0])
+    shape = np.maximum(2, np.ceil((size * scale + room) / grid).astype(int) + 1)
     centre = low + size / 2
-    points, field = _field(ct, labels, rng, variation, scale, centre, shape, grid)
+    boxes = extents(labels, ("lungs", "heart"))
+    displacement = draw_displacement(boxes, rng, variation, scale, centre, (shape - 1) * grid, fat)
     if rng.uniform() < variation.untouched:
-        field = np.zeros_like(field)
+        displacement = Displacement(np.zeros_like(displacement.field), displacement.start, displacement.step)
     shear = np.eye(3)
     shear[0, 2], shear[0, 1], shear[1, 2] = (variation.shear.draw(rng) for _ in range(3))
     inverse = np.linalg.inv(shear @ np.diag(scale))
-    weaker = field
-    while _smallest_jacobian(weaker, points[1]) < SMALLEST_JACOBIAN:
-        weaker = weaker * 0.8
     origin = centre - (shape - 1) * grid / 2
     hu, ids = kernels.warp(
         ct.hu,
@@ -46,9 +78,9 @@ def deform(
         grid,
         centre,
         inverse,
-        weaker,
-        points[0],
-        points[1],
+        displacement.field,
+        displacement.start,
+        displacement.step,
         low,
         np.asarray(ct.spacing),
     )
@@ -56,59 +88,79 @@ def deform(
     return CT(hu, spacing, start, ct.name), LabelMap(ids, labels.members, spacing, start, labels.name)
 
 
-def _field(
-    ct: CT,
-    labels: LabelMap,
+def draw_displacement(
+    boxes: dict[str, Box],
     rng: np.random.Generator,
     variation: Variation,
     scale: np.ndarray,
     centre: np.ndarray,
-    shape: np.ndarray,
-    grid: float,
-) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Displacement float64 [z, y, x, 3] (x, y, z) [mm] from the new body to the old on control points (start, step) [mm]."""
+    extent: np.ndarray,
+    fat: float,
+) -> Displacement:
+    """Draw the flow that bends a body of an extent [mm] around its centre: random bends, breath, heart and fat."""
     from scipy import ndimage
 
-    extent = (shape - 1) * grid
     counts = np.maximum(4, np.ceil(extent / CONTROL).astype(int) + 1)
     start, step = centre - extent / 2, extent / (counts - 1)
     amplitude, reach = variation.bend.draw(rng), variation.reach.draw(rng)
     noise = rng.standard_normal((3, *counts[::-1]))
-    smooth = np.stack([ndimage.gaussian_filter(n, reach / step[::-1] / 2, mode="nearest") for n in noise], axis=-1)
-    smooth *= amplitude / max(1e-9, float(np.sqrt((smooth**2).sum(axis=-1)).max()))
+    velocity = np.stack([ndimage.gaussian_filter(n, reach / step[::-1] / 2, mode="nearest") for n in noise], axis=-1)
+    velocity *= amplitude / max(1e-9, float(np.sqrt((velocity**2).sum(axis=-1)).max()))
     z, y, x = np.meshgrid(*(start[a] + step[a] * np.arange(counts[a]) for a in (2, 1, 0)), indexing="ij")
+    points = np.stack([x, y, z], axis=-1)
     inflation, heart = variation.inflation.draw(rng), variation.heart.draw(rng)
-    lungs = bounds(labels, "lungs")
-    if lungs is not None:
-        base = centre[2] + (lungs[0][2] + 0.18 * (lungs[1][2] - lungs[0][2]) - centre[2]) * scale[2]
-        width = 0.3 * (lungs[1][2] - lungs[0][2]) * scale[2]
-        smooth[..., 2] += inflation * np.exp(-0.5 * ((z - base) / width) ** 2)
-    cardiac = bounds(labels, "heart")
-    if cardiac is not None:
-        middle = centre + ((cardiac[0] + cardiac[1]) / 2 - centre) * scale
-        radius = 0.5 * float(np.mean(cardiac[1] - cardiac[0]))
-        offsets = np.stack([x, y, z], axis=-1) - middle
-        near = np.exp(-0.5 * (offsets**2).sum(axis=-1) / (1.1 * radius) ** 2)
-        smooth += (1 / heart - 1) * offsets * near[..., None]
-    return (start, step), smooth
+    scaled = {name: tuple(centre + (corner - centre) * scale for corner in box) for name, box in boxes.items()}
+    if "lungs" in scaled:
+        lungs = scaled["lungs"]
+        base, height = lungs[0][2] + 0.18 * (lungs[1][2] - lungs[0][2]), 0.3 * (lungs[1][2] - lungs[0][2])
+        velocity[..., 2] += inflation * np.exp(-0.5 * ((z - base) / height) ** 2)
+        velocity[..., :2] -= _outwards(points, lungs, fat)
+    if "heart" in scaled:
+        low, high = scaled["heart"]
+        offsets = points - (low + high) / 2
+        near = np.exp(-0.5 * (offsets**2).sum(axis=-1) / (0.55 * float(np.mean(high - low))) ** 2)
+        velocity -= np.log(heart) * offsets * near[..., None]
+    displacement = Displacement(flow(velocity, step), start, step)
+    while displacement.smallest_jacobian() < SMALLEST_JACOBIAN:
+        velocity = 0.85 * velocity
+        displacement = Displacement(flow(velocity, step), start, step)
+    return displacement
 
 
-def _smallest_jacobian(field: np.ndarray, step: np.ndarray) -> float:
-    """Smallest determinant of identity plus displacement gradient over the control points (the affine part cannot fold)."""
-    gradients = np.stack([np.stack(np.gradient(field[..., c], *step[::-1]), axis=-1)[..., ::-1] for c in range(3)], axis=-2)
-    return float(np.linalg.det(np.eye(3) + gradients).min())
+def _outwards(points: np.ndarray, lungs: tuple[np.ndarray, ...], fat: float) -> np.ndarray:
+    """Return how far the wall around the lungs moves outwards (x, y) [mm]: nothing inside the ribs, all of fat at the skin."""
+    middle, half = (lungs[0] + lungs[1])[:2] / 2, (lungs[1] - lungs[0])[:2] / 2 + 10
+    offsets = (points[..., :2] - middle) / half
+    around = np.sqrt((offsets**2).sum(axis=-1))
+    share = np.clip((around - 1) / 0.35, 0, 1)
+    direction = offsets / np.maximum(around, 1e-6)[..., None]
+    return np.asarray(fat * (share * share * (3 - 2 * share))[..., None] * direction)
 
 
-def bounds(labels: LabelMap, structure: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Corners (x, y, z) of the box around a structure [mm, LPS], None where the label map has none of it."""
-    parts = anatomy.resolve(labels.structures).get(structure)
-    if not parts:
-        return None
-    mask = labels.mask(*parts)
-    ranges = [np.flatnonzero(mask.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
-    if not all(len(r) for r in ranges):
-        return None
+def flow(velocity: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Return the displacement after unit time in a velocity field [z, y, x, 3] (x, y, z) [mm] on control points, by squaring."""
+    from scipy import ndimage
+
+    moved = velocity / 2**SQUARINGS
+    index = np.stack(np.meshgrid(*(np.arange(n, dtype=float) for n in velocity.shape[:3]), indexing="ij"))
+    for _ in range(SQUARINGS):
+        at = index + np.moveaxis(moved[..., ::-1] / step[::-1], -1, 0)
+        onwards = [ndimage.map_coordinates(moved[..., c], at, order=1, mode="nearest") for c in range(3)]
+        moved = moved + np.stack(onwards, axis=-1)
+    return np.asarray(moved)
+
+
+def extents(labels: LabelMap, structures: tuple[str, ...]) -> dict[str, Box]:
+    """Return the corners (x, y, z) of the box around each structure [mm, LPS] that the label map has some of."""
+    from training.synthesis import kernels
+
+    ranges = kernels.extents(labels.ids, int(max(labels.members, default=0)) + 1)
+    parts = anatomy.resolve(labels.structures)
     origin, spacing = np.asarray(labels.origin), np.asarray(labels.spacing)
-    low = np.array([ranges[2][0], ranges[1][0], ranges[0][0]])
-    high = np.array([ranges[2][-1], ranges[1][-1], ranges[0][-1]])
-    return origin + low * spacing, origin + high * spacing
+    boxes = {}
+    for structure in structures:
+        ids = [i for i, names in labels.members.items() if set(names) & parts.get(structure, frozenset()) and ranges[i, 1] >= 0]
+        if ids:
+            low, high = ranges[ids, 0::2].min(axis=0)[::-1], ranges[ids, 1::2].max(axis=0)[::-1]
+            boxes[structure] = (origin + low * spacing, origin + high * spacing)
+    return boxes

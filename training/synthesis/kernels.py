@@ -69,3 +69,25 @@ def warp(hu, ids, shape, origin, grid, centre, inverse, field, field_start, fiel
                     min(max(math.floor(vx + 0.5), 0), nx - 1),
                 ]
     return new_hu, new_ids
+
+
+@njit(cache=True)
+def extents(ids, count):
+    """Return int64 [id, 6]: first and last z, y, x of every id below count; the last is -1 where there is none of it."""
+    box = np.empty((count, 6), np.int64)
+    box[:, 0::2], box[:, 1::2] = 1 << 40, -1
+    for k in range(ids.shape[0]):
+        for j in range(ids.shape[1]):
+            before = -1
+            for i in range(ids.shape[2]):
+                id_ = int(ids[k, j, i])
+                if id_ == 0 or id_ >= count:
+                    before = -1
+                    continue
+                if id_ != before:
+                    box[id_, 0], box[id_, 1] = min(box[id_, 0], k), max(box[id_, 1], k)
+                    box[id_, 2], box[id_, 3] = min(box[id_, 2], j), max(box[id_, 3], j)
+                    box[id_, 4] = min(box[id_, 4], i)
+                    before = id_
+                box[id_, 5] = max(box[id_, 5], i)
+    return box

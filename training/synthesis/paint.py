@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from training import anatomy
@@ -10,7 +13,7 @@ from training.images.types import CT, LabelMap
 
 AIR = -1000.0
 LUNG, GAS, FAT, MUSCLE, SOFT = -860.0, -950.0, -100.0, 50.0, 25.0
-CORTEX, MARROW, CARTILAGE = 850.0, 220.0, 110.0
+CARTILAGE = 110.0
 VESSEL = 45.0
 TISSUE = {
     "trachea": GAS,
@@ -29,62 +32,96 @@ TISSUE = {
     "costal_cartilages": CARTILAGE,
 }
 """Typical unenhanced HU of tissues at 120 kVp; what is not named is soft tissue, muscle, vessel or bone by its group."""
+BONES: Mapping[str, tuple[float, float]] = {"Spine": (520.0, 170.0)}
+COMPACT = (760.0, 150.0)
+"""Attenuation of a bone's cortex and marrow [HU] by group, COMPACT for the others: so that whole bones have the mean HU measured
+in LIDC-IDRI-0001 (ribs 260 to 340, vertebrae 280 to 320)."""
+CORTEX_DEPTH = 1.6
+"""Thickness of the cortex that is painted, at least one voxel [mm]."""
 BONE_GROUPS = {"Rib cage", "Spine", "Shoulder girdle and arm", "Pelvis and leg"}
-SKIN_AND_FAT = 16.0
-"""Thickness of what lies outside the outermost label [mm]."""
 VESSEL_SCALE, VESSEL_WIDTH = 9.0, 0.045
-NOISE = 18.0
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """What differs between two paintings. skin: outside the outermost label [mm]; lung, blood, noise [HU]; bone: factor."""
+
+    skin: float
+    lung: float
+    blood: float
+    bone: float
+    noise: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Tissue:
+        """One scan: with or without contrast in the vessels, of a slender or a stout person with strong or porous bones."""
+        enhanced = rng.random() < 0.4
+        return cls(
+            skin=float(rng.uniform(8, 26)),
+            lung=LUNG + float(rng.uniform(-35, 45)),
+            blood=VESSEL + (float(rng.uniform(70, 220)) if enhanced else float(rng.uniform(-8, 8))),
+            bone=float(np.clip(rng.normal(1.0, 0.15), 0.7, 1.35)),
+            noise=float(rng.uniform(8, 22)),
+        )
 
 
 def paint(labels: LabelMap, seed: int = 0) -> CT:
-    """Return a CT on the label map's grid that its labels could have been drawn on; the seed decides textures.
+    """Return a CT on the label map's grid that its labels could have been drawn on; the seed decides tissues and textures.
 
     Raises ChexanatomyError when no label gives the body a size.
     """
+    from scipy import ndimage
+
     if not labels.ids.any():
         raise ChexanatomyError(f"The label map {labels.name} is empty: nothing can be painted from it.")
     rng = np.random.default_rng(seed)
-    body, inner = _envelope(labels)
+    tissue = Tissue.draw(rng)
+    body, inner = _envelope(labels, tissue.skin)
     hu = np.full(labels.ids.shape, AIR, np.float32)
     hu[body] = FAT
     hu[inner] = SOFT
-    lungs = np.zeros_like(body)
-    bones = np.zeros_like(body)
+    plain = np.full(int(np.iinfo(labels.ids.dtype).max) + 1, np.nan, np.float32)
+    bones: dict[tuple[float, float], list[int]] = {}
+    lung_ids = []
     for id_, names in sorted(labels.members.items()):
         value = _tissue(names)
-        if value is None:
-            bones |= labels.ids == id_
+        if isinstance(value, tuple):
+            bones.setdefault(value, []).append(id_)
         elif value == LUNG:
-            lungs |= labels.ids == id_
+            lung_ids.append(id_)
         else:
-            hu[labels.ids == id_] = value
-    hu[bones] = np.where(_eroded(bones, labels.spacing, 2.0), MARROW, CORTEX)[bones]
-    hu[lungs] = LUNG
+            plain[id_] = tissue.blood if value == VESSEL else value
+    values = plain[labels.ids]
+    hu = np.where(np.isnan(values), hu, values)
+    for (cortex, marrow), ids in bones.items():
+        bone = np.isin(labels.ids, ids)
+        hu[bone] = tissue.bone * np.where(_eroded(bone, labels.spacing, CORTEX_DEPTH), marrow, cortex)[bone]
+    lungs = np.isin(labels.ids, lung_ids)
+    hu[lungs] = tissue.lung
     _lung_vessels(hu, lungs, labels.spacing, rng)
     _stomach_bubble(hu, labels)
-    from scipy import ndimage
-
     hu = ndimage.gaussian_filter(hu, [0.8 / s for s in labels.spacing[::-1]], output=np.float32)
-    hu += ndimage.gaussian_filter(rng.standard_normal(hu.shape, np.float32) * (3 * NOISE), 1.0)
+    grain = ndimage.uniform_filter(rng.standard_normal(hu.shape, np.float32), 2)
+    hu += grain * np.float32(tissue.noise * np.sqrt(8))
     hu[~body & ~lungs] = AIR
     return CT(np.clip(np.round(hu), -1024, 3071).astype(np.int16), labels.spacing, labels.origin, labels.name)
 
 
-def _tissue(names: tuple[str, ...]) -> float | None:
-    """HU of an id's structures; None is bone, whose shell and core differ."""
+def _tissue(names: tuple[str, ...]) -> float | tuple[float, float]:
+    """HU of an id's structures; of bone, cortex and marrow."""
     for name in names:
         if name in TISSUE:
             return TISSUE[name]
     vocabulary = anatomy.vocabulary()
     groups = {vocabulary[n].group for n in names if n in vocabulary}
     if groups & BONE_GROUPS or "skull" in names:
-        return None
+        return next((BONES[group] for group in groups if group in BONES), COMPACT)
     if "Lungs" in groups:
         return LUNG
     return MUSCLE if "Muscles" in groups else VESSEL
 
 
-def _envelope(labels: LabelMap) -> tuple[np.ndarray, np.ndarray]:
+def _envelope(labels: LabelMap, skin: float) -> tuple[np.ndarray, np.ndarray]:
     """Body and what lies inside its outermost labels, bool [z, y, x]: each axial slice's hull, with and without skin and fat."""
     from scipy import ndimage
     from skimage.morphology import convex_hull_image
@@ -99,7 +136,7 @@ def _envelope(labels: LabelMap) -> tuple[np.ndarray, np.ndarray]:
     soft = ndimage.gaussian_filter(hull.astype(np.float32), [10 / e for e in edges])
     hull = soft > 0.5
     outside = ndimage.distance_transform_edt(~hull, sampling=edges)
-    grown = [np.repeat(np.repeat(np.repeat(m, step, 0), step, 1), step, 2) for m in (outside <= SKIN_AND_FAT, hull)]
+    grown = [np.repeat(np.repeat(np.repeat(m, step, 0), step, 1), step, 2) for m in (outside <= skin, hull)]
     z, y, x = labels.ids.shape
     return grown[0][:z, :y, :x], grown[1][:z, :y, :x]
 

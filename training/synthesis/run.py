@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from training import __version__
 from training.dataset import Case, Dataset
-from training.drr import project_labels
-from training.drr.render import render
-from training.errors import BrokenDataset, ChexanatomyError
+from training.drr import project_labels, render
+from training.errors import BrokenDataset
+from training.images.types import CT, LabelMap
 from training.progress import ProgressCallback, report
-from training.synthesis.bodies import body, generator, phantom_name
+from training.synthesis.bodies import arms_hang, body, generator, phantom_name
 from training.synthesis.config import SynthesisConfig
-from training.synthesis.poses import draw_geometry, draw_presentation
+from training.synthesis.deform import Box, extents
+from training.synthesis.marks import draw_overlay
+from training.synthesis.poses import draw_geometry, draw_physics, draw_presentation, draw_preset
+from training.synthesis.workers import in_order
 
 SMALLEST_MASK = 12
 """Masks of fewer pixels are too small to say whether the structure is in the picture: neither present nor absent."""
-AHEAD = 4
-"""Bodies per worker handed out before the oldest is awaited."""
 
 
 @dataclass(frozen=True)
@@ -40,57 +39,74 @@ class Unit:
 def synthesize(config: SynthesisConfig, progress: ProgressCallback | None = None) -> Dataset:
     """Make the data set, or what is missing of it. Cases come in the same order and alike for any number of workers.
 
-    Raises BrokenDataset when the folder holds data of another configuration, and what reading the subjects raises.
+    progress: values "views_per_minute" and "seconds_left" once something is made. Raises BrokenDataset when the folder holds data
+    of another configuration, and what reading the subjects raises.
     """
     dataset = Dataset.create(config.out)
-    plan = dataset.folder / "synthesis.json"
-    if plan.exists() and plan.read_text(encoding="utf-8") != config.to_json():
-        raise BrokenDataset(f"{dataset.folder.name} was made with another configuration: name a new folder, or repeat that one.")
-    if not plan.exists() and dataset.cases:
-        raise BrokenDataset(f"{dataset.folder.name} holds cases that were not synthesized: name a new folder.")
-    part = plan.with_suffix(".part")
-    part.write_text(config.to_json(), encoding="utf-8")
-    os.replace(part, plan)
+    _keep_plan(dataset, config)
     units = _missing(config, {c.id for c in dataset.cases})
     total = (len(config.subjects) + config.phantoms) * config.views_per_subject
     report(progress, len(dataset.cases), total, "Synthesizing")
-    with _executor(config) as submit:
-        for cases in _in_order(config, units, submit):
-            for case in cases:
-                dataset.commit(case)
-            report(progress, len(dataset.cases), total, "Synthesizing")
+    before, start = len(dataset.cases), time.monotonic()
+    for cases in in_order(partial(make_unit, config), units, config.workers, config.dask):
+        for case in cases:
+            dataset.commit(case)
+        done = len(dataset.cases)
+        rate = (done - before) / max(1e-3, time.monotonic() - start)
+        left = (total - done) / rate
+        text = f"Synthesizing: {60 * rate:.0f} views a minute, {_duration(left)} left"
+        report(progress, done, total, text, views_per_minute=60 * rate, seconds_left=left)
     return dataset
 
 
 def make_unit(config: SynthesisConfig, unit: Unit) -> list[Case]:
     """Write image and masks of a unit's views; the cases are returned for the one writer of cases.jsonl to commit."""
-    ct, labels, provenance = body(config, unit.subject, unit.number)
-    dataset = Dataset(Path(config.out), [])
-    cases = []
-    for view in unit.views:
-        rng = generator(config.seed, f"{unit.subject}/view", view)
-        geometry = draw_geometry(ct, labels, config.views, config.size, rng)
-        radiograph = render(ct, geometry, presentation=draw_presentation(config.film, rng))
-        masks = project_labels(labels, geometry)
-        areas = {s: int(m.sum()) for s, m in masks.items()}
-        kept = {s: m for s, m in masks.items() if areas[s] >= SMALLEST_MASK}
-        name = case_id(unit.subject, view)
-        case = Case(
-            id=name,
-            subject=unit.subject,
-            view=geometry.view_name,
-            geometry=geometry.to_dict(),
-            image=f"images/{name}.png",
-            present=tuple(kept),
-            absent=tuple(s for s, area in areas.items() if area == 0),
-            cut_off=tuple(s for s, m in kept.items() if _at_border(m)),
-            provenance=provenance,
-            seed=config.seed,
-            version=__version__,
-        )
-        dataset.write_files(case, radiograph, kept)
-        cases.append(case)
-    return cases
+    presets = {view: draw_preset(config.views, _of_view(config, unit.subject, view, "preset")) for view in unit.views}
+    twice = "LATERAL" in presets.values() and arms_hang(config, unit.subject)
+    cases = {}
+    for lateral in (False, True) if twice else (False,):
+        views = [v for v in unit.views if not twice or (presets[v] == "LATERAL") == lateral]
+        if not views:
+            continue
+        ct, labels, provenance = body(config, unit.subject, unit.number, lateral)
+        lungs = extents(labels, ("lungs",)).get("lungs")
+        for view in views:
+            cases[view] = _make_case(config, unit.subject, view, presets[view], (ct, labels, lungs), provenance)
+    return [cases[view] for view in unit.views]
+
+
+def _make_case(
+    config: SynthesisConfig, subject: str, view: int, preset: str, person: tuple[CT, LabelMap, Box | None], provenance: str
+) -> Case:
+    ct, labels, lungs = person
+    geometry = draw_geometry(ct, lungs, preset, config.views, config.size, _of_view(config, subject, view, "pose"))
+    rng = _of_view(config, subject, view, "film")
+    radiograph = render(ct, geometry, draw_physics(config.exposure, rng), draw_presentation(config.film, rng))
+    shape = (geometry.rows, geometry.columns)
+    overlay = draw_overlay(config.marks, shape, preset, _of_view(config, subject, view, "marks"))
+    masks = project_labels(labels, geometry)
+    if not overlay.open_field.all():
+        masks = {s: m & overlay.open_field for s, m in masks.items()}
+    areas = {s: int(np.count_nonzero(m)) for s, m in masks.items()}
+    kept = {s: m for s, m in masks.items() if areas[s] >= SMALLEST_MASK}
+    edge = _edge(overlay.open_field)
+    name = case_id(subject, view)
+    case = Case(
+        id=name,
+        subject=subject,
+        view=geometry.view_name,
+        geometry=geometry.to_dict(),
+        image=f"images/{name}.png",
+        present=tuple(kept),
+        absent=tuple(s for s, area in areas.items() if area == 0),
+        cut_off=tuple(s for s, m in kept.items() if m[edge].any()),
+        provenance=provenance,
+        seed=config.seed,
+        version=__version__,
+    )
+    picture = type(radiograph)(overlay.over(radiograph.pixels), radiograph.spacing, radiograph.view, radiograph.name)
+    Dataset(Path(config.out), []).write_files(case, picture, kept)
+    return case
 
 
 def case_id(subject: str, view: int) -> str:
@@ -98,8 +114,37 @@ def case_id(subject: str, view: int) -> str:
     return f"{subject}-{view:05d}"
 
 
-def _at_border(mask: np.ndarray) -> bool:
-    return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+def _of_view(config: SynthesisConfig, subject: str, view: int, what: str) -> np.random.Generator:
+    """Random numbers of their own for one part of a view: another distribution of one part leaves the others as they are."""
+    return generator(config.seed, f"{subject}/{what}", view)
+
+
+def _edge(field: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Indices of the outermost pixels [row, column] of what the picture shows."""
+    inner = np.zeros_like(field)
+    inner[1:-1, 1:-1] = field[:-2, 1:-1] & field[2:, 1:-1] & field[1:-1, :-2] & field[1:-1, 2:]
+    return np.nonzero(field & ~inner)
+
+
+def _duration(seconds: float) -> str:
+    """A time to wait, in the unit a person would use."""
+    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _keep_plan(dataset: Dataset, config: SynthesisConfig) -> None:
+    """Store what the data are drawn from, or check that it is what they were drawn from before."""
+    plan = dataset.folder / "synthesis.json"
+    text = config.to_json()
+    if plan.exists() and plan.read_text(encoding="utf-8") != text:
+        raise BrokenDataset(f"{dataset.folder.name} was made with another configuration: name a new folder, or repeat that one.")
+    if not plan.exists() and dataset.cases:
+        raise BrokenDataset(f"{dataset.folder.name} holds cases that were not synthesized: name a new folder.")
+    part = plan.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, plan)
 
 
 def _missing(config: SynthesisConfig, done: set[str]) -> list[Unit]:
@@ -113,58 +158,3 @@ def _missing(config: SynthesisConfig, done: set[str]) -> list[Unit]:
             if left:
                 units.append(Unit(name, number, left))
     return units
-
-
-Submit = Callable[[Unit], Callable[[], list[Case]]]
-"""Start a unit and return what waits for its cases."""
-
-
-def _in_order(config: SynthesisConfig, units: list[Unit], submit: Submit) -> Iterator[list[Case]]:
-    """Cases of each unit, in order, with no more than AHEAD units per worker under way."""
-    waiting: list[Callable[[], list[Case]]] = []
-    for unit in units:
-        waiting.append(submit(unit))
-        if len(waiting) >= AHEAD * config.workers:
-            yield waiting.pop(0)()
-    while waiting:
-        yield waiting.pop(0)()
-
-
-@contextmanager
-def _executor(config: SynthesisConfig) -> Iterator[Submit]:
-    if config.dask:
-        with _dask(config) as submit:
-            yield submit
-    elif config.workers == 1:
-        yield lambda unit: lambda: make_unit(config, unit)
-    else:
-        pool = ProcessPoolExecutor(config.workers, get_context("spawn"), _single_threaded)
-        try:
-
-            def submit_to_pool(unit: Unit) -> Callable[[], list[Case]]:
-                future: Future[list[Case]] = pool.submit(make_unit, config, unit)
-                return future.result
-
-            yield submit_to_pool
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _dask(config: SynthesisConfig) -> Iterator[Submit]:
-    from distributed import Client
-
-    try:
-        client = Client(config.dask, timeout="10s")
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ChexanatomyError(f"No Dask scheduler answers at {config.dask}: {error}.") from error
-    try:
-        yield lambda unit: client.submit(make_unit, config, unit, pure=False, retries=3).result
-    finally:
-        client.close()
-
-
-def _single_threaded() -> None:
-    import numba
-
-    numba.set_num_threads(1)

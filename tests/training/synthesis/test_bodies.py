@@ -35,7 +35,7 @@ def test_the_same_seed_gives_the_same_body_and_another_seed_another(body):
 def test_no_variation_leaves_the_body_where_it_is(body):
     still = Range(1.0, 1.0)
     none = Range(0.0, 0.0)
-    variation = Variation(still, none, none, Range(50.0, 50.0), none, still, 0.0)
+    variation = Variation(still, none, none, Range(50.0, 50.0), none, still, none, 0.0)
     ct, labels = deform(*body, np.random.default_rng(0), variation, grid=4.0)
     assert (labels.ids == body[1].ids).mean() > 0.999
     np.testing.assert_allclose(ct.origin, body[0].origin, atol=1e-9)
@@ -58,6 +58,7 @@ def test_the_diaphragm_follows_inflation(body):
             scale=Range(1, 1),
             shear=Range(0, 0),
             heart=Range(1, 1),
+            fat=Range(0, 0),
             inflation=Range(inflation, inflation),
             untouched=0.0,
         )
