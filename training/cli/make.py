@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ from training.cli.console import Command, listed, structure_key
 from training.errors import ChexanatomyError
 
 if TYPE_CHECKING:
-    from training.drr import Geometry
+    from training.drr import Geometry, Physics
     from training.images import CT
     from training.synthesis import Subject
 
@@ -102,11 +102,21 @@ class Render(Command):
     """Detector ROWS COLUMNS [pixels]."""
     spacing: float | None = None
     """Detector pixel pitch [mm] (default: a field of 430 mm)."""
+    physics: Literal["stand", "bedside", "ideal"] = "stand"
+    """Exposure: chest stand (125 kV, grid), mobile unit (90 kV, no grid), or attenuation at 60 keV and nothing else."""
+    kvp: float | None = None
+    """Tube voltage [kV], in place of the exposure's own."""
+    exposure_index: float | None = None
+    """Dose at the detector behind the patient, 100 for 1 uGy, in place of the exposure's own."""
+    look: Literal["digital", "film", "raw"] = "digital"
+    """Presentation: as a digital system shows it, as a film does, or attenuation on a straight scale."""
+    without_couch: bool = False
+    """Set what lies around the patient in the CT, the couch above all, to air first."""
 
     def run(self) -> int:
         """Read, take, project, write."""
-        from training.drr import project_labels, render
-        from training.images import read_ct, read_labels
+        from training.drr import PRESENTATIONS, project_labels, render
+        from training.images import read_ct, read_labels, without_couch
         from training.results import write_view
 
         if self.labels is None and (self.label_names or self.structures):
@@ -114,14 +124,25 @@ class Render(Command):
         ct = read_ct(self.ct, series=self.series)
         pose = self._pose(ct)
         pose.check(ct)
+        physics = self._physics()
         labels = read_labels(self.labels, ct, self.label_names) if self.labels else None
+        if self.without_couch:
+            ct = without_couch(ct)
         for note in (*ct.notes, *(labels.notes if labels else ())):
             self.say(note)
         wanted = [structure_key(name) for name in listed(self.structures)] if self.structures else None
         masks = project_labels(labels, pose, wanted) if labels is not None else {}
-        write_view(self.out, render(ct, pose), pose, masks)
+        write_view(self.out, render(ct, pose, physics, PRESENTATIONS[self.look]), pose, masks)
         self.say(f"{self.out}: a {pose.view_name} radiograph of {pose.rows} x {pose.columns} pixels, {len(masks)} masks")
         return 0
+
+    def _physics(self) -> Physics:
+        from training.drr import PHYSICS
+
+        physics = PHYSICS[self.physics]
+        if self.kvp is not None:
+            physics = replace(physics, kvp=self.kvp)
+        return replace(physics, exposure_index=self.exposure_index) if self.exposure_index is not None else physics
 
     def _pose(self, ct: CT) -> Geometry:
         from training.drr import Geometry

@@ -1,6 +1,7 @@
 """CT, label map and radiograph files in and out."""
 
 from training.images.any_file import read_any
+from training.images.couch import without_couch
 from training.images.ct import read_ct
 from training.images.dicom_headers import Series, list_series
 from training.images.exchange import (
@@ -29,6 +30,7 @@ __all__ = [
     "read_mask_png",
     "read_radiograph",
     "to_rle",
+    "without_couch",
     "write_ct_nifti",
     "write_labels_nifti",
     "write_mask_png",
