@@ -149,7 +149,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     if held_out is not None and accelerator.is_main_process:
         with ema.applied(learner):
             scores = pupil.validate(held_out, config.validate_images)
-            card = card_of(config, structures, records, step) | pupil.finish(held_out, config.validate_images * 4)
+            card = card_of(config, structures, records, step) | pupil.finish(held_out, config.calibrate_images)
             pupil.write(out / "checkpoint", card | {"validation": {k: round(v, 4) for k, v in scores.items()}})
         report(progress, step, step, "Training finished", **scores)
         with (out / "log.jsonl").open("a", encoding="utf-8") as log:

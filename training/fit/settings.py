@@ -27,8 +27,8 @@ class PretrainConfig:
     it looks at in one step; dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary loss alone, at a
     third of the cost per step. max_steps, max_minutes: the schedule ends with the first of them; with max_minutes alone its
     length follows from the speed measured. muon: size of Muon's steps relative to learning_rate, 0 for AdamW everywhere, see
-    `training.fit.optimiser`. cache_size: edge of the images kept decoded [px]; cache: folder for them, by default
-    in `out`.
+    `training.fit.optimiser`. calibrate_images: held-out images on which the confidence is learnt at the end. cache_size: edge of
+    the images kept decoded [px]; cache: folder for them, by default in `out`.
     """
 
     datasets: tuple[Path, ...]
@@ -71,6 +71,7 @@ class PretrainConfig:
     save_minutes: float = 5.0
     validate_minutes: float = 10.0
     validate_images: int = 16
+    calibrate_images: int = 64
     log_steps: int = 20
     threads: int | None = None
     workers: int = 2

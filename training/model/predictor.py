@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,22 @@ from training.model import decoding
 from training.model.checkpoint import Checkpoint
 from training.model.confidence import Confidence
 from training.model.loading import load_checkpoint
+from training.model.marking import mark
 from training.model.packing import Prefix, Segment, see
 from training.model.preprocess import Letterbox, letterbox, stretch
 from training.model.special import SpecialTokens
 from training.progress import ProgressCallback, report
 from training.tokens import Answer, bins_to_box, box_to_bins, tight_box, write_answer
-from training.tokens.grammar import caption_box_prompt, caption_mask_prompt, clean_name, segment_prompt
+from training.tokens.grammar import (
+    NAME_BOX_PROMPT,
+    NAME_MASK_PROMPT,
+    VIEW_ANSWERS,
+    VIEW_PROMPT,
+    caption_box_prompt,
+    caption_mask_prompt,
+    clean_name,
+    segment_prompt,
+)
 
 Box = tuple[float, float, float, float]
 
@@ -35,7 +45,8 @@ class Finding:
     structure: vocabulary key, or the free name an adapter has learnt; present: whether it is in the image; box: (top, left,
     bottom, right) [px] and mask: bool [row, column] at the image's size, None where absent; confidence: 0..1, the Dice that is to
     be expected of the mask (`training.model.confidence`; the probability of presence in a model that has not learnt it), where
-    absent the probability of absence; tokens: the answer token by token; text: the answer.
+    absent the probability of absence; tokens: the answer token by token; text: the answer; probability: float32 [row, column],
+    mean over altered looks at the image (`accurate`), else None.
     """
 
     structure: str
@@ -45,6 +56,41 @@ class Finding:
     confidence: float
     tokens: tuple[str, ...]
     text: str
+    probability: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """A slightly moved look at an image: new = scale * old + shift about the centre, both as shares of the side (row, column)."""
+
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def back(self, box: Box, size: int) -> Box:
+        """A box (top, left, bottom, right) [px] of the moved square in the square as it was."""
+        middle = size / 2
+        row, column = (s * size + middle for s in self.shift)
+        top, left, bottom, right = box
+        return (
+            (top - row) / self.scale + middle,
+            (left - column) / self.scale + middle,
+            (bottom - row) / self.scale + middle,
+            (right - column) / self.scale + middle,
+        )
+
+
+LOOKS = (Look(), Look(0.94, (0.02, -0.02)), Look(1.06, (-0.02, 0.02)), Look(0.97, (-0.03, -0.03)), Look(1.03, (0.03, 0.03)))
+"""What `accurate` averages over; the first is the image as it is."""
+
+
+def moved(pixels: torch.Tensor, look: Look) -> torch.Tensor:
+    """Pixels float [1, 3, size, size] in -1..1 under a look; black comes in from outside."""
+    if look == LOOKS[0]:
+        return pixels
+    row, column = (-2 * s / look.scale for s in look.shift)
+    theta = torch.tensor([[[1 / look.scale, 0, column], [0, 1 / look.scale, row]]])
+    grid = torch.nn.functional.affine_grid(theta, [1, 1, *pixels.shape[-2:]], align_corners=False)
+    return torch.nn.functional.grid_sample(pixels + 1, grid, align_corners=False) - 1
 
 
 def load(spec: str | Path = "embedded", codebook: str | Path | None = None, device: str | None = None) -> Predictor:
@@ -80,11 +126,13 @@ class Predictor:
         batch: int = 32,
         *,
         expectation: bool = False,
+        accurate: bool = False,
         progress: ProgressCallback | None = None,
     ) -> list[Finding]:
         """Box and mask of every named structure (key, display name or synonym), in the order asked.
 
-        batch: prompts answered at the same time; expectation: average over neighbouring box bins instead of taking the likeliest.
+        batch: prompts answered at the same time; expectation: average over neighbouring box bins instead of taking the likeliest;
+        accurate: average the masks of len(LOOKS) slightly moved looks at the image, at as many times the cost.
         Raises UnknownStructure for names nobody knows, BrokenModel without a mask codebook.
         """
         if self.checkpoint.codebook is None:
@@ -95,16 +143,50 @@ class Predictor:
         asked = [self._resolve(name) for name in structures]
         if not asked:
             return []
-        prefix, place = self._look(radiograph)
+        pixels, place = self.prepare(radiograph.pixels)
+        looks = LOOKS if accurate else LOOKS[:1]
+        prefixes = [self._see(moved(pixels, look), keep=look == LOOKS[0]) for look in looks]
         findings: list[Finding] = []
         for start in range(0, len(asked), batch):
             report(progress, start, len(asked), "Segmenting")
             chunk = asked[start : start + batch]
             prompts = [self.tokens.prompt(segment_prompt(name)) for _, name in chunk]
-            written = decoding.write(self.model, self.tokens, prefix, prompts, batch=batch, expectation=expectation)
-            findings += self._findings(chunk, written, place)
+            answers = [
+                decoding.write(self.model, self.tokens, p, prompts, batch=batch, expectation=expectation) for p in prefixes
+            ]
+            plain = self._findings(chunk, answers[0], place)
+            findings += self._averaged(plain, answers, looks, place) if accurate else plain
         report(progress, len(asked), len(asked), "Segmenting")
         return findings
+
+    def _averaged(
+        self, plain: Sequence[Finding], answers: Sequence[Sequence[decoding.Written]], looks: Sequence[Look], place: Letterbox
+    ) -> list[Finding]:
+        """The plain findings with the mean mask over all looks; tokens and text stay those of the plain look."""
+        from training.tokens.codebook import paste_logits
+
+        assert self.checkpoint.codebook is not None
+        guess = Confidence.from_card(self.card)
+        averaged = []
+        for i, finding in enumerate(plain):
+            total = np.zeros(place.shape, np.float32)
+            trust = 0.0
+            for look, written in zip(looks, answers, strict=True):
+                answer = written[i]
+                top, left, bottom, right = look.back(bins_to_box(answer.bins, (place.size, place.size)), place.size)
+                with torch.inference_mode():
+                    logits = self.checkpoint.codebook.decode(torch.tensor([answer.codes]))[0].cpu().numpy()
+                pasted = paste_logits(logits, place.out_of((top, left, bottom, right)), place.shape)
+                total += answer.presence / len(looks) / (1 + np.exp(-pasted))
+                trust += (guess(finding.structure, answer) if guess else answer.presence) / len(looks)
+            mask = total > 0.5
+            if not finding.present or not mask.any():
+                averaged.append(replace(finding, probability=total))
+                continue
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            box = (float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1))
+            averaged.append(replace(finding, box=box, mask=mask, confidence=trust, probability=total))
+        return averaged
 
     def identify(
         self,
@@ -112,11 +194,14 @@ class Predictor:
         box: Box | None = None,
         mask: np.ndarray | None = None,
         structures: Sequence[str] | None = None,
+        *,
+        drawn: bool = False,
     ) -> list[tuple[str, float]]:
         """What a box (top, left, bottom, right) [px] or a mask bool [row, column] shows: (structure, probability), likeliest
         first.
 
-        structures: the candidates, by default all the model knows. The probabilities sum to 1 over the candidates.
+        structures: the candidates, by default all the model knows; drawn: show box or mask in the picture instead of naming its
+        tokens. The probabilities sum to 1 over the candidates.
         """
         if mask is not None and mask.shape != radiograph.pixels.shape:
             raise ChexanatomyError(
@@ -125,25 +210,42 @@ class Predictor:
         box = box if mask is None else tight_box(mask)
         if box is None:
             raise ChexanatomyError("There is nothing to name: give a box, or a mask with at least one pixel.")
-        prefix, place = self._look(radiograph)
-        size = (self.checkpoint.image_size, self.checkpoint.image_size)
-        bins = box_to_bins(place.into(box), size)
-        prompts = [caption_box_prompt(bins)]
-        if mask is not None and self.checkpoint.codebook is not None:
-            from training.tokens.codebook import crop_mask
+        from training.tokens.codebook import crop_mask
 
-            crop = torch.from_numpy(np.ascontiguousarray(crop_mask(mask, box)))[None]
-            with torch.inference_mode():
-                prompts.append(caption_mask_prompt(self.checkpoint.codebook.encode(crop)[0].tolist(), bins))
+        side = self.checkpoint.image_size
+        pixels, place = self.prepare(radiograph.pixels)
+        square = place.into(box)
+        crop = None if mask is None else torch.from_numpy(np.ascontiguousarray(crop_mask(mask, box)))
+        if drawn:
+            pixels = pixels.clone()
+            top, left, bottom, right = (v / side for v in square)
+            mark(pixels[0], (top, left, bottom, right), crop)
+            prompts = [NAME_BOX_PROMPT if crop is None else NAME_MASK_PROMPT]
+        else:
+            bins = box_to_bins(square, (side, side))
+            prompts = [caption_box_prompt(bins)]
+            if crop is not None and self.checkpoint.codebook is not None:
+                with torch.inference_mode():
+                    prompts.append(caption_mask_prompt(self.checkpoint.codebook.encode(crop[None])[0].tolist(), bins))
         candidates = [self._resolve(s) for s in structures or (*self._known(), *self.learned)]
+        answers = self._likely(self._see(pixels), prompts, [name for _, name in candidates])
+        return sorted(((key, p) for (key, _), p in zip(candidates, answers, strict=True)), key=lambda pair: -pair[1])
+
+    def view(self, radiograph: Radiograph) -> list[tuple[str, float]]:
+        """How the radiograph was taken: (PA, AP, LATERAL or OBLIQUE, probability), likeliest first."""
+        answers = self._likely(self._look(radiograph)[0], [VIEW_PROMPT], list(VIEW_ANSWERS.values()))
+        return sorted(zip(VIEW_ANSWERS, answers, strict=True), key=lambda pair: -pair[1])
+
+    def _likely(self, prefix: Prefix, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+        """Probability of each text as the answer, the prompts' opinions averaged."""
         segments = [
-            Segment(self.tokens.prompt(prompt), (*self.tokens.encode(name), self.tokens.eos))
+            Segment(self.tokens.prompt(prompt), (*self.tokens.encode(text), self.tokens.eos))
             for prompt in prompts
-            for _, name in candidates
+            for text in texts
         ]
         scores = torch.tensor(decoding.score(self.model, self.tokens, prefix, segments)).view(len(prompts), -1)
-        probability = scores.mean(0).softmax(0).tolist()
-        return sorted(((key, p) for (key, _), p in zip(candidates, probability, strict=True)), key=lambda pair: -pair[1])
+        probabilities: list[float] = scores.mean(0).softmax(0).tolist()
+        return probabilities
 
     def _known(self) -> tuple[str, ...]:
         return tuple(self.card.get("structures", ())) or trainable_structures()
@@ -164,11 +266,16 @@ class Predictor:
 
     def _look(self, radiograph: Radiograph) -> tuple[Prefix, Letterbox]:
         pixels, place = self.prepare(radiograph.pixels)
+        return self._see(pixels), place
+
+    def _see(self, pixels: torch.Tensor, keep: bool = True) -> Prefix:
         key = pixels.numpy().tobytes()
-        if self._last is None or self._last[0] != key:
-            with torch.inference_mode():
-                self._last = key, see(self.model, pixels.to(self.device, self.model.dtype), packed=self.checkpoint.packed)
-        return self._last[1], place
+        if self._last is not None and self._last[0] == key:
+            return self._last[1]
+        with torch.inference_mode():
+            prefix = see(self.model, pixels.to(self.device, self.model.dtype), packed=self.checkpoint.packed)
+        self._last = (key, prefix) if keep else self._last
+        return prefix
 
     def prepare(self, pixels: np.ndarray) -> tuple[torch.Tensor, Letterbox]:
         """What the model sees of pixels float [row, column]: float32 [1, 3, size, size] in -1..1, and where the image lies in

@@ -34,6 +34,9 @@ OWN_WIDTHS = (8, 24, 64, 80)
 OWN_CODE_WIDTH = 64
 """Channels of this project's codebook: few where the picture is large, so that it trains in minutes on one core."""
 
+OUTSIDE = -20.0
+"""Logit where there is no mask for certain."""
+
 EMBEDDING = "_vq_vae._embedding"
 _TRAINING_ONLY = {"_vq_vae._ema_w", "_vq_vae._ema_cluster_size"}
 _BATCH = 256
@@ -177,11 +180,16 @@ def paste_mask(logits: NDArray, box: Box, size: tuple[int, int]) -> NDArray[np.b
     The logits are interpolated linearly at the pixels whose centre lies in the box, and are mask where they are above 0. A box
     too narrow to hold a pixel centre gets the pixels nearest to its middle.
     """
-    mask = np.zeros(size, dtype=bool)
+    return paste_logits(logits, box, size) > 0
+
+
+def paste_logits(logits: NDArray, box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the logits float32 [rows, columns] behind `paste_mask`; OUTSIDE beyond the box."""
+    pasted = np.full(size, OUTSIDE, np.float32)
     rows, by_row = _spreading(box[0], box[2], size[0])
     columns, by_column = _spreading(box[1], box[3], size[1])
-    mask[rows, columns] = by_row @ np.asarray(logits, dtype=np.float32) @ by_column.T > 0
-    return mask
+    pasted[rows, columns] = by_row @ np.asarray(logits, dtype=np.float32) @ by_column.T
+    return pasted
 
 
 def _sampling(low: float, high: float, length: int, cells: int) -> tuple[slice, NDArray]:
