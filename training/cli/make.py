@@ -172,7 +172,8 @@ class Render(Command):
 class Synthesize(Command):
     """Make a data set of synthetic radiographs with their masks, from labelled CTs and phantoms.
 
-    Bodies are deformed, the tube is moved and the exposure varied at random. An interrupted run goes on where it stopped.
+    Bodies are deformed, the tube is moved and the exposure varied at random, drawn from distributions that the data set keeps as
+    synthesis.json. An interrupted run goes on where it stopped.
 
     Example: chexanatomy synthesize --ct lidc/ct.nii.gz --labels lidc/labels.nii.gz --views-per-subject 20 --out data
     """
@@ -189,16 +190,20 @@ class Synthesize(Command):
     """Name of the person (default: the file's); cases are split into train, val and test by it."""
     subjects: Path | None = None
     """Table of many CTs: a CSV with the columns subject,ct,labels,label_names."""
-    phantoms: int = 0
-    """Add this many procedural thoraxes."""
-    views_per_subject: int = 10
-    """Radiographs of each person or phantom."""
-    views_per_body: int = 4
-    """How many of them share one deformed body."""
-    size: int = 512
-    """Rows and columns of each radiograph [pixels]."""
-    seed: int = 0
-    """The same seed makes the same data set."""
+    phantoms: int | None = None
+    """Add this many procedural thoraxes (default none)."""
+    views_per_subject: int | None = None
+    """Radiographs of each person or phantom (default 10)."""
+    views_per_body: int | None = None
+    """How many of them share one deformed body (default 4)."""
+    size: int | None = None
+    """Longer edge of each radiograph [pixels] (default 512)."""
+    grid: float | None = None
+    """Voxel edge of the deformed bodies [mm] (default 2)."""
+    seed: int | None = None
+    """The same seed makes the same data set (default 0)."""
+    config: Path | None = None
+    """A synthesis.json, whole or in part, to take distributions from; what is given here besides goes before it."""
     workers: int = 1
     """Processes on this machine."""
     dask: str = ""
@@ -207,18 +212,16 @@ class Synthesize(Command):
     def run(self) -> int:
         """Describe the run to the synthesis room and let it work."""
         from training.synthesis import SynthesisConfig, synthesize
+        from training.synthesis.config import read_distributions
 
-        config = SynthesisConfig(
-            out=str(self.out),
-            subjects=self._people(),
-            phantoms=self.phantoms,
-            views_per_subject=self.views_per_subject,
-            views_per_body=self.views_per_body,
-            size=self.size,
-            seed=self.seed,
-            workers=self.workers,
-            dask=self.dask,
-        )
+        values: dict[str, Any] = {"views_per_subject": 10} | (read_distributions(self.config) if self.config else {})
+        people = self._people()
+        if people:
+            values["subjects"] = people
+        for name in ("phantoms", "views_per_subject", "views_per_body", "size", "grid", "seed"):
+            if getattr(self, name) is not None:
+                values[name] = getattr(self, name)
+        config = SynthesisConfig(out=str(self.out), **values, workers=self.workers, dask=self.dask)
         with self.reporting() as progress:
             dataset = synthesize(config, progress=progress)
         self.say(f"{self.out}: {len(dataset.cases)} radiographs of {len({case.subject for case in dataset.cases})} subjects")

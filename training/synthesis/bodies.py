@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from training.images import read_ct, read_labels
+from training.images import read_ct, read_labels, without_couch
 from training.images.types import CT, LabelMap
 from training.synthesis.config import Subject, SynthesisConfig
 from training.synthesis.deform import deform, extents
@@ -86,10 +86,10 @@ def _from_files(subject: Subject, seed: int, painting: int) -> tuple[CT, LabelMa
 
 @lru_cache(maxsize=2)
 def _read(subject: Subject) -> tuple[CT, LabelMap]:
-    """Read a subject's files; without a CT the first is empty."""
+    """Read a subject's files, the CT without its couch; where there is no CT it is empty."""
     if subject.ct:
         ct = read_ct(subject.ct)
-        return ct, read_labels(subject.labels, ct, subject.label_names or None)
+        return without_couch(ct), read_labels(subject.labels, ct, subject.label_names or None)
     labels = _thorax_of(read_labels(subject.labels, None, subject.label_names or None))
     return CT(np.empty((0, 0, 0), np.int16), labels.spacing, labels.origin), labels
 

@@ -76,16 +76,16 @@ class Views:
     roll: Range = Range(-6.0, 6.0)
     sdd: Range = Range(1000.0, 2000.0)
     gap: Range = Range(120.0, 250.0)
-    field: Range = Range(320.0, 480.0)
-    aspect: Range = Range(0.8, 1.25)
+    field: Range = Range(310.0, 450.0)
+    aspect: Range = Range(0.8, 1.15)
     shift: Range = Range(-25.0, 25.0)
-    crop: float = 0.08
+    crop: float = 0.1
     cropped: Range = Range(0.55, 0.85)
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """Tube and detector, see training.drr.Physics. kvp [kV]; aluminium, copper [mm]; exposure_index: 100 is 1 uGy behind the body.
+    """Tube and detector, see training.drr.Physics. kvp [kV]; aluminium, copper [mm]; exposure_index: 100 is 1 uGy.
 
     grid, scatter, powder: probabilities of an anti-scatter grid, of scatter being reckoned with, of Gd2O2S instead of CsI.
     """
