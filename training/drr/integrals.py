@@ -38,7 +38,7 @@ def ramp_integrals(
     numbers = np.ascontiguousarray(values if values.dtype == np.int16 else values.astype(np.float32, copy=False))
     sums = np.empty((len(ramps), walk.rows, walk.columns), np.float32)
     gather(numbers, walk.pose.march, walk.pose.source, walk.plane, walk.first, walk.pitch, np.asarray(ramps, np.float32), sums)
-    return _on_detector(sums, geometry, walk) * path_per_slice(geometry, ct, walk.pose)
+    return _on_detector(sums, geometry, walk) * path_per_slice(geometry, walk.pose)
 
 
 def _on_detector(sums: np.ndarray, geometry: Geometry, walk: Traversal) -> np.ndarray:
@@ -54,13 +54,13 @@ def _on_detector(sums: np.ndarray, geometry: Geometry, walk: Traversal) -> np.nd
     return carried
 
 
-def path_per_slice(geometry: Geometry, volume: CT | LabelMap, pose: VoxelPose) -> np.ndarray:
+def path_per_slice(geometry: Geometry, pose: VoxelPose) -> np.ndarray:
     """Return float32 [row, column]: how far each ray travels from one slice to the next [mm]."""
-    rows, columns = np.arange(geometry.rows)[:, None], np.arange(geometry.columns)[None, :]
-    squared = np.zeros((geometry.rows, geometry.columns))
-    for axis in range(3):
-        offset = (pose.corner[axis] - pose.source[axis]) + rows * pose.row_step[axis] + columns * pose.column_step[axis]
-        squared += (offset * volume.spacing[2 - axis]) ** 2
-        if axis == pose.march:
-            slices = np.abs(offset)
-    return (np.sqrt(squared) / np.maximum(slices, 1e-9)).astype(np.float32)
+    rows, columns = np.arange(geometry.rows), np.arange(geometry.columns)
+    slices = pose.corner[pose.march] - pose.source[pose.march] + rows * pose.row_step[pose.march]
+    crossed = slices[:, None].astype(np.float32) + (columns * pose.column_step[pose.march]).astype(np.float32)
+    down, along = (n * (i - (len(i) - 1) / 2) for n, i in zip(geometry.spacing, (rows, columns), strict=True))
+    length = (geometry.sdd**2 + down**2)[:, None].astype(np.float32) + (along**2).astype(np.float32)
+    np.sqrt(length, out=length)
+    np.maximum(np.abs(crossed, out=crossed), 1e-9, out=crossed)
+    return np.divide(length, crossed, out=length)

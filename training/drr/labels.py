@@ -99,11 +99,11 @@ def label_thickness(labels: LabelMap, geometry: Geometry, structures: Iterable[s
     if missing:
         raise UnknownStructure(f"The label map {labels.name} holds nothing for {', '.join(missing)}.")
     shadow = _Shadow.of(labels, geometry, {s: available[s] for s in wanted})
-    steps = np.zeros((shadow.members.shape[1], shadow.lines, shadow.pixels + 1), np.int32)
+    steps = np.zeros((shadow.count, shadow.lines, shadow.pixels + 1), np.int32)
     shadow.cast(np.empty((0, 0, 0), np.uint64), steps)
     slices = np.empty((len(wanted), geometry.rows, geometry.columns), np.float32)
-    tally(steps, shadow.members, shadow.swapped, slices)
-    slices *= path_per_slice(geometry, labels, shadow.pose)
+    tally(steps, shadow.first, shadow.members, shadow.swapped, slices)
+    slices *= path_per_slice(geometry, shadow.pose)
     return dict(zip(wanted, slices, strict=True))
 
 
@@ -112,10 +112,10 @@ def _masks(labels: LabelMap, geometry: Geometry, parts: dict[str, frozenset[str]
     from training.drr.shadows import unpack
 
     shadow = _Shadow.of(labels, geometry, parts)
-    bits = np.zeros((shadow.members.shape[1], shadow.lines, -(-shadow.pixels // 64)), np.uint64)
+    bits = np.zeros((shadow.count, shadow.lines, -(-shadow.pixels // 64)), np.uint64)
     shadow.cast(bits, np.empty((0, 0, 0), np.int32))
-    masks = np.empty((len(parts), geometry.rows, geometry.columns), np.bool_)
-    unpack(bits, shadow.members, shadow.swapped, masks)
+    masks = np.zeros((len(parts), geometry.rows, geometry.columns), np.bool_)
+    unpack(bits, shadow.first, shadow.members, shadow.swapped, masks)
     return dict(zip(parts, masks, strict=True))
 
 
@@ -123,7 +123,7 @@ def _masks(labels: LabelMap, geometry: Geometry, parts: dict[str, frozenset[str]
 class _Shadow:
     """What it takes to cast a label map's runs: detector lines run along the picture's columns when swapped.
 
-    slots: int64 [id], -1 for ids nobody asked for; members: bool [structure, slot].
+    slots: int64 [id], -1 for ids nobody asked for; count: number of slots; structure s has members[first[s]:first[s + 1]].
     """
 
     labels: LabelMap
@@ -132,6 +132,8 @@ class _Shadow:
     pixels: int
     swapped: bool
     slots: np.ndarray
+    count: int
+    first: np.ndarray
     members: np.ndarray
 
     @classmethod
@@ -140,14 +142,17 @@ class _Shadow:
         pose = VoxelPose.of(geometry, labels)
         swapped = _lies_across(pose, geometry)
         size = (geometry.columns, geometry.rows) if swapped else (geometry.rows, geometry.columns)
-        of_part = [[i for i, names in labels.members.items() if members & set(names)] for members in parts.values()]
-        ids = sorted(set().union(*of_part)) if of_part else []
+        ids_of: dict[str, list[int]] = {}
+        for i, names in labels.members.items():
+            for name in names:
+                ids_of.setdefault(name, []).append(i)
+        of_part = [sorted({i for name in names for i in ids_of.get(name, ())}) for names in parts.values()]
+        ids = sorted(set().union(*of_part))
         slots = np.full(np.iinfo(labels.ids.dtype).max + 1, -1, np.int64)
         slots[ids] = np.arange(len(ids))
-        members = np.zeros((len(parts), len(ids)), bool)
-        for row, part in zip(members, of_part, strict=True):
-            row[slots[part]] = True
-        return cls(labels, pose, *size, swapped, slots, members)
+        first = np.cumsum([0, *map(len, of_part)])
+        members = slots[[i for part in of_part for i in part]] if ids else np.empty(0, np.int64)
+        return cls(labels, pose, *size, swapped, slots, len(ids), first, members)
 
     def cast(self, bits: np.ndarray, steps: np.ndarray) -> None:
         """Mark bits or count steps; see shadows.cast."""

@@ -165,47 +165,37 @@ def cast(offsets, begin, end, ids, shape, march, source, corner, down, along, sl
 
 
 @njit(parallel=True, cache=True)
-def tally(steps, members, swapped, out):
-    """Add up steps int32 [slot, line, pixels + 1] (see cast) of each structure's slots, bool members [structure, slot].
+def tally(steps, first, members, swapped, out):
+    """Add up steps int32 [slot, line, pixels + 1] (see cast) of each structure's slots members[first[s]:first[s + 1]].
 
     out: float32 [structure, row, column], the number of slices met; the lines are the picture's columns when swapped.
     """
     for i in prange(steps.shape[1]):
+        total = np.zeros(steps.shape[2], np.int32)
         for s in range(out.shape[0]):
-            total = np.zeros(steps.shape[2], np.int32)
-            for slot in range(steps.shape[0]):
-                if members[s, slot]:
-                    total += steps[slot, i]
+            total[:] = 0
+            for slot in members[first[s] : first[s + 1]]:
+                total += steps[slot, i]
+            line = out[s, :, i] if swapped else out[s, i]
             count = 0
-            for j in range(steps.shape[2] - 1):
+            for j in range(line.size):
                 count += total[j]
-                if swapped:
-                    out[s, j, i] = count
-                else:
-                    out[s, i, j] = count
+                line[j] = count
 
 
 @njit(parallel=True, cache=True)
-def unpack(bits, members, swapped, out):
-    """Set out bool [structure, row, column] where one of the structure's slots, bool members [structure, slot], has its bit set.
+def unpack(bits, first, members, swapped, out):
+    """Set out bool [structure, row, column], all False before, where one of the structure's slots has its bit set.
 
-    bits: uint64 [slot, line, word]; the lines are the picture's columns when swapped.
+    bits: uint64 [slot, line, word]; structure s has members[first[s]:first[s + 1]]; lines: the picture's columns when swapped.
     """
-    for s in prange(out.shape[0]):
-        line_count, words = bits.shape[1], bits.shape[2]
-        pixels = out.shape[1] if swapped else out.shape[2]
-        union = np.zeros(words, np.uint64)
-        for i in range(line_count):
-            union[:] = 0
-            for slot in range(bits.shape[0]):
-                if members[s, slot]:
-                    for word in range(words):
-                        union[word] |= bits[slot, i, word]
-            for word in range(words):
-                word_bits, begin = union[word], word * 64
-                for j in range(begin, min(begin + 64, pixels)):
-                    hit = (word_bits >> np.uint64(j - begin)) & np.uint64(1) != 0
-                    if swapped:
-                        out[s, j, i] = hit
-                    else:
-                        out[s, i, j] = hit
+    for i in prange(bits.shape[1]):
+        for s in range(out.shape[0]):
+            line = out[s, :, i] if swapped else out[s, i]
+            for word in range(bits.shape[2]):
+                union = np.uint64(0)
+                for slot in members[first[s] : first[s + 1]]:
+                    union |= bits[slot, i, word]
+                if union != 0:
+                    for j in range(word * 64, min(word * 64 + 64, line.size)):
+                        line[j] = (union >> np.uint64(j - word * 64)) & np.uint64(1) != 0

@@ -22,10 +22,10 @@ def gaussian_blur(image: np.ndarray, sigma: tuple[float, float], dark_outside: b
     (rows, row_weights), (columns, column_weights) = (
         _band(n, s, step, dark_outside) for n, s, step in zip(image.shape, sigma, steps, strict=True)
     )
-    tall = np.empty((image.shape[0], blocks.shape[1]), np.float32)
-    pointwise.weigh_rows(blocks, rows, row_weights, tall)
+    wide = np.empty((blocks.shape[0], image.shape[1]), np.float32)
+    pointwise.weigh_columns(blocks, columns, column_weights, wide)
     answer = np.empty(image.shape, np.float32)
-    pointwise.weigh_columns(tall, columns, column_weights, answer)
+    pointwise.weigh_rows(wide, rows, row_weights, answer)
     return answer
 
 

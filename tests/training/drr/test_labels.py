@@ -130,7 +130,7 @@ def test_masks_and_thickness_equal_a_voxel_walk_along_every_ray(seed, angles, di
     slices, clear = walk_every_ray(labels, geometry)
     masks = project_labels(labels, geometry)
     thickness = label_thickness(labels, geometry, list(masks))
-    step = path_per_slice(geometry, labels, VoxelPose.of(geometry, labels))
+    step = path_per_slice(geometry, VoxelPose.of(geometry, labels))
     assert clear.mean() > 0.9
     for i, count in slices.items():
         np.testing.assert_array_equal(masks[f"thing {i}"][clear], count[clear] > 0)
