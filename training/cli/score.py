@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from training.cli.console import Command, listed, structure_key
 from training.errors import ChexanatomyError
+
+if TYPE_CHECKING:
+    from training.evaluate import Scored
 
 BASELINE_CASES = 300
 """Training cases from which the mean mask is made at most."""
@@ -43,11 +47,26 @@ class Evaluate(Command):
     """Mask codebook for a model that brings none."""
     limit: int | None = None
     """Score at most this many images, evenly spread."""
+    claims: bool = False
+    """Measure the four claims of the paper instead and write them to --out, a page such as docs/claims.md. Takes --dataset,
+    --model, --baseline (a U-Net's run) and, for real radiographs, --images, --masks and --structures."""
+    few_shot: str | None = None
+    """For claim 3: a run that was trained without the structures of --left-out."""
+    left_out: str | None = None
+    """For claim 3: structures separated by commas."""
+    few_shot_seconds: float = 60.0
+    """For claim 3: learning time of each model for each number of images."""
+    others: str | None = None
+    """For claim 4: runs separated by commas, of other sizes or settings."""
+    swept: int = 12
+    """For claim 2: images for each strength of each shift."""
 
     def run(self) -> int:
         """Load, score, write the report."""
         from training.evaluate import write_report
 
+        if self.claims:
+            return self._claims()
         targets = None
         if self.structures:
             targets = ["+".join(structure_key(part.strip()) for part in t.split("+")) for t in listed(self.structures)]
@@ -66,10 +85,45 @@ class Evaluate(Command):
         return 0
 
     def _models(self) -> dict[str, Any]:
-        from training.model import load
+        from training.evaluate.opening import open_model
 
         specs = list(dict.fromkeys([self.model, *([self.baseline] if self.baseline else [])]))
-        return {spec: load(spec, codebook=self.codebook) for spec in specs}
+        return {spec: open_model(spec, self.codebook) for spec in specs}
+
+    def _claims(self) -> int:
+        import shlex
+        import sys
+        import tempfile
+
+        from training.dataset import Dataset
+        from training.evaluate import MeanMask, chosen, from_dataset, from_folders, pairs
+        from training.evaluate.claims import BASELINE, MEAN, MODEL, Plan, measure_claims
+        from training.evaluate.claims_page import write_claims
+        from training.evaluate.comparison import Segments
+        from training.evaluate.fewshot import FewShot
+        from training.evaluate.opening import card_of, open_model
+
+        if self.dataset is None:
+            raise ChexanatomyError("The claims are measured on a data set; give --dataset.")
+        if bool(self.few_shot) != bool(self.left_out):
+            raise ChexanatomyError("Claim 3 needs both --few-shot, a run, and --left-out, the structures it was trained without.")
+        dataset = Dataset.open(self.dataset)
+        models: dict[str, Segments] = {MODEL: open_model(self.model, self.codebook)}
+        if self.baseline:
+            models[BASELINE] = open_model(self.baseline)
+        models[MEAN] = MeanMask(from_dataset(dataset, chosen(dataset, "train", BASELINE_CASES)))
+        real: Iterable[Scored] = ()
+        if self.images and self.masks and self.structures:
+            target = "+".join(structure_key(part.strip()) for part in self.structures.split("+"))
+            real = from_folders(pairs(self.images, self.masks, self.limit), target)
+        lessons = tuple(FewShot(self.few_shot or "", structure_key(s), self.few_shot_seconds) for s in _names(self.left_out))
+        plan = Plan(self.limit or Plan.test, self.swept, lessons, _names(self.others))
+        with self.reporting() as progress, tempfile.TemporaryDirectory() as scratch:
+            claims = measure_claims(dataset, models, plan, Path(scratch), real, progress)
+        page = self.out if self.out.suffix == ".md" else self.out / "claims.md"
+        write_claims(claims, page, card_of(models[MODEL]), "chexanatomy " + shlex.join(sys.argv[1:]))
+        self.say(f"{page}: the four claims, as far as they were measured")
+        return 0
 
     def _on_dataset(self, folder: Path, targets: list[str] | None) -> Any:
         from training.dataset import Dataset
@@ -94,3 +148,7 @@ class Evaluate(Command):
         models = self._models()
         with self.reporting() as progress:
             return compare(models, from_folders(files, target), images.name, mean, progress, len(files), leave_one_out=True)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(listed(text)) if text else ()

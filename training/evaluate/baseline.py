@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from training.evaluate.sources import Scored
 from training.images import Radiograph
+
+if TYPE_CHECKING:
+    from training.model import Finding
 
 GRID = 128
 """Rows and columns of the normalised image on which masks are averaged."""
@@ -66,6 +70,13 @@ class MeanMask:
                 mask = self._cut(("", target), leave_out)
             answers[target] = np.zeros(size, bool) if mask is None else _resized(mask, size)
         return answers
+
+    def segment(self, radiograph: Radiograph, structures: Sequence[str]) -> list[Finding]:
+        """As a Predictor: one Finding per structure, in the order asked."""
+        from training.model import Finding
+
+        answers = self.answer(radiograph, structures)
+        return [Finding(s, bool(m.any()), None, m if m.any() else None, 0.0, (), s) for s, m in answers.items()]
 
     def _cut(self, key: Key, leave_out: str) -> np.ndarray | None:
         stack = self._stacks.get(key)

@@ -1,0 +1,94 @@
+"""The four claims, measured with models whose answers are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.evaluate.test_comparison import LEFT, PERFECT, RIGHT, Answering, patch, scored
+from training.errors import ChexanatomyError
+from training.evaluate.charts import Line, chart
+from training.evaluate.claims import BASELINE, MODEL, Claims
+from training.evaluate.claims_page import write_claims
+from training.evaluate.shifts import SWEEPS, Sweep, shifted
+from training.evaluate.tables import difference, estimate, measure
+
+WORSE = Answering({"lung_right": patch(10, 14), "lung_left": patch(10, 44), "heart": patch(0, 0)}.__getitem__)
+IMAGES = [scored(f"i{n}", f"s{n // 2}") for n in range(8)]
+
+
+def test_differences_are_paired_and_have_intervals() -> None:
+    rows = measure({MODEL: PERFECT, BASELINE: WORSE}, IMAGES, "")
+    assert estimate([r for r in rows if r.model == MODEL]).mean == 1
+    gap = difference(rows, MODEL, BASELINE)
+    assert gap.mean == pytest.approx(0.4)
+    assert gap.low <= gap.mean <= gap.high
+    assert gap.n == 8
+    far = estimate([r for r in rows if r.model == BASELINE], "hd95").mean
+    assert far == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda s: s.name)
+def test_the_still_level_changes_nothing_and_the_others_something(sweep: Sweep) -> None:
+    image = scored("a", "s")
+    pixels = np.random.default_rng(0).random(image.radiograph.pixels.shape, dtype=np.float32)
+    image = type(image)("a", "s", type(image.radiograph)(pixels, spacing=(0.5, 0.5)), image.references)
+    for level in sweep.levels:
+        moved = shifted(image, sweep.name, level)
+        same = moved.radiograph.pixels.shape == pixels.shape and np.allclose(moved.radiograph.pixels, pixels, atol=1e-5)
+        assert same == (level == sweep.still)
+        assert all(m.shape == moved.radiograph.pixels.shape for m in moved.references.values())
+        assert moved.radiograph.pixels.min() >= 0
+        assert moved.radiograph.pixels.max() <= 1
+
+
+def test_masks_go_where_the_picture_goes() -> None:
+    image = scored("a", "s")
+    bright = type(image.radiograph)(RIGHT.astype(np.float32), spacing=(0.5, 0.5))
+    image = type(image)("a", "s", bright, {"lung_right": RIGHT})
+    for kind, level in (("rotation", 15.0), ("magnification", 1.25), ("magnification", 0.6), ("crop", 0.1)):
+        moved = shifted(image, kind, level)
+        drawn, mask = moved.radiograph.pixels > 0.5, moved.references["lung_right"]
+        assert 2 * (drawn & mask).sum() / (drawn.sum() + mask.sum()) > 0.93
+    assert shifted(image, "magnification", 2.0).radiograph.spacing == (0.25, 0.25)
+
+
+def test_the_page_says_what_holds_and_what_was_not_measured(tmp_path: Path) -> None:
+    rows = measure({MODEL: PERFECT, BASELINE: WORSE}, IMAGES, "")
+    sweeps = {s.name: dict.fromkeys(s.levels, rows) for s in SWEEPS}
+    claims = Claims("drawn", distribution=rows, sweeps=sweeps)
+    page = tmp_path / "claims.md"
+    write_claims(claims, page, {}, "chexanatomy evaluate --claims")
+    text = page.read_text()
+    assert "The claim holds at this scale." in text
+    assert "Not measured: it needs a run trained without a structure" in text
+    assert (tmp_path / "claims_figures" / "rotation.svg").read_text().startswith("<svg")
+    record = json.loads((tmp_path / "claims_figures" / "claims.json").read_text())
+    assert len(record["distribution"]) == len(rows)
+    other_way = measure({MODEL: WORSE, BASELINE: PERFECT}, IMAGES, "")
+    write_claims(Claims("drawn", distribution=other_way), page, {}, "x")
+    assert "The claim does not hold at this scale." in page.read_text()
+
+
+def test_a_chart_leaves_out_what_is_not_defined() -> None:
+    nan = float("nan")
+    drawn = chart("t", "x", "y", [Line("a", [(0, 0.5, nan, nan), (1, nan, nan, nan), (2, 0.7, 0.6, 0.8)])])
+    assert "nan" not in drawn
+    assert drawn.count("<circle") == 2
+    assert "nan" not in chart("t", "x", "y", [])
+
+
+def test_structures_that_are_not_shown_do_not_count() -> None:
+    rows = measure({MODEL: PERFECT}, [scored("a", "s", lung_left=LEFT, heart=np.zeros_like(LEFT))], "")
+    assert [r.structure for r in rows] == ["lung_left"]
+
+
+def test_few_shot_refuses_a_model_that_knows_the_structure(tmp_path: Path) -> None:
+    from training.dataset import Dataset
+    from training.evaluate.fewshot import FewShot, few_shot
+
+    with pytest.raises(ChexanatomyError, match="trained on heart"):
+        few_shot(Dataset.create(tmp_path / "d"), FewShot("embedded", "heart"), tmp_path)

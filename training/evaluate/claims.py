@@ -1,0 +1,84 @@
+"""The four claims of the CheXanatomy paper, measured at our scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.errors import ChexanatomyError
+from training.evaluate.comparison import Segments
+from training.evaluate.fewshot import FewShot, few_shot
+from training.evaluate.opening import card_of, open_model
+from training.evaluate.shifts import SWEEPS, shifted
+from training.evaluate.sources import Scored, chosen, from_dataset
+from training.evaluate.tables import Row, measure
+from training.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from training.dataset import Dataset
+
+MODEL, BASELINE, MEAN = "model", "U-Net", "mean mask"
+
+SHOWN = (
+    "lung_left", "lung_right", "lung_field_left", "lung_field_right", "heart", "aorta", "trachea", "liver", "spine",
+    "clavicula_left", "clavicula_right", "scapula_left", "scapula_right", "rib_left_5", "rib_right_5",
+)  # fmt: skip
+"""Structures that the sweeps are scored on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure. test: images of the test split for claim 1; swept: for each level of each sweep; few_shot: one plan per
+    left-out structure; others: runs that claim 4 sets beside the model."""
+
+    test: int = 60
+    swept: int = 12
+    few_shot: tuple[FewShot, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+@dataclass
+class Claims:
+    """What was measured, claim by claim; empty where it was not. sweeps: kind -> level -> rows; few_shot: structure -> shots ->
+    rows; others: spec -> (settings that differ, rows)."""
+
+    data: str
+    distribution: list[Row] = field(default_factory=list)
+    real: list[Row] = field(default_factory=list)
+    sweeps: dict[str, dict[float, list[Row]]] = field(default_factory=dict)
+    few_shot: dict[str, dict[int, list[Row]]] = field(default_factory=dict)
+    others: dict[str, tuple[dict[str, Any], list[Row]]] = field(default_factory=dict)
+
+
+def measure_claims(
+    dataset: Dataset,
+    models: Mapping[str, Segments],
+    plan: Plan,
+    scratch: Path,
+    real: Iterable[Scored] = (),
+    progress: ProgressCallback | None = None,
+) -> Claims:
+    """Measure what the plan names. models: MODEL, BASELINE and MEAN, the first needed; real: radiographs with outlines."""
+    if MODEL not in models:
+        raise ChexanatomyError("There is no model to measure the claims of; give --model.")
+    claims = Claims(str(dataset.folder.name))
+    cases = chosen(dataset, "test", plan.test)
+    claims.distribution = measure(models, from_dataset(dataset, cases), "Claim 1: test subjects", progress, len(cases))
+    claims.real = measure(models, real, "Claim 2: real radiographs", progress)
+    pair = {name: model for name, model in models.items() if name != MEAN}
+    swept = list(from_dataset(dataset, chosen(dataset, "test", plan.swept)))
+    swept = [Scored(s.id, s.subject, s.radiograph, {k: m for k, m in s.references.items() if k in SHOWN}) for s in swept]
+    for sweep in SWEEPS if plan.swept else ():
+        claims.sweeps[sweep.name] = {
+            level: measure(pair, (shifted(s, sweep.name, level) for s in swept), f"Claim 2: {sweep.name} {level:g}", progress)
+            for level in sweep.levels
+        }
+    for lesson in plan.few_shot:
+        claims.few_shot[lesson.structure] = few_shot(dataset, lesson, scratch, progress)
+    for spec in plan.others:
+        other = open_model(spec)
+        rows = measure({MODEL: other}, from_dataset(dataset, cases), f"Claim 4: {spec}", progress, len(cases))
+        claims.others[spec] = (dict(card_of(other).get("training", {})), rows)
+    return claims

@@ -1,0 +1,180 @@
+"""The page of the four claims: tables, charts, and which of them hold at this scale."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import training
+from training.evaluate.charts import Line, chart
+from training.evaluate.claims import BASELINE, MODEL, Claims
+from training.evaluate.report import NOT_FOR_DIAGNOSIS
+from training.evaluate.shifts import SWEEPS
+from training.evaluate.tables import Estimate, Row, difference, estimate
+
+
+def write_claims(claims: Claims, page: Path, own: Mapping[str, Any], command: str) -> None:
+    """Write the page, its charts and every figure (claims.json) beside it. own: the model's card; command: how it was made."""
+    folder = page.parent / f"{page.stem}_figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "# The four claims, measured",
+        "",
+        f"Data: {claims.data}. Software {training.__version__}. {NOT_FOR_DIAGNOSIS} Means over images of the mean over their "
+        "structures, with 95 % intervals from a bootstrap over subjects; differences are paired by image. Written by",
+        "",
+        f"```\n{command}\n```",
+        "",
+        *_first(claims),
+        *_second(claims, folder),
+        *_third(claims, folder),
+        *_fourth(claims, own),
+    ]
+    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    (folder / "claims.json").write_text(json.dumps(_plain(claims), indent=1) + "\n", encoding="utf-8")
+
+
+def _first(claims: Claims) -> list[str]:
+    lines = ["## 1. In distribution: about as good as a U-Net trained on the same data", ""]
+    rows = claims.distribution
+    if not any(r.model == BASELINE for r in rows):
+        return [*lines, "Not measured: it needs a U-Net (`--baseline RUN`).", ""]
+    lines += _table(rows)
+    gap = difference(rows, MODEL, BASELINE)
+    return [*lines, f"Model less U-Net: {gap}. {_verdict(gap, 'The claim holds', slack=0.02)}", ""]
+
+
+def _second(claims: Claims, folder: Path) -> list[str]:
+    lines = ["## 2. Under shift: geometrically more robust than that U-Net", ""]
+    if claims.real:
+        lines += ["Real radiographs:", "", *_table(claims.real)]
+        if any(r.model == BASELINE for r in claims.real):
+            lines += [f"Model less U-Net on real radiographs: {difference(claims.real, MODEL, BASELINE)}.", ""]
+    if not claims.sweeps:
+        return [*lines, "The sweeps were not measured.", ""]
+    lines += [f"![{name}]({folder.name}/{name}.svg)" for name in claims.sweeps] + [""]
+    lines += ["| shift | level | n | model Dice | U-Net Dice | model HD95 | U-Net HD95 |", "|---|---|---|---|---|---|---|"]
+    lost: list[tuple[str, float, float]] = []
+    for sweep in SWEEPS:
+        levels = claims.sweeps.get(sweep.name, {})
+        drawn = []
+        for name in (MODEL, BASELINE):
+            points = [(level, estimate(_of(rows, name))) for level, rows in levels.items()]
+            if any(e.n for _, e in points):
+                drawn.append(Line(name, [(x, e.mean, e.low, e.high) for x, e in points]))
+        (folder / f"{sweep.name}.svg").write_text(chart(sweep.name, sweep.unit, "Dice", drawn), encoding="utf-8")
+        for level, rows in levels.items():
+            both = [_of(rows, name) for name in (MODEL, BASELINE)]
+            cells = [estimate(r) for r in both]
+            far = [f"{estimate(r, 'hd95').mean:.1f}" for r in both]
+            lines.append(f"| {sweep.name} | {level:g} | {cells[0].n} | {cells[0]} | {cells[1]} | {far[0]} | {far[1]} |")
+        if len(drawn) == 2:
+            still = levels[sweep.still]
+            shifted_rows = [r for level, rows in levels.items() if level != sweep.still for r in rows]
+            mine, theirs = (estimate(_of(still, n)).mean - estimate(_of(shifted_rows, n)).mean for n in (MODEL, BASELINE))
+            lost.append((sweep.name, mine, theirs))
+    lines += [""]
+    if lost:
+        lines += ["Dice lost on average over the shifted levels:", "", "| shift | model | U-Net |", "|---|---|---|"]
+        lines += [f"| {name} | {mine:.3f} | {theirs:.3f} |" for name, mine, theirs in lost]
+        geometric = [(m, t) for name, m, t in lost if name in ("rotation", "magnification", "crop")]
+        won = sum(m < t for m, t in geometric)
+        holds = "holds" if won == len(geometric) else "does not hold" if won == 0 else "holds in part"
+        lines += [
+            "",
+            f"The model loses less than the U-Net in {won} of {len(geometric)} geometric shifts: the claim {holds} here.",
+            "",
+        ]
+    return lines
+
+
+def _third(claims: Claims, folder: Path) -> list[str]:
+    lines = ["## 3. Few-shot: a model that knows anatomy needs fewer labelled images", ""]
+    if not claims.few_shot:
+        return [*lines, "Not measured: it needs a run trained without a structure (`--few-shot RUN --left-out STRUCTURE`).", ""]
+    for structure, shots in claims.few_shot.items():
+        names = list(dict.fromkeys(r.model for rows in shots.values() for r in rows))
+        drawn = []
+        for name in names:
+            points = [(float(k), estimate(_of(rows, name))) for k, rows in shots.items()]
+            drawn.append(Line(name, [(x, e.mean, e.low, e.high) for x, e in points]))
+        (folder / f"few_shot_{structure}.svg").write_text(chart(structure, "labelled images", "Dice", drawn), encoding="utf-8")
+        lines += [f"![{structure}]({folder.name}/few_shot_{structure}.svg)", ""]
+        lines += [f"| {structure}, labelled images | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+        lines += [f"| {k} | " + " | ".join(str(estimate(_of(rows, n))) for n in names) + " |" for k, rows in shots.items()]
+        lines += [""]
+        gaps = {n: difference(shots[max(shots)], names[0], n) for n in names[1:]}
+        lines += [
+            f"With {max(shots)} images, pretrained less {n}: {gap}. {_verdict(gap, 'The claim holds')}" for n, gap in gaps.items()
+        ]
+        lines += [""]
+    return lines
+
+
+def _fourth(claims: Claims, own: Mapping[str, Any]) -> list[str]:
+    lines = ["## 4. Larger models and more pixels help; training the vision tower matters little", ""]
+    if not claims.others:
+        return [*lines, "Not measured: it needs other runs (`--others RUN,RUN`).", ""]
+    mine = own.get("training", {}).get("settings", {})
+    lines += ["| run | differs in | steps | Dice |", "|---|---|---|---|"]
+    lines += [f"| model | | {own.get('training', {}).get('steps', '–')} | {estimate(_of(claims.distribution, MODEL))} |"]
+    for spec, (card, rows) in claims.others.items():
+        theirs = card.get("settings", {})
+        changed = [f"{k} {v} (here {mine.get(k)})" for k, v in theirs.items() if k in _SHAPES and mine.get(k) != v]
+        lines.append(f"| {Path(spec).name} | {', '.join(changed)} | {card.get('steps', '–')} | {estimate(rows)} |")
+    return [*lines, ""]
+
+
+_SHAPES = (
+    "image_size", "patch", "vision_width", "vision_depth", "text_width", "text_depth", "text_hidden", "stem", "freeze_vision",
+    "dense",
+)  # fmt: skip
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    """Every model's mean, and a row per structure."""
+    names = list(dict.fromkeys(r.model for r in rows))
+    lines = [
+        "| structure | n | " + " | ".join(f"{n} Dice | {n} HD95" for n in names) + " |",
+        "|---|---|" + "---|---|" * len(names),
+    ]
+    structures = list(dict.fromkeys(r.structure for r in rows))
+    for structure in [None, *structures]:
+        here = [r for r in rows if structure in (None, r.structure)]
+        cells = []
+        for name in names:
+            far = estimate(_of(here, name), "hd95").mean
+            cells.append(f"{estimate(_of(here, name))} | {far:.1f}")
+        lines.append(f"| {structure or 'all'} | {estimate(_of(here, names[0])).n} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def _of(rows: Sequence[Row], model: str) -> list[Row]:
+    return [r for r in rows if r.model == model]
+
+
+def _verdict(gap: Estimate, holds: str, slack: float = 0.0) -> str:
+    if gap.n == 0:
+        return ""
+    if gap.low > -slack or (gap.mean > -slack and gap.low != gap.low):
+        return f"{holds} at this scale."
+    if gap.high < -slack:
+        return "The claim does not hold at this scale."
+    return "These data do not decide it."
+
+
+def _plain(claims: Claims) -> dict[str, Any]:
+    def rows(values: Sequence[Row]) -> list[dict[str, Any]]:
+        return [{k: (None if v != v else v) for k, v in asdict(r).items()} for r in values]
+
+    return {
+        "data": claims.data,
+        "distribution": rows(claims.distribution),
+        "real": rows(claims.real),
+        "sweeps": {name: {str(level): rows(r) for level, r in levels.items()} for name, levels in claims.sweeps.items()},
+        "few_shot": {name: {str(k): rows(r) for k, r in shots.items()} for name, shots in claims.few_shot.items()},
+        "others": {spec: {"training": card, "rows": rows(r)} for spec, (card, r) in claims.others.items()},
+    }

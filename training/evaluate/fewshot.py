@@ -1,0 +1,106 @@
+"""Claim 3: what a few labelled radiographs teach a model that knows other anatomy, one that knows nothing, and a U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.errors import ChexanatomyError
+from training.evaluate.comparison import Segments
+from training.evaluate.sources import chosen, from_dataset
+from training.evaluate.tables import Row, measure
+from training.progress import ProgressCallback, report
+
+if TYPE_CHECKING:
+    from training.dataset import Case, Dataset
+    from training.dataset.case import Split
+
+SHOTS = (1, 3, 5, 10)
+PRETRAINED, SCRATCH, UNET = "pretrained on other anatomy", "from scratch", "U-Net from scratch"
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """How claim 3 is measured. model: a run that was trained without `structure`; seconds: for each of the three learners; test:
+    images to score on."""
+
+    model: str
+    structure: str
+    seconds: float = 60.0
+    test: int = 40
+
+
+def few_shot(
+    dataset: Dataset, plan: FewShot, scratch: Path, progress: ProgressCallback | None = None, shots: Sequence[int] = SHOTS
+) -> dict[int, list[Row]]:
+    """Teach and score. Returns number of labelled images -> rows of the three models.
+
+    The labelled images are training cases of as many subjects as there are. scratch: folder for what is trained on the way.
+    """
+    from training.fit import AdaptSettings, Example, PretrainConfig, adapt, pretrain
+    from training.model import load
+    from training.model.unet import load_unet
+
+    base = load(plan.model)
+    if plan.structure in base.card.get("structures", ()):
+        raise ChexanatomyError(f"{plan.model} was trained on {plan.structure}: name one that was trained without it.")
+    lessons = _spread_over_subjects(_showing(dataset, "train", plan.structure), max(shots))
+    tests = _showing(dataset, "test", plan.structure)
+    tests = [tests[int(i)] for i in np.linspace(0, len(tests) - 1, min(plan.test, len(tests)))]
+    results = {}
+    for number, shot in enumerate(shots):
+        report(progress, number, len(shots), f"Learning {plan.structure} from {shot}")
+        few = lessons[:shot]
+        examples = [
+            Example(s.radiograph, s.references[plan.structure], False, s.id) for s in from_dataset(dataset, few, [plan.structure])
+        ]
+        folder = scratch / f"{plan.structure}-{shot}"
+        learned = adapt(base, examples, plan.structure, folder / "adapter", AdaptSettings(seconds=plan.seconds, steps=100_000))
+        small = _subset(dataset, few, folder / "data")
+        book = folder / "codebook.safetensors"
+        assert base.checkpoint.codebook is not None
+        base.checkpoint.codebook.save(book)
+        vision = base.model.config.vision_config
+        shared = PretrainConfig(
+            (small,), folder / "scratch", book, structures=(plan.structure,), max_minutes=plan.seconds / 60, workers=1,
+            image_size=base.checkpoint.image_size, stem=bool(getattr(vision, "stem", False)), patch=vision.patch_size,
+            vision_width=vision.hidden_size, vision_depth=vision.num_hidden_layers, calibrate_images=0, queries=2,
+        )  # fmt: skip
+        alone = pretrain(shared)
+        unet = pretrain(replace(shared, out=folder / "unet", unet=True))
+        models: dict[str, Segments] = {PRETRAINED: load(str(learned.folder)), SCRATCH: load(alone), UNET: load_unet(unet)}
+        results[shot] = measure(models, from_dataset(dataset, tests, [plan.structure]), f"Scoring after {shot}", progress)
+    return results
+
+
+def _showing(dataset: Dataset, split: Split, structure: str) -> list[Case]:
+    cases = [case for case in chosen(dataset, split) if structure in case.present and structure not in case.cut_off]
+    if not cases:
+        raise ChexanatomyError(f"No case of the {split} split shows the whole of {structure}: choose another structure.")
+    return cases
+
+
+def _spread_over_subjects(cases: Sequence[Case], count: int) -> list[Case]:
+    """`count` cases, from as many subjects as there are, in an order that begins with different ones."""
+    by_subject: dict[str, list[Case]] = {}
+    for case in cases:
+        by_subject.setdefault(case.subject, []).append(case)
+    rng = np.random.default_rng(0)
+    order = [list(by_subject.values())[i] for i in rng.permutation(len(by_subject))]
+    rounds = max(map(len, order))
+    return [own[n] for n in range(rounds) for own in order if n < len(own)][:count]
+
+
+def _subset(dataset: Dataset, cases: Sequence[Case], folder: Path) -> Path:
+    """A data set of these cases alone."""
+    from training.dataset import Dataset as Stored
+
+    if not folder.exists():
+        small = Stored.create(folder)
+        for case in cases:
+            small.add(case, dataset.image(case), dataset.masks(case))
+    return folder
