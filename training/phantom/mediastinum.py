@@ -49,6 +49,7 @@ class Mediastinum:
             "heart_atrium_left": ((8, -52, -40), (37, 23, 29), np.eye(3)),
             "heart_ventricle_left": ((46, -84, -67), (54, 35, 38), long_axis.T),
         }
+        shoulder = ((37, -82, -42), (22, 26, 34), rotation("y", -28).T)
         outflow = ((20, -108, -38), (21, 19, 30), rotation("y", -12).T)
         pivot = np.array([-4, -75, -45])
         f = p.heart_size
@@ -61,6 +62,8 @@ class Mediastinum:
 
         for name, form in chambers.items():
             self.chambers[name] = placed(name, *form)
+        left = self.chambers["heart_ventricle_left"]
+        self.chambers["heart_ventricle_left"] = union(left, placed("shoulder", *shoulder), blend=10 * k)
         right = self.chambers["heart_ventricle_right"]
         self.chambers["heart_ventricle_right"] = union(right, placed("outflow", *outflow), blend=10 * k)
         self.heart = union(*self.chambers.values(), blend=22 * k)
@@ -127,9 +130,15 @@ class Mediastinum:
         canvas, k, p = self.canvas, self.scaffold.size, self.scaffold.parameters
         z = canvas.grid.axes()[2]
         sleeve = 1.5 + 0.5 * p.mediastinal_fat
-        upper = curve([self.scaffold.place(*point) for point in ((0, -78, 170), (0, -66, 110), (0, -60, 60), (4, -64, 10))], 30)
-        lateral = np.linspace(26, 24, 30) * k + p.mediastinal_fat
-        room = tube(canvas.grid, upper, np.stack([lateral, np.full(30, 30 * k)], axis=1), (1, 0, 0), margin=6)
+        upper = curve(
+            [
+                self.scaffold.place(*point)
+                for point in ((0, -78, 170), (0, -66, 110), (0, -60, 60), (4, -62, 10), (7, -52, -40), (8, -48, -90))
+            ],
+            30,
+        )
+        lateral = np.linspace(26, 27, 30) * k + p.mediastinal_fat
+        room = tube(canvas.grid, upper, np.stack([lateral, np.linspace(30, 24, 30) * k], axis=1), (1, 0, 0), margin=6)
         prespinal = ((6, -26, 20), (6, -24, -20), (6, -18, -60), (6, -18, -100), (6, -24, -135))
         behind = curve([self.scaffold.place(*point) for point in prespinal], 20)
         gullet_room = tube(canvas.grid, behind, np.stack([np.full(20, 19 * k), np.full(20, 16 * k)], axis=1), (1, 0, 0), margin=6)

@@ -85,7 +85,7 @@ def _paint_vertebra(canvas: Canvas, frame: _Frame, level: str, half: np.ndarray,
     number = int(level[1:])
     reach = {"C": 22, "T": 33 - 0.5 * number if number < 10 else 24 - 2.5 * (number - 10), "L": 38}[kind] * k
     girth = np.array({"C": [[4, 3.4], [3.6, 3]], "T": [[4.8, 4.0], [4.2, 3.4]], "L": [[4.4, 2.8], [3.6, 2.4]]}[kind]) * k
-    parts = []
+    parts, processes = [], []
     for s in (-1, 1):
         pedicle = [frame.point(s * half[0] * 0.62, b * 0.6, 0.22 * tall), frame.point(s * 14 * k, b + 13 * k, 0.1 * tall)]
         lamina = [frame.point(s * 14 * k, b + 13 * k, 0.1 * tall), frame.point(0, b + 24 * k, -0.35 * tall)]
@@ -95,12 +95,13 @@ def _paint_vertebra(canvas: Canvas, frame: _Frame, level: str, half: np.ndarray,
         up_axis = frame.axes[2]
         parts.append(tube(canvas.grid, np.array(pedicle), np.array([0.46 * tall, 4.6 * k]), up_axis))
         parts.append(tube(canvas.grid, np.array(lamina), np.array([0.66 * tall, 3.6 * k]), up_axis))
-        parts.append(tube(canvas.grid, np.array(process), girth, up_axis))
+        processes.append(tube(canvas.grid, np.array(process), girth, up_axis))
         parts.append(tube(canvas.grid, np.array(facet), 4.6 * k))
     tip = frame.point(0, b + (24 + {"C": 15, "T": 25, "L": 32}[kind]) * k, -0.35 * tall + slope)
     spinous = np.array([frame.point(0, b + 22 * k, -0.35 * tall), tip])
     height = {"C": 3.6, "T": 6.0, "L": 9.0}[kind] * k
     parts.append(tube(canvas.grid, spinous, np.array([[height, 2.8 * k], [height * 0.8, 3.4 * k]]), frame.axes[2]))
+    paint_bone(canvas, union(*processes), f"vertebrae_{level}", 0.7 * k, 110.0, 360.0)
     paint_bone(canvas, union(*parts), f"vertebrae_{level}", 1.1 * k, 190.0, 520.0)
     paint_bone(canvas, body, f"vertebrae_{level}", 1.0 * k, 185.0, 680.0)
 
@@ -118,8 +119,8 @@ def _paint_rib(canvas: Canvas, scaffold: Scaffold, side: Side, number: int, line
     tall = np.interp(u, [0, 0.12, 0.3, 0.8, 1], [5.0, 4.9, 5.7, 6.2, 6.8]) * k
     if number == 1:
         tall = np.interp(u, [0, 0.2, 0.5, 1], [5.0, 6.0, 8.5, 9.5]) * k
-    if number >= 11:
-        fade = np.interp(u, [0, 0.6, 1], [0.9, 0.8, 0.5])
+    if number >= 8:
+        fade = np.interp(u, [0, 0.6, 1], [1, 1, 0.75] if number < 11 else [0.9, 0.8, 0.45])
         thick, tall = thick * fade, tall * fade
     shape = tube(canvas.grid, line, np.stack([thick, tall], axis=1), normals)
     canvas.fill_lung(shape.grown(1.3 * k), PLEURA)
