@@ -40,9 +40,10 @@ class PictureLayers:
         keywords["metadata"][EXPOSURE_KEY] = exposure_settings(order)
         layer = self.layer
         if layer is None:
-            layer = self._layer = self._viewer.add_image(data, **keywords)
+            flat = self._viewer.dims.ndisplay == 2
+            layer = self._layer = self._viewer.add_image(data, **keywords, visible=flat)
             self._own_name = layer.name
-            if self._viewer.dims.ndisplay == 2:
+            if flat:
                 self._first_look(layer)
         else:
             self._pixels.show(layer, data, keywords["scale"], live=not order.full)

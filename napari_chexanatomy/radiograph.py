@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
+    QButtonGroup,
     QComboBox,
     QFileDialog,
     QFormLayout,
@@ -16,16 +18,17 @@ from qtpy.QtWidgets import (
     QMenu,
     QPushButton,
     QSlider,
-    QToolButton,
 )
 
 from napari_chexanatomy.desk import DeskWidget, LayerChooser, plainly
 from napari_chexanatomy.exposure_controls import ExposureControls
 from napari_chexanatomy.jobs import LatestWins, Outcome
 from napari_chexanatomy.layers import core_of, is_ct, is_labels
+from napari_chexanatomy.patient_mesh import PatientMesher
 from napari_chexanatomy.picture import Order, Picture, PictureTaker, exposure_settings, fits, makeable
 from napari_chexanatomy.picture_layers import PictureLayers
 from napari_chexanatomy.pose_controls import PoseControls
+from napari_chexanatomy.room import Room
 from napari_chexanatomy.section import Section
 from napari_chexanatomy.structure_list import StructureList
 from napari_chexanatomy.unit_slider import UnitSlider
@@ -68,6 +71,11 @@ class RadiographWidget(DeskWidget):
         self._rest.setSingleShot(True)
         self._rest.timeout.connect(self._order_full)
         self._shown = PictureLayers(self.viewer)
+        self._room = Room(self.viewer)
+        self._mesher = PatientMesher()
+        self._meshes = LatestWins(self)
+        self._meshes.delivered.connect(self._draw_patient)
+        self.viewer.dims.events.ndisplay.connect(self._follow_display)
         self._started = False
         self._stands = True
         self.picture: Picture | None = None
@@ -103,6 +111,7 @@ class RadiographWidget(DeskWidget):
             self.preset_buttons[name] = button
         self.body.addLayout(presets)
 
+        self.body.addLayout(self._view_row())
         self.pose = PoseControls()
         self.exposure = ExposureControls()
         for controls in (self.pose, self.exposure):
@@ -112,10 +121,27 @@ class RadiographWidget(DeskWidget):
         self.body.addWidget(self._structure_section(), 1)
         self.body.addLayout(self._keeping_row())
 
+    def _view_row(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(0)
+        self.flat_button, self.room_button = QPushButton("Radiograph"), QPushButton("Room in 3D")
+        self.flat_button.setToolTip("Show the radiograph.")
+        self.room_button.setToolTip("Show tube, beam and detector around the patient, with the radiograph on the detector.")
+        views = QButtonGroup(self)
+        for button in (self.flat_button, self.room_button):
+            button.setCheckable(True)
+            views.addButton(button)
+            row.addWidget(button)
+        self.flat_button.setChecked(True)
+        self.flat_button.clicked.connect(lambda: self.show_room(False))
+        self.room_button.clicked.connect(lambda: self.show_room(True))
+        return row
+
     def _structure_section(self) -> Section:
         section = Section("Structures on the detector", "Which structures of the label map fall onto the picture, and how.")
         self.structures = StructureList("to see its shadow on the detector")
         self.structures.changed.connect(self._order_full)
+        self.structures.changed.connect(self._order_patient)
         self.structures.pointed.connect(lambda _: self._order_full())
         section.body.addWidget(self.structures, 1)
         look = QHBoxLayout()
@@ -150,12 +176,9 @@ class RadiographWidget(DeskWidget):
             action = menu.addAction(text)
             action.setToolTip(tip)
             action.triggered.connect(lambda _=False, slot=slot: slot())
-        pose = QToolButton()
-        pose.setText("Pose")
+        keep, pose, save = QPushButton("Keep"), QPushButton("Pose"), QPushButton("Save …")
         pose.setToolTip("Take over where tube and detector stand from a radiograph or a file, or save it.")
         pose.setMenu(menu)
-        pose.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        keep, save = QPushButton("Keep"), QPushButton("Save …")
         keep.setToolTip("Keep this radiograph as it is; the sliders go on with a new one.")
         save.setToolTip("Write radiograph.png, geometry.json, exposure.json and one mask per ticked structure into a folder.")
         keep.clicked.connect(self.keep)
@@ -196,6 +219,7 @@ class RadiographWidget(DeskWidget):
         if not self._started:
             self.say(NO_CT if ct is None else "Press PA to take a radiograph, then move the sliders.")
         self._order_preview()
+        self._order_patient()
 
     def _labels_changed(self) -> None:
         before = self.structures.structures()
@@ -204,6 +228,7 @@ class RadiographWidget(DeskWidget):
             self.structures.set_checked(FIRST_TICKED)
         elif self._started:
             self._order_full()
+        self._order_patient()
 
     # Taking pictures ------------------------------------------------------------------------------------------------
 
@@ -243,6 +268,7 @@ class RadiographWidget(DeskWidget):
         if ct is None:
             self.say(NO_CT)
             return
+        geometry = None
         try:
             geometry = self.pose.geometry_for(ct)
             geometry.check(ct)
@@ -251,6 +277,8 @@ class RadiographWidget(DeskWidget):
             self._rest.stop()
             self._thaw()
             self.complain(str(error))
+            if geometry is not None:
+                self._room.show_pose(geometry, possible=False)
             return
         self._stands = True
         if labels is not None and not fits(labels, ct):
@@ -284,6 +312,9 @@ class RadiographWidget(DeskWidget):
         self._shown.show(picture)
         if not self._stands:
             return
+        self._room.show_picture(picture)
+        if picture.order.full:
+            self._room.keep_in_view(picture.order.geometry)
         geometry = picture.order.geometry
         if self.labels is not None and picture.order.labels is None:
             self.complain(FOREIGN_LABELS)
@@ -291,6 +322,46 @@ class RadiographWidget(DeskWidget):
             self.say(f"{geometry.view_name}: enlarged {geometry.sdd / geometry.sid:.2f} times at the isocentre.")
         if picture.exposure is not None and picture.order.full:
             self.exposure.show_reading(picture.exposure)
+
+    # The room in 3D -------------------------------------------------------------------------------------------------
+
+    @plainly
+    def show_room(self, shown: bool = True) -> None:
+        """Show tube, beam and detector around the patient in napari's 3D view, or go back to the radiograph."""
+        if shown and not self._room.shown:
+            if self.ct is None:
+                self.flat_button.setChecked(True)
+                raise ChexanatomyError(NO_CT + ".")
+            try:
+                geometry = self.pose.geometry_for(self.ct)
+            except ImpossibleGeometry:
+                self.flat_button.setChecked(True)
+                raise
+            self._room.enter(self.ct, geometry, self.picture)
+            self._order_patient()
+            if not self._started:
+                self.take(self.pose.sliders["primary"].value())
+        elif not shown:
+            self._room.leave()
+        (self.room_button if self._room.shown else self.flat_button).setChecked(True)
+
+    def _follow_display(self, event: Any) -> None:
+        """Napari's own 2D/3D button goes between radiograph and room as well."""
+        if isalive(self) and self._started and self._room.shown != (event.value == 3):
+            self.show_room(event.value == 3)
+
+    def _order_patient(self) -> None:
+        ct, labels, mesher = self.ct, self.labels, self._mesher
+        if self._room.shown and ct is not None:
+            labels = labels if fits(labels, ct) else None
+            ticked = tuple(self.structures.checked()) if labels is not None else ()
+            self._meshes.submit(lambda: mesher.mesh(ct, labels, ticked))
+
+    def _draw_patient(self, outcome: Outcome) -> None:
+        if outcome.error:
+            self.complain(outcome.error)
+        else:
+            self._room.show_patient(outcome.value)
 
     # Keeping and saving ---------------------------------------------------------------------------------------------
 
@@ -363,6 +434,8 @@ class RadiographWidget(DeskWidget):
         super().shut_down()
         self._rest.stop()
         self._queue.close()
+        self._meshes.close()
+        self._room.leave()
 
 
 def write_picture(picture: Picture, folder: Path) -> Path:
