@@ -1,4 +1,4 @@
-"""Sets synthetic radiographs beside real ones: grey levels, local contrast, power spectra; numbers as Markdown, and two figures.
+"""Sets synthetic radiographs beside real ones: grey levels, local contrast, power spectra, as a table and as curves.
 
     python benchmarks/compare_with_real.py REAL --subjects SUBJECTS.csv --phantoms 4 --out docs/images
 
@@ -19,12 +19,12 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 from skimage.transform import resize
 
+from training.anatomy import resolve
 from training.drr import Geometry, Physics, Presentation, expose, present, project_labels, tissue_paths
 from training.images import read_ct, read_labels, read_mask_png, read_radiograph
 from training.images.types import CT, LabelMap
 from training.phantom import thorax
 from training.synthesis.config import read_subjects
-from training.synthesis.deform import bounds
 from training.synthesis.paint import paint
 
 LUNGS_WIDE = 320
@@ -94,11 +94,10 @@ def shots(subjects: Path, phantoms: int) -> Iterator[Shot]:
 
 
 def _views(name: str, ct: CT, labels: LabelMap) -> Iterator[Shot]:
-    lungs = bounds(labels, "lungs")
-    assert lungs is not None, f"{name} has no lungs"
-    middle = tuple(float(v) for v in (lungs[0] + lungs[1]) / 2)
+    found = np.argwhere(labels.mask(*resolve(labels.structures)["lungs"]))
+    middle = (found.min(axis=0) + found.max(axis=0))[::-1] / 2 * labels.spacing + labels.origin
     for view, primary in VIEWS.items():
-        pose = Geometry.view(ct, primary, rows=PIXELS, columns=PIXELS, isocentre=middle)
+        pose = Geometry.view(ct, primary, rows=PIXELS, columns=PIXELS, isocentre=tuple(map(float, middle)))
         outlines = project_labels(labels, pose, ["lung_outline_left", "lung_outline_right"])
         yield Shot(f"{name} {view}", tissue_paths(ct, pose), pose, np.logical_or(*outlines.values()))
 
@@ -214,7 +213,8 @@ def main() -> None:
     parser.add_argument("real", type=Path)
     parser.add_argument("--subjects", type=Path, required=True)
     parser.add_argument("--phantoms", type=int, default=4)
-    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder for physics_curves.png")
+    parser.add_argument("--pictures", type=Path, help="a PNG of synthetic pictures above real ones, to look at")
     arguments = parser.parse_args()
     real = list(real_pictures(arguments.real))
     made = [
@@ -227,10 +227,10 @@ def main() -> None:
     print(table({"real": real, "synthetic": [picture for _, picture in made], **groups}))
     arguments.out.mkdir(parents=True, exist_ok=True)
     draw_curves(groups, arguments.out / "physics_curves.png")
-    middle = sorted(real, key=lambda p: levels(p)["contrast"])
-    chosen = [middle[round(q * (len(middle) - 1))] for q in (0.15, 0.4, 0.6, 0.8, 0.95)]
-    shown = [picture for name, picture in made if name.endswith("PA")][:5]
-    draw_pictures([shown, chosen], arguments.out / "physics_beside_real.png")
+    if arguments.pictures:
+        flat_to_hard = sorted(real, key=lambda p: levels(p)["contrast"])
+        chosen = [flat_to_hard[round(q * (len(real) - 1))] for q in (0.15, 0.4, 0.6, 0.8, 0.95)]
+        draw_pictures([[picture for name, picture in made if name.endswith("PA")][:5], chosen], arguments.pictures)
 
 
 if __name__ == "__main__":
