@@ -2,130 +2,94 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QGridLayout,
-    QGroupBox,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-)
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QFileDialog, QShortcut
 
 from napari_chexanatomy.desk import DeskWidget, plainly
-from napari_chexanatomy.layers import KEY, Core, drawn_mask, from_radiograph, label_colormap, look_at, plane_of
-from napari_chexanatomy.mask_list import MaskList
-from napari_chexanatomy.overlay import CompositeOverlay, Patch, compose, patches
-from napari_chexanatomy.review_queue import Opened, ReviewQueue, load_case, open_queue
+from napari_chexanatomy.jobs import LatestWins, Outcome, attempt
+from napari_chexanatomy.review_canvas import CaseCanvas, Shown
+from napari_chexanatomy.review_judging import judged_anew
+from napari_chexanatomy.review_panel import KEYS, VERDICTS, ReviewPanel
+from napari_chexanatomy.review_queue import Filter, Opened, ReviewQueue, open_queue
+from napari_chexanatomy.review_repair import RepairBrush
 from napari_chexanatomy.structure_colours import display_name
 from training.errors import ChexanatomyError
 from training.progress import ProgressCallback
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Layer
-
-VERDICTS = {"accept": "Accept", "reject": "Reject", "flag": "Flag"}
-KEYS = {
-    "A": ("accept", "accept the selected mask, or the whole case"),
-    "R": ("reject", "reject it"),
-    "F": ("flag", "flag it for someone else"),
-    "N": ("next", "next case"),
-    "B": ("previous", "case before"),
-    "U": ("undo", "take the last decision back"),
-}
-"""Keys on the canvas. Napari's own are untouched: Z, Shift-arrows and the digits are taken."""
 
 
 class ReviewWidget(DeskWidget):
-    """One case at a time: radiograph, masks as one overlay, decisions on disk as they are made."""
+    """One case at a time on the canvas: radiograph, masks as one overlay, decisions on disk as they are made."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         """Napari passes the viewer."""
         super().__init__(viewer)
         self.queue: ReviewQueue | None = None
         self.opened: Opened | None = None
-        self._layer: Layer | None = None
-        self._repair: Layer | None = None
-        self._repairing = ""
-        self._cuts: list[Patch] = []
-        self._overlay = CompositeOverlay(self.viewer, "masks of the case")
-        self._build()
+        self._index = 0
+        self._wanted: str | None = None
+        self._moved = False
+        self._brush = RepairBrush(self.viewer)
+        self._select_then = ""
+        self._canvas = CaseCanvas(self.viewer, self)
+        self._canvas.failed.connect(self.complain)
+        self._loader = LatestWins(self)
+        self._loader.delivered.connect(self._take)
+        self.panel = ReviewPanel(_login())
+        self.reviewer, self.comment = self.panel.reviewer, self.panel.comment
+        self.masks, self.done_bar = self.panel.masks, self.panel.done_bar
+        self.body.addWidget(self.panel)
+        self._connect()
         self._bind(True)
-
-    # Building -------------------------------------------------------------------------------------------------------
-
-    def _build(self) -> None:
-        self.open_button = QPushButton("Open a data set …")
-        self.open_button.setToolTip("Choose the folder that `chexanatomy synthesize` wrote; it holds cases.jsonl.")
-        self.open_button.clicked.connect(self._ask_open)
-        self.disable_while_busy(self.open_button)
-        self.body.addWidget(self.open_button)
-        self.reviewer = QLineEdit(_login())
-        self.reviewer.setToolTip("Your name: decisions of several reviewers are kept apart.")
-        self.reviewer.editingFinished.connect(self._reviewer_changed)
-        form = QFormLayout()
-        form.addRow("Reviewer", self.reviewer)
-        self.body.addLayout(form)
-        self.done_bar = QProgressBar()
-        self.done_bar.setToolTip("How many cases of the data set you have decided on.")
-        self.done_bar.setFormat("no data set open")
-        self.body.addWidget(self.done_bar)
-
-        box = QGroupBox("Case")
-        inside = QVBoxLayout(box)
-        self.title = QLabel()
-        self.title.setWordWrap(True)
-        self.title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        inside.addWidget(self.title)
-        self.masks = MaskList()
-        self.masks.selected.connect(self._repaint)
-        inside.addWidget(self.masks)
-        self.style = QComboBox()
-        self.style.addItem("Outlines", "outline")
-        self.style.addItem("Filled", "fill")
-        self.style.setToolTip("Paint masks as outlines or as areas.")
-        self.style.currentIndexChanged.connect(lambda _: self._repaint())
-        inside.addWidget(self.style)
-        self.comment = QLineEdit()
-        self.comment.setPlaceholderText("comment that goes with the next decision")
-        self.comment.setToolTip("Why: kept with the decision.")
-        inside.addWidget(self.comment)
-        grid = QGridLayout()
-        self.buttons: dict[str, QPushButton] = {}
-        for index, (key, (action, tip)) in enumerate(KEYS.items()):
-            button = QPushButton(f"{VERDICTS.get(action, action.capitalize())} ({key})")
-            button.setToolTip(f"Key {key} on the canvas: {tip}.")
-            button.clicked.connect(lambda _=False, action=action: self.act(action))
-            grid.addWidget(button, index // 3, index % 3)
-            self.buttons[action] = button
-        inside.addLayout(grid)
-        row = QHBoxLayout()
-        for text, tip, slot in (
-            ("Repair mask", "Put the selected mask into a Labels layer and correct it with napari's brush.", self.repair),
-            ("Save repair", "Keep the repaired mask as a correction; the original stays in the data set.", self.save_repair),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.clicked.connect(slot)
-            row.addWidget(button)
-        inside.addLayout(row)
-        self.body.addWidget(box)
         self.say("Open a data set to begin.")
 
+    @property
+    def settled(self) -> bool:
+        """True when nothing is being loaded or painted."""
+        return not self.busy and self._loader.idle and self._canvas.idle and self._wanted is None
+
+    def _connect(self) -> None:
+        panel = self.panel
+        panel.open_button.clicked.connect(self._ask_open)
+        panel.report_button.clicked.connect(self._ask_report)
+        self.disable_while_busy(panel.open_button, panel.report_button)
+        panel.reviewer.editingFinished.connect(self._reviewer_changed)
+        panel.filter.changed.connect(self._filter)
+        panel.gallery.opened.connect(self.go_to)
+        panel.agreement.opened.connect(self.go_to)
+        panel.tabs.currentChanged.connect(self._tab_changed)
+        panel.masks.selected.connect(self._repaint)
+        for box in (panel.style_box, panel.shown):
+            box.currentIndexChanged.connect(lambda _: self._repaint())
+        panel.repair_button.clicked.connect(self.repair)
+        panel.save_button.clicked.connect(self.save_repair)
+        panel.discard_button.clicked.connect(self.discard_repair)
+        for name, button in panel.buttons.items():
+            button.clicked.connect(functools.partial(self._pressed, name))
+        for key, action in KEYS.items():  # while the widget has the keyboard; text fields keep their letters
+            shortcut = QShortcut(key, self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(functools.partial(self._pressed, action.name))
+        panel.comment.returnPressed.connect(self.setFocus)
+
+    def _pressed(self, action: str, _: bool = False) -> None:
+        self.act(action)
+
     def _bind(self, ours: bool) -> None:
-        """Take the keys, or give them back: while a mask is repaired they belong to napari's brush."""
-        for key, (action, _) in KEYS.items():
-            self.viewer.bind_key(key, _key_handler(self, action) if ours else None, overwrite=True)
+        """Take the canvas's keys, or give them back: while a mask is repaired they belong to napari's brush."""
+        for key, action in KEYS.items():
+            taken = ours or (action.name == "save" and bool(self._brush.structure))
+            self.viewer.bind_key(key.replace("+", "-"), _key_handler(self, action.name) if taken else None, overwrite=True)
 
     # Opening --------------------------------------------------------------------------------------------------------
 
@@ -136,106 +100,196 @@ class ReviewWidget(DeskWidget):
 
     @plainly
     def open(self, folder: Path) -> None:
-        """Open a data set and show its most suspicious case."""
-        name = self.reviewer.text().strip() or _login()
+        """Open a data set and show its most suspicious case; a large one is judged while its first case is on screen."""
+        name = self.panel.reviewer.text().strip() or _login()
+        self.discard_repair()
+        self.start("Opening the data set", lambda progress: open_queue(folder, name, progress), self._show_queue)
 
-        def work(progress: ProgressCallback) -> ReviewQueue:
-            return open_queue(folder, name, progress)
+    def _show_queue(self, queue: ReviewQueue) -> None:
+        self.queue, self.opened, self._moved = queue, None, False
+        self.panel.filter.offer(queue)
+        self.panel.gallery.show_queue(queue)
+        self._load(queue.first_undecided())
+        QTimer.singleShot(0, functools.partial(self._judge, queue))  # when this job has ended
 
-        def show(queue: ReviewQueue) -> None:
-            self.queue = queue
-            self._go(queue.first_undecided())
+    def _judge(self, queue: ReviewQueue) -> None:
+        """Measure and judge in a child process what has changed, then order the queue by it."""
+        if self.busy or queue is not self.queue:
+            return
 
-        self.start("Looking for suspicious masks", work, show)
+        def show(judged: Any) -> None:
+            if judged is None or queue is not self.queue:
+                return
+            queue.judge(judged)
+            self.panel.filter.show_count(queue)
+            self.panel.gallery.show_queue(queue)
+            if self._moved and self.opened is not None and not self._brush.structure:
+                self._index = queue.place(self.opened.case.id) or 0
+                self._request(self.opened.case.id)
+            elif not self._brush.structure:
+                self._load(queue.first_undecided())
+            self.say("The masks are checked: the most suspicious case comes first.")
+
+        self.start("Looking for suspicious masks", functools.partial(judged_anew, queue), show, quiet=True)
 
     def _reviewer_changed(self) -> None:
         if self.queue is not None:
-            self.queue.change_reviewer(self.reviewer.text().strip() or _login())
-            self._refresh_lists()
+            self.queue.change_reviewer(self.panel.reviewer.text().strip() or _login())
+            self._filter(self.panel.filter.chosen)
 
-    def _go(self, index: int) -> None:
+    def _filter(self, chosen: Filter) -> None:
+        queue = self.queue
+        if queue is None:
+            return
+        queue.apply(chosen)
+        self.panel.filter.show_count(queue)
+        self.panel.gallery.show_queue(queue)
+        self._refresh_lists()
+        if not queue.cases:
+            self.say("No case is like that: choose another filter.")
+        elif self.opened is None or queue.place(self.opened.case.id) is None:
+            self._load(queue.first_undecided())
+        else:
+            self._index = queue.place(self.opened.case.id) or 0
+            if chosen.structure:
+                self.panel.masks.select(chosen.structure)
+
+    def _tab_changed(self, _: int) -> None:
+        if self.queue is not None and self.panel.tabs.currentWidget() is self.panel.agreement:
+            self.panel.agreement.show_queue(self.queue)
+
+    # Walking --------------------------------------------------------------------------------------------------------
+
+    def go_to(self, case_id: str, structure: str = "") -> None:
+        """Open a case, with one of its masks selected."""
+        if self.queue is None:
+            return
+        self._moved = True
+        place = self.queue.place(case_id)
+        self._index = self._index if place is None else place
+        self._select_then = structure
+        self.panel.tabs.setCurrentWidget(self.panel.case)
+        self._request(case_id)
+
+    def _load(self, index: int) -> None:
+        """Load the case at a place of the queue."""
+        assert self.queue is not None
+        if self.queue.cases:
+            self._index = index % len(self.queue.cases)
+            self._request(self.queue.cases[self._index].id)
+
+    def _request(self, case_id: str) -> None:
         queue = self.queue
         assert queue is not None
-        self._drop_repair()
+        self.discard_repair()
+        self._wanted = case_id
+        self._loader.submit(lambda: (case_id, attempt(lambda: queue.load(case_id))))
 
-        def work(progress: ProgressCallback) -> Opened:
-            return load_case(queue, index)
-
-        self.start("Opening the case", work, self._show_case, quiet=True)
+    def _take(self, outcome: Outcome) -> None:
+        """Show the case that was loaded, and have the next one read in advance."""
+        queue = self.queue
+        case_id, loaded = outcome.value
+        if queue is None or case_id != self._wanted:
+            return  # read in advance, or overtaken
+        self._wanted = None
+        if loaded.error:
+            self.complain(loaded.error)
+            return
+        self._show_case(loaded.value)
+        following = [queue.cases[(self._index + step) % len(queue.cases)].id for step in (1, -1)] if queue.cases else []
+        self._loader.submit(lambda: ("", [attempt(functools.partial(queue.load, case_id)) for case_id in following]))
 
     def _show_case(self, opened: Opened) -> None:
         self.opened = opened
-        data, keywords, _ = from_radiograph(opened.radiograph, masks=opened.masks)
-        if self._layer is not None and self._layer in self.viewer.layers and self._layer.data.shape == data.shape:
-            self._layer.data, self._layer.name = data, keywords["name"]
-            self._layer.scale, self._layer.metadata[KEY] = keywords["scale"], keywords["metadata"][KEY]
-        else:
-            if self._layer is not None and self._layer in self.viewer.layers:
-                self.viewer.layers.remove(self._layer)
-            self._layer = self.viewer.add_image(data, **keywords)
-            look_at(self.viewer, self._layer)
-        self._cuts = patches(opened.masks)
-        self._refresh_lists()
-        self.masks.select_worst()
-        if self.masks.structure is None:
-            self._repaint()
+        self._canvas.show(opened)
+        self.panel.gallery.go_to(opened.case.id)
+        self.panel.masks.blockSignals(True)
+        self._refresh_lists(anew=True)
+        structure = self._select_then or (self.queue.filter.structure if self.queue else "")
+        self._select_then = ""
+        if not structure or not self.panel.masks.select(structure):
+            self.panel.masks.select_worst()
+        self.panel.masks.blockSignals(False)
+        self._repaint()
 
-    def _refresh_lists(self) -> None:
+    def _refresh_lists(self, anew: bool = False) -> None:
         queue, opened = self.queue, self.opened
-        if queue is None or opened is None:
+        if queue is None:
             return
-        decided = queue.decided_count()
-        self.done_bar.setRange(0, len(queue.cases))
-        self.done_bar.setValue(decided)
-        self.done_bar.setFormat(f"{decided} of {len(queue.cases)} cases decided")
-        verdict = queue.verdict(opened.case.id)
-        state = f" – {VERDICTS[verdict].lower()}ed".replace("flaged", "flagged") if verdict else ""
-        place = f"{opened.index + 1} of {len(queue.cases)}"
-        self.title.setText(f"<b>{opened.case.id}</b>{state}<br>{place}, {opened.case.view}, {opened.case.provenance}")
-        self.masks.show_masks(opened, queue)
+        self.panel.show_progress(queue)
+        self.panel.gallery.cases.refresh()
+        if opened is None:
+            return
+        self.panel.show_title(queue, opened)
+        if anew:
+            self.panel.masks.show_masks(opened, queue)
+        else:
+            self.panel.masks.show_decisions(opened, queue)
 
     def _repaint(self) -> None:
-        if self.opened is None or self._layer is None or self._layer not in self.viewer.layers:
+        opened, structure = self.opened, self.panel.masks.structure
+        if opened is None:
             return
-        if self.masks.structure:
-            reasons = self.opened.reasons.get(self.masks.structure, ())
-            self.say(f"{display_name(self.masks.structure)}: " + (" ".join(reasons) or "nothing suspicious found."))
-        hidden = self._repairing
-        shown = [patch for patch in self._cuts if patch.structure != hidden]
-        picture = compose(self.opened.radiograph.pixels.shape, shown, self.style.currentData(), self.masks.structure)
-        self._overlay.show(picture, self._layer, self.opened.masks)
+        if structure:
+            reasons = opened.reasons.get(structure, ())
+            self.say(f"{display_name(structure)}: " + (" ".join(reasons) or "nothing suspicious found."))
+        else:
+            self.say("No mask is selected: a decision is about the whole case.")
+        shown: Shown = "none" if self._brush.structure else self.panel.shown.currentData()
+        self._canvas.paint(opened, structure, shown, self.panel.style_box.currentData())
 
     # Deciding -------------------------------------------------------------------------------------------------------
 
     @plainly
     def act(self, action: str) -> None:
         """Do what a key or a button says."""
-        queue, opened = self._need_case()
-        if self.busy:
-            return
-        if action == "next":
-            self._go((opened.index + 1) % len(queue.cases))
-        elif action == "previous":
-            self._go((opened.index - 1) % len(queue.cases))
+        queue = self.queue
+        if queue is None or (self.opened is None and not queue.cases):
+            raise ChexanatomyError("Open a data set first.")
+        if action in VERDICTS:
+            self._decide(queue, action, whole=False)
+        elif action.removesuffix(" case") in VERDICTS:
+            self._decide(queue, action.removesuffix(" case"), whole=True)
+        elif action in ("next", "previous"):
+            self._moved = True
+            self._load(self._index + (1 if action == "next" else -1))
         elif action == "undo":
-            case_id = queue.undo()
-            if case_id is None:
-                raise ChexanatomyError("There is nothing to take back.")
-            self._go(queue.index_of(case_id))
+            self._undo(queue)
+        elif action in ("repair", "save"):
+            (self.repair if action == "repair" else self.save_repair)()
         else:
-            self._decide(queue, opened, action)
+            self.panel.act(action)
 
-    def _decide(self, queue: ReviewQueue, opened: Opened, verdict: str) -> None:
-        structure = self.masks.structure or ""
-        queue.decide(opened.case.id, structure, verdict, self.comment.text().strip())
-        self.comment.clear()
+    def _decide(self, queue: ReviewQueue, verdict: str, whole: bool) -> None:
+        comment = self.panel.comment.text().strip()
+        self.panel.comment.clear()
+        self._moved = True
+        many = self.panel.gallery.chosen if self.panel.tabs.currentWidget() is self.panel.overview else []
+        if many:
+            structure = "" if whole else queue.filter.structure
+            queue.decide(many, structure, verdict, comment)  # type: ignore[arg-type]
+            what = f"{display_name(structure)} of {len(many)} cases" if structure else f"{len(many)} whole cases"
+            self._refresh_lists()
+            self.say(f"{what if len(many) > 1 else what.replace('cases', 'case')}: {verdict}. U takes it back.")
+            return
+        opened = self._need_case()[1]
+        structure = "" if whole else self.panel.masks.structure or ""
+        queue.decide([opened.case.id], structure, verdict, comment)  # type: ignore[arg-type]
         self._refresh_lists()
         what = display_name(structure) if structure else "The whole case"
-        if not structure:
-            self._go((opened.index + 1) % len(queue.cases))
-        elif not self.masks.select_next_undecided():
-            self.masks.clearSelection()
+        if not structure or queue.filter.structure == structure:
+            self._load(self._index + 1)
+        elif not self.panel.masks.select_next_undecided():
+            self.panel.masks.clearSelection()
         self.say(f"{what}: {verdict}. U takes it back.")
+
+    def _undo(self, queue: ReviewQueue) -> None:
+        case_id = queue.undo()
+        if case_id is None:
+            raise ChexanatomyError("There is nothing to take back.")
+        self._index = queue.place(case_id) if queue.place(case_id) is not None else self._index  # type: ignore[assignment]
+        self._refresh_lists()
+        self._request(case_id)
 
     def _need_case(self) -> tuple[ReviewQueue, Opened]:
         if self.queue is None or self.opened is None:
@@ -248,61 +302,75 @@ class ReviewWidget(DeskWidget):
     def repair(self, *_: Any) -> None:
         """Put the selected mask into a Labels layer with the brush in hand."""
         opened = self._need_case()[1]
-        structure = self.masks.structure
+        structure = self.panel.masks.structure
         if not structure:
             raise ChexanatomyError("Select the mask to repair in the list first.")
-        if self._layer is None or self._layer not in self.viewer.layers:
+        layer = self._canvas.layer
+        if layer is None:
             raise ChexanatomyError("The radiograph of this case was closed: go to the next case and back.")
-        self._drop_repair()
-        mask = opened.masks.get(structure)
-        data = np.zeros(opened.radiograph.pixels.shape, np.uint8) if mask is None else mask.astype(np.uint8)
-        self._repairing = structure
-        self._repair = self.viewer.add_labels(
-            data, name=f"repair {display_name(structure)}", colormap=label_colormap({1: structure}), opacity=0.5,
-            metadata={KEY: Core(role=f"drawing:{structure}")}, **plane_of(self._layer),
-        )  # fmt: skip
+        self.discard_repair()
+        self._brush.begin(opened, structure, layer)
         self._bind(False)
-        self._repair.mode = "paint"
-        self.viewer.layers.selection.active = self._repair
+        self.panel.show_repair(True)
         self._repaint()
-        self.say("Paint or erase with napari's brush, then press “Save repair”. The keys are the brush's until then.")
+        self.say("Paint, or erase with napari's tools, then save (S). Until then the other keys are the brush's.")
 
     @plainly
     def save_repair(self, *_: Any) -> None:
         """Store the repaired mask as a correction beside the original."""
         queue, opened = self._need_case()
-        if self._repair is None or self._repair not in self.viewer.layers or not self._repairing:
-            raise ChexanatomyError("There is no repair to save: select a mask and press “Repair mask”.")
-        mask = drawn_mask(self._repair, opened.radiograph.pixels.shape)
-        if not mask.any():
-            raise ChexanatomyError("The repaired mask is empty: reject the mask instead when the structure is not there.")
-        structure = self._repairing
-        queue.correct(opened.case.id, structure, mask)
-        opened.masks[structure] = mask
-        self._cuts = patches(opened.masks)
-        self._drop_repair()
+        mask = self._brush.drawn(opened.radiograph.pixels.shape)
+        structure = self._brush.structure
+        self._moved = True
+        self.opened = queue.correct(opened, structure, mask)
+        self.discard_repair()
         self._refresh_lists()
         self._repaint()
-        self.say(f"{display_name(structure)}: the correction is saved; the original is kept.")
+        self.say(f"{display_name(structure)}: the correction is saved; the original is kept. U takes it back.")
 
-    def _drop_repair(self) -> None:
-        if self._repair is not None and self._repair in self.viewer.layers:
-            self.viewer.layers.remove(self._repair)
-        self._repair, self._repairing = None, ""
+    def discard_repair(self, *_: Any) -> None:
+        """Put the brush away without saving."""
+        if not self._brush.structure:
+            return
+        self._brush.put_away()
+        self.panel.show_repair(False)
         self._bind(True)
+        self._repaint()
+
+    # Reporting ------------------------------------------------------------------------------------------------------
+
+    @plainly
+    def _ask_report(self, *_: Any) -> None:
+        if self.queue is None:
+            raise ChexanatomyError("Open a data set first.")
+        name, _kind = QFileDialog.getSaveFileName(self, "Report", "review.html", "Report (*.html)")
+        if name:
+            self.report(Path(name))
+
+    @plainly
+    def report(self, path: Path) -> None:
+        """Write the HTML report, and the table beside it as CSV."""
+        from training.dataset.review_report import write_report
+
+        queue = self._need_case()[0]
+
+        def work(progress: ProgressCallback) -> tuple[Path, Path]:
+            return write_report(queue.dataset.folder, path, progress)
+
+        self.start("Writing the report", work, lambda written: self.say(" and ".join(p.name for p in written) + " are written."))
 
     def shut_down(self) -> None:
-        """Give the keys back."""
+        """End the threads and give the keys back."""
         super().shut_down()
+        self._loader.close()
+        self._canvas.close()
+        self.panel.gallery.shut_down()
+        self._brush.structure = ""
         self._bind(False)
 
 
-def _key_handler(widget: ReviewWidget, action: str) -> Any:
+def _key_handler(widget: ReviewWidget, action: str) -> Callable[[Any], None]:
     """A napari key handler that does nothing once the widget is gone."""
-    import weakref
-
-    from qtpy.compat import isalive
-
     held = weakref.ref(widget)
 
     def handler(viewer: Any) -> None:

@@ -34,7 +34,7 @@ def desk(make_napari_viewer, qtbot):
     widget = ReviewWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Review")
     widget.reviewer.setText("anna")
-    widget.wait = lambda: qtbot.waitUntil(lambda: not widget.busy, timeout=WAIT)
+    widget.wait = lambda: qtbot.waitUntil(lambda: widget.settled, timeout=WAIT)
 
     def press(key):
         qtbot.keyClick(viewer.window._qt_window._qt_viewer.canvas.native, key)
@@ -46,7 +46,6 @@ def desk(make_napari_viewer, qtbot):
 
 def opened(desk, folder):
     desk.open(folder)
-    desk.wait()
     desk.wait()
     assert desk.opened is not None
     return desk

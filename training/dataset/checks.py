@@ -117,10 +117,9 @@ def run_checks(
 
     opinions: Dice of each mask with a model's, by (case id, structure).
     """
-    records = measures.records
     checks = [*_on_their_own(measures), *_against_each_other(measures, cases)]
     groups = list(_groups(measures, cases))
-    checks += _against_the_usual(records, groups)
+    checks += _against_the_usual(measures, groups)
     checks += [_against_a_model(measures, cases, groups, opinions)] if opinions else []
     return checks, _missed(measures, cases, groups)
 
@@ -197,8 +196,10 @@ def _groups(measures: Measures, cases: Sequence[Case]) -> list[Group]:
     return [Group(view, np.flatnonzero(views == view), row[views == view], records) for view in np.unique(views)]
 
 
-def _against_the_usual(records: np.ndarray, groups: list[Group]) -> list[Check]:
-    n = len(records)
+def _against_the_usual(measures: Measures, groups: list[Group]) -> list[Check]:
+    records, n = measures.records, len(measures.records)
+    known = [vocabulary().get(s) for s in measures.structures]
+    expected = np.array([s.pieces if s else n for s in known], np.int64)
     place, size, shape, picture, case_fit, mirrored, border, broken, uncovered, ratio = (np.zeros(n) for _ in range(10))
     for g in groups:
         z, times_usual = _place_and_size(g)
@@ -212,7 +213,8 @@ def _against_the_usual(records: np.ndarray, groups: list[Group]) -> list[Check]:
         g.spread_out(np.broadcast_to(whole[:, None], g.mask.shape), case_fit)
         g.spread_out(np.broadcast_to(turned[:, None], g.mask.shape), mirrored)
         g.spread_out(_rare(g, g.of("border") > 0), border)
-        g.spread_out(_rare(g, _in_pieces(g)) * np.minimum(g.of("pieces") - 1, 4), broken)
+        more = np.clip(g.of("pieces") - expected, 0, 4)
+        g.spread_out(_rare(g, more > 0) * more * np.where(g.of("border") > 0, CUT_TRUST, 1), broken)
         g.spread_out(g.surprise(g.standardised(g.of("uncovered")[..., None], 0.02)), uncovered)
     pieces = records["pieces"]
     return [
@@ -223,7 +225,9 @@ def _against_the_usual(records: np.ndarray, groups: list[Group]) -> list[Check]:
         Check(_strong(case_fit), lambda i: "The masks of this case fit its picture worse than those of other cases."),
         Check(mirrored, lambda i: "The masks of this case would fit the mirrored picture better."),
         Check(0.5 * border, lambda i: "It is cut by the border of the picture, which is rare for it."),
-        Check(0.5 * broken, lambda i: f"It falls into {pieces[i]} pieces instead of one."),
+        Check(
+            0.5 * broken, lambda i: f"It falls into {pieces[i]} pieces instead of {_count(expected[records['structure'][i]])}."
+        ),
         Check(_strong(uncovered), lambda i: "An unusual share of it belongs to none of its parts."),
     ]
 
@@ -301,11 +305,6 @@ def _rare(g: Group, found: np.ndarray) -> np.ndarray:
     return np.where(found, np.where(judged, np.clip(1 - 10 * share, 0, 1), 0.5), 0.0)
 
 
-def _in_pieces(g: Group) -> np.ndarray:
-    """Whether a mask that lies within the picture has more pieces than its structure."""
-    return (g.of("pieces") > 1) & (g.of("border") == 0)
-
-
 def _missed(measures: Measures, cases: Sequence[Case], groups: list[Group]) -> list[tuple[int, int, float, str]]:
     """Structures without a mask, though comparable cases have one there."""
     found = []
@@ -375,6 +374,10 @@ def _share_at(has: np.ndarray, depth: np.ndarray) -> np.ndarray:
     share = np.empty(has.shape)
     np.put_along_axis(share, order, (total - ordered + 0.5) / (before[:, None] + 1), axis=0)
     return share
+
+
+def _count(pieces: int) -> str:
+    return "one" if pieces == 1 else f"at most {pieces}"
 
 
 def _named(names: Sequence[str], number: int) -> str:

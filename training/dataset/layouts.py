@@ -12,7 +12,6 @@ import numpy as np
 
 from training import __version__
 from training.dataset.case import Case
-from training.dataset.reviews import WHOLE_CASE
 from training.dataset.store import Dataset
 from training.errors import BrokenDataset
 from training.filenames import file_stem
@@ -31,12 +30,12 @@ def export_folders(dataset: Dataset, out: str | Path, progress: ProgressCallback
     from PIL import Image
 
     folder = _new_folder(out)
-    kept = _kept(dataset)
-    for number, (case, structures) in enumerate(kept):
+    kept = dataset.kept()
+    for number, case in enumerate(kept):
         target = folder / case.id
         target.mkdir()
         Image.fromarray(np.round(dataset.image(case).pixels * 255).astype(np.uint8)).save(target / PICTURE)
-        for structure, mask in dataset.masks(case, structures).items():
+        for structure, mask in dataset.masks(case, case.present).items():
             write_mask_png(mask, target / f"{file_stem(structure)}.png")
         report(progress, number + 1, len(kept), "Exporting")
     return len(kept)
@@ -52,17 +51,17 @@ def export_webdataset(
     What reviewers rejected is left out. Returns how many cases were written. Raises BrokenDataset when out is in use.
     """
     folder = _new_folder(out)
-    kept = _kept(dataset)
+    kept = dataset.kept()
     done = 0
     for split in ("train", "val", "test"):
-        cases = [(case, structures) for case, structures in kept if case.split == split]
+        cases = [case for case in kept if case.split == split]
         for shard in range(0, len(cases), max(1, cases_per_shard)):
             path = folder / f"{split}-{shard // max(1, cases_per_shard):06d}.tar"
             part = path.with_suffix(".part")
             with tarfile.open(part, "w") as tar:
-                for case, structures in cases[shard : shard + max(1, cases_per_shard)]:
+                for case in cases[shard : shard + max(1, cases_per_shard)]:
                     encoded = dataset.encoded_masks(case)
-                    masks = {s: encoded[s] for s in structures if s in encoded}
+                    masks = {s: encoded[s] for s in case.present if s in encoded}
                     key = case.id.replace(".", "_")
                     _add(tar, f"{key}.png", (dataset.folder / case.image).read_bytes())
                     _add(tar, f"{key}.masks.json", json.dumps(masks).encode())
@@ -118,13 +117,6 @@ def import_folders(source: str | Path, out: str | Path, progress: ProgressCallba
         )
         report(progress, number + 1, len(folders), "Importing")
     return dataset
-
-
-def _kept(dataset: Dataset) -> list[tuple[Case, list[str]]]:
-    """Cases with the structures that review left in."""
-    excluded = dataset.reviews.excluded()
-    cases = [case for case in dataset.cases if (case.id, WHOLE_CASE) not in excluded]
-    return [(case, [s for s in case.present if (case.id, s) not in excluded]) for case in cases]
 
 
 def _new_folder(out: str | Path) -> Path:

@@ -17,7 +17,7 @@ from training.dataset.agreement import Agreement, agreements
 from training.dataset.case import Case
 from training.dataset.reviews import WHOLE_CASE, Decision
 from training.dataset.store import Dataset
-from training.dataset.suspicion import Queue
+from training.dataset.suspicion import Queue, judge
 from training.dataset.thumbnails import encode, shrink
 from training.errors import ChexanatomyError
 from training.images import from_rle
@@ -60,6 +60,17 @@ class Entry:
     def verdicts(self) -> set[str]:
         """Verdicts of all reviewers."""
         return {d.verdict for d in self.decisions}
+
+
+def write_report(folder: Path, html: Path, progress: ProgressCallback | None = None) -> tuple[Path, Path]:
+    """Write the HTML report on a data set folder, and the CSV table beside it; returns both files. Raises ChexanatomyError."""
+    dataset = Dataset.open(folder)
+    queue = Queue.load(dataset) or judge(dataset, progress)
+    found = entries(dataset, queue)
+    table = html.with_suffix(".csv")
+    write_csv(found, table)
+    write_html(dataset, queue, found, html, progress)
+    return html, table
 
 
 def entries(dataset: Dataset, queue: Queue) -> list[Entry]:
