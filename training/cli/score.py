@@ -38,7 +38,8 @@ class Evaluate(Command):
     masks: Path | None = None
     """The masks of the radiographs, a file of the same stem each."""
     structures: str | None = None
-    """Structures separated by commas; A+B is the union of A and B. Needed with --images: the one that the masks show."""
+    """Structures separated by commas; A+B is the union of A and B. Needed with --images: the one that the masks show. By default
+    those that the model was taught."""
     model: str = "embedded"
     """The embedded model, a folder, a hub id, an adapter, or BASE+ADAPTER."""
     baseline: str | None = None
@@ -131,10 +132,11 @@ class Evaluate(Command):
 
         dataset = Dataset.open(folder)
         cases = chosen(dataset, self.split, self.limit)
+        models = self._models()
+        targets = targets or list(models[self.model].card.get("structures", ())) or None
         mean = None
         if any(case.split == "train" for case in dataset.cases):
             mean = MeanMask(from_dataset(dataset, chosen(dataset, "train", BASELINE_CASES), targets))
-        models = self._models()
         with self.reporting() as progress:
             data = f"{folder.name} ({self.split})"
             own = self.split in ("train", "all")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +64,14 @@ def measure_claims(
     if MODEL not in models:
         raise ChexanatomyError("There is no model to measure the claims of; give --model.")
     claims = Claims(str(dataset.folder.name))
+    taught = set(card_of(models[MODEL]).get("structures", ())) or None
     cases = chosen(dataset, "test", plan.test)
-    claims.distribution = measure(models, from_dataset(dataset, cases), "Claim 1: test subjects", progress, len(cases))
+    asked = _only(from_dataset(dataset, cases), taught)
+    claims.distribution = measure(models, asked, "Claim 1: test subjects", progress, len(cases))
     claims.real = measure(models, real, "Claim 2: real radiographs", progress)
     pair = {name: model for name, model in models.items() if name != MEAN}
     swept = list(from_dataset(dataset, chosen(dataset, "test", plan.swept)))
-    swept = [Scored(s.id, s.subject, s.radiograph, {k: m for k, m in s.references.items() if k in SHOWN}) for s in swept]
+    swept = list(_only(swept, set(SHOWN) & (taught or set(SHOWN))))
     for sweep in SWEEPS if plan.swept else ():
         claims.sweeps[sweep.name] = {
             level: measure(pair, (shifted(s, sweep.name, level) for s in swept), f"Claim 2: {sweep.name} {level:g}", progress)
@@ -79,6 +81,13 @@ def measure_claims(
         claims.few_shot[lesson.structure] = few_shot(dataset, lesson, scratch, progress)
     for spec in plan.others:
         other = open_model(spec)
-        rows = measure({MODEL: other}, from_dataset(dataset, cases), f"Claim 4: {spec}", progress, len(cases))
+        rows = measure({MODEL: other}, _only(from_dataset(dataset, cases), taught), f"Claim 4: {spec}", progress, len(cases))
         claims.others[spec] = (dict(card_of(other).get("training", {})), rows)
     return claims
+
+
+def _only(images: Iterable[Scored], structures: set[str] | None) -> Iterator[Scored]:
+    """The images with references of these structures alone, of all where None."""
+    for s in images:
+        kept = s.references if structures is None else {k: m for k, m in s.references.items() if k in structures}
+        yield replace(s, references=kept)

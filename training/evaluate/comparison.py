@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from training.model import Finding
 
 BOOTSTRAPS = 1000
-EXCHANGED_BELOW = 0.5
-"""A mask counts as lying on the wrong side when it fits the other side's reference better and its own worse than this."""
+EXCHANGED_BELOW, EXCHANGED_BY = 0.5, 0.05
+"""A mask counts as lying on the wrong side when it fits its own reference worse than the first, and the other side's better by
+the second. In a lateral view nobody sees which side is which: there it is not counted."""
 
 
 class Segments(Protocol):
@@ -156,8 +157,8 @@ def _score(tally: _Tally, scored: Scored, target: str, answer: _Answer) -> None:
     else:
         tally.missed += 1
     other = scored.references.get(opposite(target) or "")
-    if other is not None and own < EXCHANGED_BELOW:
-        tally.exchanged += dice(answer.mask, other) > own
+    if other is not None and own < EXCHANGED_BELOW and scored.radiograph.view.upper() != "LATERAL":
+        tally.exchanged += dice(answer.mask, other) > own + EXCHANGED_BY
 
 
 def _summary(target: str, tally: _Tally) -> StructureScore:

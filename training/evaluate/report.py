@@ -20,7 +20,7 @@ class StructureScore:
     mean from a bootstrap over subjects; dice_low: the Dice below which the worst tenth lies; hd95: mean over the images where
     both masks exist, in `hd95_unit` (mm over those whose pixel pitch is known; px when none is); missed: shown, but called
     absent; n_absent, absent_right: images without it, and how often the model said so; exchanged: times the mask lay on the
-    other side's structure; invalid: answers that could not be read.
+    other side's structure, in views that show the sides; invalid: answers that could not be read.
     """
 
     structure: str

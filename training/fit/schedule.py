@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
-
 from training.fit.settings import PretrainConfig
 
 
 def learning_rate(config: PretrainConfig, fraction: float) -> float:
-    """Linear warm-up, then a cosine to nothing; fraction: 0..1 of the run."""
-    if fraction < config.warmup:
-        return config.learning_rate * max(fraction / config.warmup, 1e-3)
-    return config.learning_rate * 0.5 * (1 + float(np.cos(np.pi * min(1.0, (fraction - config.warmup) / (1 - config.warmup)))))
+    """Linear warm-up, a plateau, and a linear way down to nothing; fraction: 0..1 of the run."""
+    up = max(fraction / config.warmup, 1e-3) if config.warmup else 1.0
+    down = (1 - min(fraction, 1.0)) / config.cooldown if config.cooldown else 1.0
+    return config.learning_rate * min(1.0, up, down)
 
 
 class Schedule:

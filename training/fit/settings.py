@@ -26,9 +26,11 @@ class PretrainConfig:
     dense: weight of the auxiliary loss; dense_factor: its mask values per side of a patch; dense_structures: how many structures
     it looks at in one step; dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary loss alone, at a
     third of the cost per step. max_steps, max_minutes: the schedule ends with the first of them; with max_minutes alone its
-    length follows from the speed measured. muon: size of Muon's steps relative to learning_rate, 0 for AdamW everywhere, see
-    `training.fit.optimiser`. calibrate_images: held-out images on which the confidence is learnt at the end. cache_size: edge of
-    the images kept decoded [px]; cache: folder for them, by default in `out`.
+    length follows from the speed measured. warmup, cooldown: parts of the run in which the learning rate rises and falls; a long
+    run is ended early, and well, by starting it again with fewer steps, so that it stands at the beginning of its cooldown. muon:
+    size of Muon's steps relative to learning_rate, 0 for AdamW everywhere, see `training.fit.optimiser`. calibrate_images:
+    held-out images on which the confidence is learnt at the end. cache_size: edge of the images kept decoded [px]; cache: folder
+    for them, by default in `out`.
     """
 
     datasets: tuple[Path, ...]
@@ -55,6 +57,7 @@ class PretrainConfig:
     weight_decay: float = 0.02
     muon: float = 0.0
     warmup: float = 0.03
+    cooldown: float = 0.5
     clip: float = 1.0
     ema: float = 0.998
     sigma: float = 6.0

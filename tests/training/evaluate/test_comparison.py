@@ -59,6 +59,8 @@ def test_a_perfect_model_scores_one_and_a_mirrored_one_is_caught_exchanging_side
     assert [s.exchanged for s in perfect.structures] == [0, 0]
     assert [s.dice for s in mirrored.structures] == [0.0, 0.0]
     assert [s.exchanged for s in mirrored.structures] == [2, 2]
+    from_the_side = compare({"mirrored": EXCHANGED}, [scored("a", "p", view="LATERAL")], "lateral").models[0]
+    assert [s.exchanged for s in from_the_side.structures] == [0, 0]
     assert (report.n_images, report.n_subjects) == (2, 2)
 
 

@@ -287,9 +287,9 @@ def test_the_box_loss_prefers_near_misses(tokens: SpecialTokens) -> None:
     assert watched["box_error"] == (10.0, 1)
 
 
-def test_the_learning_rate_warms_up_and_ends_at_nothing(config: PretrainConfig) -> None:
+def test_the_learning_rate_warms_up_stays_and_ends_at_nothing(config: PretrainConfig) -> None:
     rates = [learning_rate(config, f) for f in np.linspace(0, 1, 101)]
-    assert max(rates) == pytest.approx(config.learning_rate, rel=1e-2)
+    assert rates[10:45] == [config.learning_rate] * 35
     assert rates[0] < 0.01 * config.learning_rate
     assert rates[-1] == pytest.approx(0, abs=1e-9)
 
