@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 
 @njit(inline="always")
@@ -28,13 +28,13 @@ def _cubic(t, a, b, c, d):
     return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
 
 
-@njit(parallel=True, cache=True, fastmath=True)
-def carry_over(sums, corner, row_step, column_step, march, source, plane, first, pitch, out):
-    """Read sums float32 [m, row, column] of the virtual detector at every detector pixel into out [m, row, column]."""
+@njit(cache=True, fastmath=True, nogil=True)
+def carry_over(sums, corner, row_step, column_step, march, source, plane, first, pitch, out, begin, end):
+    """Read sums [m, row, column] of the virtual detector into the rows begin..end - 1 of out float32 [m, row, column]."""
     row_axis = 1 if march == 0 else 0
     column_axis = 1 if march == 2 else 2
     rows, columns = sums.shape[1], sums.shape[2]
-    for r in prange(out.shape[1]):
+    for r in range(begin, end):
         line = np.empty(4, np.float64)
         for c in range(out.shape[2]):
             q, p, forward = _virtual_pixel(

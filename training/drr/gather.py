@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from training.drr.lanes import LANES, LINES, count_taps, interpolate_block, lay_weights
+from training.drr.lanes import LANES, LINES, interpolate_block, lay_weights, most_taps
+from training.threads import in_stretches
 
 BAND = 32
 """Rows of rays that one thread works on at a time."""
@@ -20,6 +21,8 @@ TILE = 4
 """Slices blended in one go; blend_rows names them one by one."""
 SHEET = 16
 """Slices turned at a time where they do not lie contiguous in memory: half a cache line of int16."""
+PADDING = 32
+"""Voxels between turned rows, so that they do not compete for the same lines of the cache."""
 
 
 @njit(inline="always")
@@ -47,9 +50,8 @@ def columns_within(start, step, count, columns):
 
 
 @njit(fastmath=True, cache=True)
-def _clamp(voxels, low, high, zero, level):
+def _clamp(voxels, count, low, high, zero, level):
     """level[1 + i] = clip(voxels[i], low, high) - zero; the ends repeat, so that the outer half voxels hold the edge value."""
-    count = voxels.size
     for i in range(count):
         level[i + 1] = min(max(np.float32(voxels[i]), low), high) - zero
     level[0] = level[1]
@@ -83,42 +85,37 @@ def _blend(total, lines, one, two, weight_one, weight_two):
         total[p] += wa * a[p] + wb * b[p] + wc * c[p] + wd * d[p] + we * e[p] + wf * f[p] + wg * g[p] + wh * h[p]
 
 
-@njit(cache=True, fastmath=True)
-def _sum_band(values, march, source, plane, first, pitch, ramps, begin, out):
-    """Sum the rows begin.. of rays into out float32 [ramp, row, column]."""
+@njit(fastmath=True, cache=True)
+def _clear_beside(lines, left, right):
+    """Zero the rays before left and from right on."""
+    for i in range(lines.shape[0]):
+        for p in range(left):
+            lines[i, p] = 0
+        for p in range(right, lines.shape[1]):
+            lines[i, p] = 0
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _sum_band(values, march, source, per_slice, first, pitch, ramps, begin, total, lines, level, nearby, offset, weights, turned):
+    """Sum the rows begin.. of rays into total float32 [ramp, row, ray], zero before; the other arrays are room to work in."""
     row_axis, column_axis = 1 if march == 0 else 0, 1 if march == 2 else 2
     slices, row_count, across = values.shape[march], values.shape[row_axis], values.shape[column_axis]
-    kinds, rows, columns = out.shape
+    kinds, rows, columns = total.shape
     to_first, to_last = (
         first[0] + begin * pitch[0] - source[row_axis],
         first[0] + (begin + rows - 1) * pitch[0] - source[row_axis],
     )
-    per_slice = 1 / (plane - source[march])
-    deepest = max(-source[march] * per_slice, (slices - 1 - source[march]) * per_slice)
-    most_lines = int(deepest * abs(pitch[0]) * (rows - 1)) + 4
-    most_taps = count_taps(deepest * pitch[1])
-    wide = (columns + LANES - 1) // LANES * LANES
-    total = np.zeros((kinds, rows, wide), np.float32)
-    lines = np.zeros((kinds, TILE, most_lines + LINES + 1, wide), np.float32)
-    nothing = most_lines + LINES
-    level = np.zeros((LINES, across + most_taps + 2), np.float32)
-    nearby, offset, weights = (
-        np.zeros(wide // LANES, np.int64),
-        np.zeros(wide, np.float32),
-        np.zeros((most_taps, wide), np.float32),
-    )
-    drift = int(SHEET * abs(per_slice) * max(abs(to_first), abs(to_last))) + 2
-    turned = np.empty((most_lines + drift if march == 2 else 0, SHEET, across + 32), values.dtype)
-    lowest = 0
+    nothing, lowest = lines.shape[2] - 1, 0
     one, two, base = np.zeros(TILE, np.int64), np.zeros(TILE, np.int64), np.zeros(TILE, np.int64)
     weight_one, weight_two, depths = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float64)
     for tile in range(0, slices, TILE):
         if march == 2 and tile % SHEET == 0:
             last = min(tile + SHEET, slices) - 1
             near, far = (tile - source[march]) * per_slice, (last - source[march]) * per_slice
-            corners = (near * to_first, near * to_last, far * to_first, far * to_last)
-            lowest = clip(math.floor(source[row_axis] + min(corners)), row_count)
-            for r in range(lowest, clip(math.floor(source[row_axis] + max(corners)) + 1, row_count) + 1):
+            low = min(near * to_first, near * to_last, far * to_first, far * to_last)
+            high = max(near * to_first, near * to_last, far * to_first, far * to_last)
+            lowest = clip(math.floor(source[row_axis] + low), row_count)
+            for r in range(lowest, clip(math.floor(source[row_axis] + high) + 1, row_count) + 1):
                 _turn(values[r], tile, last + 1 - tile, turned[r - lowest])
         for j in range(TILE):
             k = tile + j
@@ -137,17 +134,11 @@ def _sum_band(values, march, source, plane, first, pitch, ramps, begin, out):
             base[j], end = clip(math.floor(low), row_count), clip(math.floor(high) + 1, row_count) + 1
             for m in range(kinds):
                 for group in range(base[j], end, LINES):
-                    for i in range(min(LINES, end - group)):
-                        r = group + i
-                        if march == 2:
-                            _clamp(turned[r - lowest, k % SHEET, :across], ramps[m, 0], ramps[m, 1], ramps[m, 2], level[i])
-                        elif march == 1:
-                            _clamp(values[r, k], ramps[m, 0], ramps[m, 1], ramps[m, 2], level[i])
-                        else:
-                            _clamp(values[k, r], ramps[m, 0], ramps[m, 1], ramps[m, 2], level[i])
+                    for r in range(group, min(group + LINES, end)):
+                        row = values[r, k] if march == 1 else values[k, r] if march == 0 else turned[r - lowest, k % SHEET]
+                        _clamp(row, across, ramps[m, 0], ramps[m, 1], ramps[m, 2], level[r - group])
                     into = lines[m, j, group - base[j] : group - base[j] + LINES]
-                    into[:, : left * LANES] = 0
-                    into[:, right * LANES :] = 0
+                    _clear_beside(into, left * LANES, right * LANES)
                     for block in range(left, right):
                         interpolate_block(level, nearby[block], weights, taps, into, block * LANES)
         for q in range(rows):
@@ -164,17 +155,43 @@ def _sum_band(values, march, source, plane, first, pitch, ramps, begin, out):
             if hit:
                 for m in range(kinds):
                     _blend(total[m, q], lines[m], one, two, weight_one, weight_two)
-    out[:] = total[:, :, :columns]
 
 
-@njit(parallel=True, cache=True)
-def gather(values, march, source, plane, first, pitch, ramps, out):
-    """Sum the interpolated values of all slices for every virtual detector pixel.
+def gather(
+    values: np.ndarray,
+    march: int,
+    source: np.ndarray,
+    plane: float,
+    first: tuple[float, float],
+    pitch: tuple[float, float],
+    ramps: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Sum the interpolated values of all slices for every virtual detector pixel; the geometry is that of a Traversal.
 
     values: int16 or float32 [z, y, x]; ramps: float32 [m, 3] of (low, high, zero): values count as clip(value, low, high) - zero;
     out: float32 [m, row, column], overwritten.
     """
-    rows = out.shape[1]
-    for band in prange((rows + BAND - 1) // BAND):
-        begin, end = band * BAND, min((band + 1) * BAND, rows)
-        _sum_band(values, march, source, plane, first, pitch, ramps, begin, out[:, begin:end])
+    row_axis, across = 1 if march == 0 else 0, values.shape[1 if march == 2 else 2]
+    kinds, rows, columns = out.shape
+    per_slice = 1 / (plane - float(source[march]))
+    deepest = max(-float(source[march]) * per_slice, (values.shape[march] - 1 - float(source[march])) * per_slice)
+    most_lines = int(deepest * abs(pitch[0]) * (BAND - 1)) + 4
+    farthest = max(abs(first[0] - source[row_axis]), abs(first[0] + (rows - 1) * pitch[0] - source[row_axis]))
+    sheet = (most_lines + int(SHEET * abs(per_slice) * farthest) + 2, SHEET, across + PADDING) if march == 2 else (0, SHEET, 1)
+    wide, taps = -(-columns // LANES) * LANES, most_taps(deepest * pitch[1])
+
+    def sum_band(begin: int, end: int) -> None:
+        total = np.zeros((kinds, end - begin, wide), np.float32)
+        lines = np.zeros((kinds, TILE, most_lines + LINES + 1, wide), np.float32)
+        level = np.zeros((LINES, across + taps + 2), np.float32)
+        nearby, offset, weights = (
+            np.zeros(wide // LANES, np.int64),
+            np.zeros(wide, np.float32),
+            np.zeros((taps, wide), np.float32),
+        )
+        room = (total, lines, level, nearby, offset, weights, np.empty(sheet, values.dtype))
+        _sum_band(values, march, source, per_slice, first, pitch, ramps, begin, *room)
+        out[:, begin:end] = total[:, :, :columns]
+
+    in_stretches(sum_band, rows, BAND)

@@ -138,6 +138,17 @@ class Geometry:
         column = offsets @ right * scale / self.spacing[1] + (self.columns - 1) / 2
         return np.stack([row, column], axis=1)
 
+    def through(self, row: float, column: float) -> Geometry:
+        """The pose with the same source whose central ray meets this pixel: a detector of 2 x 2 pixels there, 1 um wide."""
+        first, row_step, column_step = self.pixel_frame()
+        way = first + row * row_step + column * column_step - self.source
+        x, y, z = way / np.linalg.norm(way)
+        isocentre = self.source + self.sid * np.array([x, y, z])
+        return Geometry(
+            sdd=self.sdd, sid=self.sid, primary=math.degrees(math.atan2(x, -y)), secondary=math.degrees(math.asin(z)),
+            isocentre=(float(isocentre[0]), float(isocentre[1]), float(isocentre[2])), rows=2, columns=2, spacing=(0.001, 0.001),
+        )  # fmt: skip
+
     @property
     def view_name(self) -> str:
         """ "PA", "AP", "LATERAL" within 15 degrees of the preset (either side for lateral), otherwise "OBLIQUE"."""

@@ -8,7 +8,10 @@ from training.drr.geometry import Geometry
 from training.drr.traversal import Traversal, VoxelPose, plan
 from training.errors import ChexanatomyError
 from training.images.types import CT, LabelMap
+from training.threads import in_stretches
 
+ROWS = 64
+"""Detector rows that one thread works on at a time."""
 EVERYTHING = ((-np.inf, np.inf, 0.0),)
 
 
@@ -49,8 +52,8 @@ def _on_detector(sums: np.ndarray, geometry: Geometry, walk: Traversal) -> np.nd
         return sums.transpose(0, 2, 1) if walk.swapped else sums
     carried = np.empty((len(sums), geometry.rows, geometry.columns), np.float32)
     pose = walk.pose
-    frame = (pose.corner, pose.row_step, pose.column_step, pose.march, pose.source)
-    carry_over(sums, *frame, walk.plane, walk.first, walk.pitch, carried)
+    frame = (pose.corner, pose.row_step, pose.column_step, pose.march, pose.source, walk.plane, walk.first, walk.pitch)
+    in_stretches(lambda begin, end: carry_over(sums, *frame, carried, begin, end), geometry.rows, ROWS)
     return carried
 
 

@@ -13,6 +13,7 @@ from training.drr.integrals import path_per_slice
 from training.drr.traversal import ACROSS, VoxelPose
 from training.errors import UnknownStructure
 from training.images.types import LabelMap
+from training.threads import in_stretches
 
 LUNG_OF = {
     "lung_field_left": "lung_left",
@@ -91,7 +92,7 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 def label_thickness(labels: LabelMap, geometry: Geometry, structures: Iterable[str]) -> dict[str, np.ndarray]:
     """Return float32 [row, column] per structure: how far each ray runs through it [mm]. Raises as project_labels."""
-    from training.drr.shadows import tally
+    from training.drr.shadows import LINES, tally
 
     wanted = list(structures)
     available = anatomy.resolve(labels.structures)
@@ -102,20 +103,22 @@ def label_thickness(labels: LabelMap, geometry: Geometry, structures: Iterable[s
     steps = np.zeros((shadow.count, shadow.lines, shadow.pixels + 1), np.int32)
     shadow.cast(np.empty((0, 0, 0), np.uint64), steps)
     slices = np.empty((len(wanted), geometry.rows, geometry.columns), np.float32)
-    tally(steps, shadow.first, shadow.members, shadow.swapped, slices)
+    grouped = (shadow.first, shadow.members, shadow.swapped)
+    in_stretches(lambda begin, end: tally(steps, *grouped, slices, begin, end), shadow.lines, LINES)
     slices *= path_per_slice(geometry, shadow.pose)
     return dict(zip(wanted, slices, strict=True))
 
 
 def _masks(labels: LabelMap, geometry: Geometry, parts: dict[str, frozenset[str]]) -> dict[str, np.ndarray]:
     """Masks of structures, each the union of the named parts, from one pass over the runs of the label map."""
-    from training.drr.shadows import unpack
+    from training.drr.shadows import LINES, unpack
 
     shadow = _Shadow.of(labels, geometry, parts)
     bits = np.zeros((shadow.count, shadow.lines, -(-shadow.pixels // 64)), np.uint64)
     shadow.cast(bits, np.empty((0, 0, 0), np.int32))
     masks = np.zeros((len(parts), geometry.rows, geometry.columns), np.bool_)
-    unpack(bits, shadow.first, shadow.members, shadow.swapped, masks)
+    grouped = (shadow.first, shadow.members, shadow.swapped)
+    in_stretches(lambda begin, end: unpack(bits, *grouped, masks, begin, end), shadow.lines, LINES)
     return dict(zip(parts, masks, strict=True))
 
 
@@ -157,13 +160,14 @@ class _Shadow:
     def cast(self, bits: np.ndarray, steps: np.ndarray) -> None:
         """Mark bits or count steps; see shadows.cast."""
         from training.drr.runs import runs_of
-        from training.drr.shadows import cast
+        from training.drr.shadows import LINES, cast
 
         pose, shape = self.pose, self.labels.ids.shape
         runs = runs_of(self.labels, ACROSS[pose.march][1])
         steps_on = (pose.column_step, pose.row_step) if self.swapped else (pose.row_step, pose.column_step)
         frame = (pose.march, pose.source, pose.corner - pose.source, *steps_on)
-        cast(runs.offsets, runs.begin, runs.end, runs.ids, shape, *frame, self.slots, self.lines, self.pixels, bits, steps)
+        given = (runs.offsets, runs.begin, runs.end, runs.ids, shape, *frame, self.slots, self.pixels, bits, steps)
+        in_stretches(lambda begin, end: cast(*given, begin, end), self.lines, LINES)
 
 
 def _lies_across(pose: VoxelPose, geometry: Geometry) -> bool:

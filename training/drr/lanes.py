@@ -80,7 +80,7 @@ def lay_weights(start, step, low, high, first, offset, weights):
         first[block] = math.floor(min(start + step * begin, start + step * (end - 1)))
         for ray in range(block * LANES, (block + 1) * LANES):
             offset[ray] = start + step * ray - first[block] if begin <= ray < end else -2.0
-    taps = count_taps(step)
+    taps = int(abs(step) * (LANES - 1)) + 3
     for tap in range(taps):
         row, centre = weights[tap], np.float32(tap)
         for ray in range(left * LANES, right * LANES):
@@ -88,7 +88,6 @@ def lay_weights(start, step, low, high, first, offset, weights):
     return taps
 
 
-@njit(inline="always")
-def count_taps(step):
-    """How many neighbouring voxels the rays of one block can draw on."""
-    return int(abs(step) * (LANES - 1)) + 3
+def most_taps(steepest: float) -> int:
+    """How many neighbouring voxels the rays of one block can draw on, for steps [voxels per ray] up to the steepest."""
+    return int(abs(steepest) * (LANES - 1)) + 3

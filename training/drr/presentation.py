@@ -39,7 +39,7 @@ class Presentation:
     window: bool = True
     darkest: float = 0.5
     brightest: float = 99.8
-    contrast: float = 0.7
+    contrast: float = 0.8
 
     def __post_init__(self) -> None:
         if not (0 <= self.equalisation <= 0.9 and 0 <= self.detail <= 3 and 0 <= self.contrast <= 4):

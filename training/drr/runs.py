@@ -9,10 +9,13 @@ import weakref
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from training.images.types import LabelMap
+from training.threads import in_stretches
 
+PLANES = 16
+"""Planes that one thread works on at a time."""
 CHUNK = 16
 """Voxels compared at once when looking for the end of a run."""
 
@@ -50,19 +53,19 @@ def find_runs(ids: np.ndarray, axis: int) -> Runs:
     lines = ids.shape[2 if axis == 1 else 1]
     offsets = np.zeros(ids.shape[0] * lines + 1, np.int64)
     nothing, no_ids = np.empty(0, np.int32), np.empty(0, ids.dtype)
-    _scan(ids, axis, offsets, nothing, nothing, no_ids, count_only=True)
+    in_stretches(lambda z, stop: _scan(ids, axis, offsets, nothing, nothing, no_ids, True, z, stop), len(ids), PLANES)
     np.cumsum(offsets, out=offsets)
     total = int(offsets[-1])
     begin, end, found = np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total, ids.dtype)
-    _scan(ids, axis, offsets, begin, end, found, count_only=False)
+    in_stretches(lambda z, stop: _scan(ids, axis, offsets, begin, end, found, False, z, stop), len(ids), PLANES)
     return Runs(axis, lines, offsets, begin, end, found)
 
 
-@njit(parallel=True, cache=True)
-def _scan(ids, axis, offsets, begin, end, found, count_only):
-    """Count the runs of every line into offsets[line + 1], or write them from offsets[line] on."""
+@njit(cache=True, nogil=True)
+def _scan(ids, axis, offsets, begin, end, found, count_only, first, last):
+    """Count the runs of every line of the planes first..last - 1 into offsets[line + 1], or write them from offsets[line] on."""
     lines = ids.shape[2] if axis == 1 else ids.shape[1]
-    for z in prange(ids.shape[0]):
+    for z in range(first, last):
         plane = ids[z].T.copy() if axis == 1 else ids[z]
         for line in range(lines):
             row = plane[line]

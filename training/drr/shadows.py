@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-BAND = 32
+LINES = 32
 """Detector lines that one thread works on at a time."""
 ROUNDING = 1e-6
 """Positions closer than this to a face are worked out exactly [voxels]."""
@@ -90,9 +90,14 @@ def _lines_met(base, slope, sideways, ahead, ahead_slope, ahead_sideways, row, c
     return max(begin, math.ceil(max(low, -FAR))), min(end, math.floor(min(high, FAR)) + 1)
 
 
-@njit(cache=True)
-def _cast(offsets, begin, end, ids, shape, march, source, corner, down, along, slots, first, last, columns, bits, steps):
-    """Cast all runs onto the detector lines first..last - 1; see cast.
+@njit(cache=True, nogil=True)
+def cast(offsets, begin, end, ids, shape, march, source, corner, down, along, slots, columns, bits, steps, first, last):
+    """Cast runs of labelled voxels (see runs.Runs) onto the detector lines first..last - 1 of columns pixels each.
+
+    source: voxel position (z, y, x); corner: from it to pixel [0, 0]; down, along: steps to the next line and the next pixel of a
+    line [voxels]; slots: int64 [id], where an id goes, -1 for nowhere. Either bits, uint64 [slot, line, word], gets the pixels
+    set whose ray meets the slot, or (bits empty) steps, int32 [slot, line, columns + 1], gets the change from pixel to pixel of
+    the number of slices in which the ray meets it.
 
     On line i, ray j is at or beyond voxel face f where (base + slope * j) - f * (ahead + ahead_along * j) is not negative; base
     and slope are those of the row axis or of the column axis.
@@ -150,52 +155,47 @@ def _cast(offsets, begin, end, ids, shape, march, source, corner, down, along, s
                         steps[slot, i, b] -= 1
 
 
-@njit(parallel=True, cache=True)
-def cast(offsets, begin, end, ids, shape, march, source, corner, down, along, slots, lines, columns, bits, steps):
-    """Cast runs of labelled voxels (see runs.Runs) from the source onto lines x columns detector pixels.
-
-    source: voxel position (z, y, x); corner: from it to pixel [0, 0]; down, along: steps to the next line and the next pixel of a
-    line [voxels]; slots: int64 [id], where an id goes, -1 for nowhere. Either bits, uint64 [slot, line, word], gets the pixels
-    set whose ray meets the slot, or (bits empty) steps, int32 [slot, line, columns + 1], gets the change from pixel to pixel of
-    the number of slices in which the ray meets it.
-    """
-    for band in prange((lines + BAND - 1) // BAND):
-        first, last = band * BAND, min((band + 1) * BAND, lines)
-        _cast(offsets, begin, end, ids, shape, march, source, corner, down, along, slots, first, last, columns, bits, steps)
-
-
-@njit(parallel=True, cache=True)
-def tally(steps, first, members, swapped, out):
+@njit(cache=True, nogil=True)
+def tally(steps, first, members, swapped, out, begin, end):
     """Add up steps int32 [slot, line, pixels + 1] (see cast) of each structure's slots members[first[s]:first[s + 1]].
 
-    out: float32 [structure, row, column], the number of slices met; the lines are the picture's columns when swapped.
+    out: float32 [structure, row, column], the number of slices met, for the lines begin..end - 1: the picture's columns when
+    swapped, otherwise its rows.
     """
-    for i in prange(steps.shape[1]):
-        total = np.zeros(steps.shape[2], np.int32)
+    total = np.zeros(steps.shape[2], np.int32)
+    for i in range(begin, end):
         for s in range(out.shape[0]):
             total[:] = 0
-            for slot in members[first[s] : first[s + 1]]:
-                total += steps[slot, i]
-            line = out[s, :, i] if swapped else out[s, i]
+            for member in range(first[s], first[s + 1]):
+                for j in range(total.size):
+                    total[j] += steps[members[member], i, j]
             count = 0
-            for j in range(line.size):
+            for j in range(total.size - 1):
                 count += total[j]
-                line[j] = count
+                if swapped:
+                    out[s, j, i] = count
+                else:
+                    out[s, i, j] = count
 
 
-@njit(parallel=True, cache=True)
-def unpack(bits, first, members, swapped, out):
+@njit(cache=True, nogil=True)
+def unpack(bits, first, members, swapped, out, begin, end):
     """Set out bool [structure, row, column], all False before, where one of the structure's slots has its bit set.
 
-    bits: uint64 [slot, line, word]; structure s has members[first[s]:first[s + 1]]; lines: the picture's columns when swapped.
+    bits: uint64 [slot, line, word]; structure s has members[first[s]:first[s + 1]]; lines
+    begin..end - 1: the picture's columns when swapped, otherwise its rows.
     """
-    for i in prange(bits.shape[1]):
+    pixels = out.shape[1] if swapped else out.shape[2]
+    for i in range(begin, end):
         for s in range(out.shape[0]):
-            line = out[s, :, i] if swapped else out[s, i]
             for word in range(bits.shape[2]):
                 union = np.uint64(0)
-                for slot in members[first[s] : first[s + 1]]:
-                    union |= bits[slot, i, word]
+                for member in range(first[s], first[s + 1]):
+                    union |= bits[members[member], i, word]
                 if union != 0:
-                    for j in range(word * 64, min(word * 64 + 64, line.size)):
-                        line[j] = (union >> np.uint64(j - word * 64)) & np.uint64(1) != 0
+                    for j in range(word * 64, min(word * 64 + 64, pixels)):
+                        hit = (union >> np.uint64(j - word * 64)) & np.uint64(1) != 0
+                        if swapped:
+                            out[s, j, i] = hit
+                        else:
+                            out[s, i, j] = hit
