@@ -93,3 +93,22 @@ def flesh(fascia, marbling, muscle, fat):  # type: ignore[no-untyped-def]  # pra
                 sheet = max(1 - abs(fascia[k, j, i]) / width, np.float32(0)) * np.float32(0.72)
                 tissue = muscle + min(marbling[k, j, i], np.float32(8))
                 fascia[k, j, i] = tissue + sheet * (fat - tissue)
+
+
+@njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+def depth(x, y, frame, roundness):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Return float32 [z, y, x]: how deep points lie inside a superellipse of an exponent in every slice [mm].
+
+    frame: middle x, middle y, left, right and front half-axis of every slice [5, z] [mm].
+    """
+    out = np.empty((frame.shape[1], len(y), len(x)), np.float32)
+    for k in range(frame.shape[1]):
+        for j in range(len(y)):
+            ahead = y[j] - frame[1, k]
+            along = (abs(ahead) / frame[4, k]) ** roundness
+            for i in range(len(x)):
+                across = x[i] - frame[0, k]
+                half = frame[2, k] if across > 0 else frame[3, k]
+                q = max((abs(across) / half) ** roundness + along, np.float32(1e-4)) ** (1 / roundness)
+                out[k, j, i] = np.sqrt(across * across + ahead * ahead) * (1 / q - 1)
+    return out

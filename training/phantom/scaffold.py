@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 
+from training.phantom import brush
 from training.phantom.parameters import ThoraxParameters
 from training.phantom.shapes import curve
 
@@ -168,17 +169,17 @@ class Scaffold:
         return (-82.0 - 22.0 * p.inflation - lower + LIFT_AFTER_LOBECTOMY * resected) * self.size
 
     def cage_depth(self, x: np.ndarray, y: np.ndarray, z: np.ndarray | float) -> np.ndarray:
-        """Return how deep points lie inside the rib cage's middle surface [mm, negative outside], horizontally. float32."""
+        """Return how deep points lie inside the middle of the ribs [mm, negative outside], horizontally: float32 [z, y, x].
+
+        x, y, z are the axes of a grid, shaped to broadcast; z may be one height, x and y then give a plane.
+        """
         height = np.asarray(z, dtype=float)
         back, front = self.back(height), self.front(height)
         middle, half = (self.middle_x(height), (back - front) / 2)
-        across = (x - middle.astype(np.float32)).astype(np.float32)
-        ahead = (y - ((back + front) / 2).astype(np.float32)).astype(np.float32)
-        widths = [(1 / self.half_width(height, side)).astype(np.float32) for side in SIDES]
-        q = np.abs(across) * np.where(across > 0, widths[0], widths[1])
-        q = np.power(q, np.float32(ROUNDNESS)) + np.power(np.abs(ahead) * (1 / half).astype(np.float32), np.float32(ROUNDNESS))
-        q = np.power(np.maximum(q, np.float32(1e-4)), np.float32(1 / ROUNDNESS))
-        return np.asarray(np.sqrt(across * across + ahead * ahead) * (1 / q - 1))
+        middle_y, widths = (back + front) / 2, [self.half_width(height, side) for side in SIDES]
+        frame = np.stack(np.broadcast_arrays(middle, middle_y, *widths, half)).reshape(5, -1)
+        shape = np.broadcast_shapes(x.shape, y.shape, height.shape)
+        return brush.depth(np.ravel(x), np.ravel(y), frame.astype(np.float32), np.float32(ROUNDNESS)).reshape(shape)
 
     def diaphragm(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the height z [mm] of the diaphragm's upper face over points x [1, n], y [m, 1]: float32 [m, n]."""
