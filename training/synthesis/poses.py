@@ -18,14 +18,14 @@ def draw_preset(views: Views, rng: np.random.Generator) -> str:
 
 
 def draw_geometry(
-    ct: CT, lungs: tuple[np.ndarray, np.ndarray] | None, preset: str, views: Views, size: int, rng: np.random.Generator
+    ct: CT, chest: tuple[np.ndarray, np.ndarray] | None, preset: str, views: Views, size: int, rng: np.random.Generator
 ) -> Geometry:
-    """A chest pose around the lungs; the field stays within the length of the volume, so that its ends do not show.
+    """A pose around the chest; the field stays within the length of the volume, so that its ends do not show.
 
-    lungs: corners (x, y, z) of their box [mm], None where there are none.
+    chest: corners (x, y, z) of its box [mm], None where it is not labelled.
     """
     sdd, gap = views.sdd.draw(rng), views.gap.draw(rng)
-    middle = np.asarray(ct.centre) if lungs is None else (lungs[0] + lungs[1]) / 2
+    middle = np.asarray(ct.centre) if chest is None else (chest[0] + chest[1]) / 2
     middle = middle + [views.shift.draw(rng) for _ in range(3)]
     magnification = sdd / (sdd - gap)
     field = views.field.draw(rng)

@@ -69,17 +69,17 @@ def make_unit(config: SynthesisConfig, unit: Unit) -> list[Case]:
         if not views:
             continue
         ct, labels, provenance = body(config, unit.subject, unit.number, lateral)
-        lungs = extents(labels, ("lungs",)).get("lungs")
+        person = (ct, labels, _chest(labels))
         for view in views:
-            cases[view] = _make_case(config, unit.subject, view, presets[view], (ct, labels, lungs), provenance)
+            cases[view] = _make_case(config, unit.subject, view, presets[view], person, provenance)
     return [cases[view] for view in unit.views]
 
 
 def _make_case(
     config: SynthesisConfig, subject: str, view: int, preset: str, person: tuple[CT, LabelMap, Box | None], provenance: str
 ) -> Case:
-    ct, labels, lungs = person
-    geometry = draw_geometry(ct, lungs, preset, config.views, config.size, _of_view(config, subject, view, "pose"))
+    ct, labels, chest = person
+    geometry = draw_geometry(ct, chest, preset, config.views, config.size, _of_view(config, subject, view, "pose"))
     rng = _of_view(config, subject, view, "film")
     radiograph = render(ct, geometry, draw_physics(config.exposure, rng), draw_presentation(config.film, rng))
     shape = (geometry.rows, geometry.columns)
@@ -107,6 +107,15 @@ def _make_case(
     picture = type(radiograph)(overlay.over(radiograph.pixels), radiograph.spacing, radiograph.view, radiograph.name)
     Dataset(Path(config.out), []).write_files(case, picture, kept)
     return case
+
+
+def _chest(labels: LabelMap) -> Box | None:
+    """Corners (x, y, z) of what a chest radiograph is centred on [mm]: as wide as the ribs, where one lung may be missing."""
+    boxes = extents(labels, ("lungs", "ribs"))
+    if "lungs" not in boxes:
+        return None
+    (low, high), wide = boxes["lungs"], boxes.get("ribs", boxes["lungs"])
+    return np.array([*wide[0][:2], low[2]]), np.array([*wide[1][:2], high[2]])
 
 
 def case_id(subject: str, view: int) -> str:
