@@ -25,7 +25,7 @@ SCATTER_SPREAD = 60.0
 """Standard deviation of the scattered radiation around its ray [mm at the detector]."""
 GRID_PRIMARY = 0.7
 GRID_SCATTER = 0.11
-"""What a 12:1 grid is taken to let through; less than half of the contrast is left behind it in the mediastinum (Niklason 1981)."""
+"""What a 12:1 grid is taken to let through; less than half of the contrast is left in the mediastinum (Niklason 1981)."""
 SAMPLES = 128
 """Rows and columns that the exposure control looks at."""
 FEWEST_QUANTA = 0.5

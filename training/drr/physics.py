@@ -29,8 +29,8 @@ DETECTORS: dict[str, Detector] = {
     "ideal": Detector("", 0.0, 0.0),
 }
 """CsI: 0.6 mm of columns, taken to fill 80 %; Gd2O2S: a Lanex Regular screen, about 68 mg/cm2 (both panels: Samei 2003,
-doi:10.1118/1.1578772, who found the second one's MTF 0.07 lower up to 2/mm); MTF of CsI: mean of six panels (Marshall et al. 2011,
-doi:10.1088/0031-9155/56/4/007)."""
+doi:10.1118/1.1578772, who found the second one's MTF 0.07 lower up to 2/mm); MTF of CsI: mean of six panels (Marshall et al.
+2011, doi:10.1088/0031-9155/56/4/007)."""
 
 
 def _within(name: str, value: float, low: float, high: float, unit: str) -> None:
