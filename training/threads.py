@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 _pool: ThreadPoolExecutor | None = None
+_limit: int | None = None
 
 
 def in_stretches(work: Callable[[int, int], object], count: int, stretch: int) -> None:
@@ -30,8 +31,16 @@ def in_stretches(work: Callable[[int, int], object], count: int, stretch: int) -
         pass
 
 
+def limit_threads(count: int) -> None:
+    """Give kernels of this process no more than count threads from now on: one of several processes shares its machine."""
+    global _limit
+    _limit = max(1, count)
+
+
 def thread_count() -> int:
     """How many threads kernels are given."""
+    if _limit is not None:
+        return _limit
     asked = os.environ.get("NUMBA_NUM_THREADS", "")
     return (
         max(1, int(asked))

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from training.errors import ChexanatomyError
+from training.threads import limit_threads
 
 AHEAD = 4
 """Units per worker handed out before the oldest is awaited."""
@@ -83,4 +84,5 @@ def _on_one_thread(work: Callable[[Unit], Made], unit: Unit) -> Made:
 def _single_threaded() -> None:
     import numba
 
+    limit_threads(1)
     numba.set_num_threads(1)
