@@ -137,7 +137,8 @@ class LivePixels:
         if live and buffer is not None and layer.data is buffer and buffer.shape == pixels.shape:
             regrid(layer, scale)
             np.copyto(buffer, pixels)
-            layer.refresh(thumbnail=False, highlight=False, extent=False)
+            with layer.events.blocker():  # the canvas hears of it, the layer list does not
+                layer.refresh(thumbnail=False, highlight=False, extent=False)
             return
         self._buffer = pixels.copy() if live else None
         layer.data = pixels if self._buffer is None else self._buffer

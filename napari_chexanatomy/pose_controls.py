@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_chexanatomy.section import Section
 from napari_chexanatomy.unit_slider import Knob, UnitSlider
@@ -53,12 +53,41 @@ KNOBS: Mapping[str, Knob] = {
     "y": Knob("To the back", "mm", -300, 300, f"Moves the point the tube turns about towards the patient's back, {CENTRED}."),
     "z": Knob("To the head", "mm", -300, 300, f"Moves the point the tube turns about towards the patient's head, {CENTRED}."),
 }
+PRESETS = {
+    "PA": (0.0, "The usual standing chest radiograph: beam from the back, detector in front of the chest."),
+    "AP": (180.0, "As taken in bed: beam from the front, detector behind the back."),
+    "L lat": (90.0, "Left lateral: the left side at the detector."),
+    "R lat": (-90.0, "Right lateral: the right side at the detector."),
+    "RAO 45": (-45.0, "Right anterior oblique, 45°: the right front at the detector."),
+    "LAO 45": (45.0, "Left anterior oblique, 45°: the left front at the detector."),
+}
 GROUPS = (
     ("Tube angles", "How the tube is turned around the patient.", ("primary", "secondary", "roll"), True),
     ("Distances and detector", "Where tube and detector stand, and how large and fine the detector is.",
      ("sdd", "sid", "width", "height"), False),
     ("Isocentre", "The point that the tube turns about and that the central ray meets.", ("x", "y", "z"), False),
 )  # fmt: skip
+
+
+class PresetRow(QWidget):
+    """A button for each usual view. `chosen` carries its primary angle [degrees]."""
+
+    chosen = Signal(float)
+
+    def __init__(self) -> None:
+        """No view is chosen."""
+        super().__init__()
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(3)
+        self.buttons: dict[str, QPushButton] = {}
+        for name, (angle, tip) in PRESETS.items():
+            button = QPushButton(name)
+            button.setToolTip(f"{tip} Takes the radiograph.")
+            button.setMinimumWidth(30)
+            button.clicked.connect(lambda _=False, angle=angle: self.chosen.emit(angle))
+            row.addWidget(button)
+            self.buttons[name] = button
 
 
 class PoseControls(QWidget):

@@ -183,7 +183,8 @@ def _set(layer: Layer, name: str, value: Any) -> None:
     """Set one property and let only what draws it know: told of all, napari slices and compiles every surface again."""
     with layer.events.blocker_all():
         setattr(layer, name, value)
-    getattr(layer.events, name)(value=value)
+    with layer.events.blocker():
+        getattr(layer.events, name)(value=value)
 
 
 def _place() -> dict[str, Any]:

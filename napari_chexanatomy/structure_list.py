@@ -86,7 +86,7 @@ class StructureList(QWidget):
             item = QTreeWidgetItem(groups[group], [display_name(structure)])
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setData(NAME, KEY_ROLE, structure)
-            item.setIcon(NAME, _swatch(structure))
+            item.setIcon(NAME, swatch(structure))
             item.setToolTip(NAME, _explain(structure))
             item.setCheckState(NAME, Qt.CheckState.Checked if structure in ticked else Qt.CheckState.Unchecked)
             self._items[structure] = item
@@ -154,7 +154,8 @@ class StructureList(QWidget):
         self.count.setText(f"{len(self.checked())} of {len(self._items)} chosen" if self._items else "no structures")
 
 
-def _swatch(structure: str) -> QIcon:
+def swatch(structure: str) -> QIcon:
+    """A small square in the structure's colour."""
     square = QPixmap(12, 12)
     square.fill(QColor(*colour_of(structure)))
     return QIcon(square)

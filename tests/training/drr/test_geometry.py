@@ -126,3 +126,12 @@ def test_resizing_keeps_the_field_of_view(ct):
 )
 def test_views_are_named(ct, primary, secondary, name):
     assert Geometry.view(ct, primary, secondary).view_name == name
+
+
+@pytest.mark.parametrize("pose", [(0, 0, 0), (180, 0, 20), (90, 0, 0), (-35, 25, 160)])
+def test_the_ray_through_a_pixel_keeps_the_source_and_meets_the_pixel(pose):
+    primary, secondary, roll = pose
+    geometry = Geometry(primary=primary, secondary=secondary, roll=roll, isocentre=(5.0, -7.0, 30.0), rows=300, columns=200)
+    ray = geometry.through(20.0, 170.0)
+    np.testing.assert_allclose(ray.source, geometry.source, atol=1e-6)
+    np.testing.assert_allclose(geometry.project(ray.detector_centre[None]), [[20.0, 170.0]], atol=1e-6)
