@@ -32,7 +32,7 @@ _NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache", "t
 def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -> Path:
     """Train, and return the folder of the checkpoint: `out/checkpoint`. Stopped by the callback or the keyboard, it saves
     first."""
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.utils import set_seed
     from tensorboardX import SummaryWriter
 
@@ -41,7 +41,9 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     if config.threads:
         torch.set_num_threads(config.threads)
     set_seed(config.seed)
-    accelerator = Accelerator(mixed_precision="bf16" if config.bf16 else "no")
+    # While the vision tower is trained alone, the decoder has no gradients.
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=config.dense > 0 and config.dense_first > 0)
+    accelerator = Accelerator(mixed_precision="bf16" if config.bf16 else "no", kwargs_handlers=[ddp])
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -92,7 +94,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
         if accelerator.is_main_process:
             save_state(out, learner, ema, optimizer, step, time.monotonic() - started, asdict(config))
             with ema.applied(learner):
-                pupil.write(out / "checkpoint", card_of(config, structures, records, step))
+                pupil.write(out / "checkpoint", card_of(config, structures, records, step, world))
 
     def prepare(step: int) -> Future[Batch]:
         return ahead.submit(make_batch, records, asker, config, step, rank, world, pupil.image_size, pupil.side)
@@ -149,7 +151,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     if held_out is not None and accelerator.is_main_process:
         with ema.applied(learner):
             scores = pupil.validate(held_out, config.validate_images)
-            card = card_of(config, structures, records, step) | pupil.finish(held_out, config.calibrate_images)
+            card = card_of(config, structures, records, step, world) | pupil.finish(held_out, config.calibrate_images)
             pupil.write(out / "checkpoint", card | {"validation": {k: round(v, 4) for k, v in scores.items()}})
         report(progress, step, step, "Training finished", **scores)
         with (out / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -183,12 +185,12 @@ def held_out_records(config: PretrainConfig, structures: tuple[str, ...], progre
         return None
 
 
-def card_of(config: PretrainConfig, structures: tuple[str, ...], records: Records, step: int) -> dict[str, Any]:
+def card_of(config: PretrainConfig, structures: tuple[str, ...], records: Records, step: int, world: int) -> dict[str, Any]:
     """What is to be known about the model."""
     settings = {k: v for k, v in asdict(config).items() if k not in _NOT_IN_CARD}
     return {
         "structures": list(structures),
         "software": __version__,
-        "training": {"steps": step, "cases": len(records), "settings": settings},
+        "training": {"steps": step, "cases": len(records), "processes": world, "settings": settings},
         "use": "Research only, not for diagnosis.",
     }

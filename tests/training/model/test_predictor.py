@@ -14,7 +14,9 @@ from training.images import Radiograph
 from training.model import Predictor, load, save_checkpoint
 from training.model.checkpoint import create
 from training.model.decoding import write
+from training.model.marking import mark
 from training.model.packing import Segment, Segments, logits_of, read, see
+from training.model.predictor import LOOKS, moved
 from training.model.preprocess import Letterbox, letterbox, stretch
 from training.tokens import read_answer
 from training.tokens.codebook import MaskCodebook
@@ -160,3 +162,60 @@ def test_a_tokenizer_without_locations_is_refused(predictor: Predictor) -> None:
     )
     with pytest.raises(BrokenModel, match="loc"):
         Predictor(replace(predictor.checkpoint, tokenizer=bare), "cpu")
+
+
+def test_a_box_can_be_shown_in_the_picture_and_a_mask_laid_over_it(predictor: Predictor, radiograph: Radiograph) -> None:
+    model = willing(predictor)
+    mask = np.zeros(radiograph.pixels.shape, bool)
+    mask[20:60, 30:90] = True
+    told = model.identify(radiograph, box=(20, 30, 60, 90), structures=NAMES)
+    shown = model.identify(radiograph, box=(20, 30, 60, 90), structures=NAMES, drawn=True)
+    laid_over = model.identify(radiograph, mask=mask, structures=NAMES, drawn=True)
+    for answers in (told, shown, laid_over):
+        assert sum(p for _, p in answers) == pytest.approx(1)
+        assert len(answers) == len(NAMES)
+    assert dict(told) != dict(shown) != dict(laid_over)
+
+
+def test_marks_lie_where_they_were_asked_for() -> None:
+    pixels = -torch.ones(3, 100, 100)
+    mark(pixels, (0.2, 0.3, 0.6, 0.8), None)
+    rows, columns = np.nonzero((pixels > -0.9).any(0).numpy())
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (19, 60, 29, 80)
+    assert (pixels[:, 40, 50] == -1).all()
+    pixels = -torch.ones(3, 100, 100)
+    crop = torch.zeros(64, 64)
+    crop[:32] = 1
+    mark(pixels, (0.2, 0.3, 0.6, 0.8), crop, colour=1)
+    rows, columns = np.nonzero((pixels > -0.9).any(0).numpy())
+    assert abs(rows.max() - 40) <= 1
+    assert rows.min() == 20
+    assert (columns.min(), columns.max()) == (30, 79)
+
+
+def test_the_view_is_one_of_the_known_ones(predictor: Predictor, radiograph: Radiograph) -> None:
+    answers = predictor.view(radiograph)
+    assert {name for name, _ in answers} == {"PA", "AP", "LATERAL", "OBLIQUE"}
+    assert sum(p for _, p in answers) == pytest.approx(1)
+
+
+def test_moved_looks_come_back_to_the_same_place(radiograph: Radiograph) -> None:
+    square = -torch.ones(1, 3, 100, 100)
+    square[..., 30:60, 40:70] = 1
+    for look in LOOKS:
+        seen = moved(square, look)[0, 0].numpy() > 0
+        rows, columns = np.nonzero(seen)
+        box = (float(rows.min()), float(columns.min()), float(rows.max() + 1), float(columns.max() + 1))
+        assert np.allclose(look.back(box, 100), (30, 40, 60, 70), atol=1.2)
+
+
+def test_the_accurate_mode_keeps_the_tokens_and_gives_a_probability(predictor: Predictor, radiograph: Radiograph) -> None:
+    model = willing(predictor)
+    plain, careful = model.segment(radiograph, NAMES[:3]), model.segment(radiograph, NAMES[:3], accurate=True)
+    assert [f.tokens for f in plain] == [f.tokens for f in careful]
+    for finding in careful:
+        assert finding.probability is not None
+        assert finding.probability.shape == radiograph.pixels.shape
+        assert 0 <= finding.probability.min() <= finding.probability.max() <= 1
+        assert finding.mask is not None
+    assert plain[0].probability is None
