@@ -84,3 +84,53 @@ def test_an_empty_label_map_cannot_be_painted(body):
     empty = LabelMap(np.zeros((5, 5, 5), np.uint8), {1: ("heart",)}, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     with pytest.raises(ChexanatomyError, match="empty"):
         paint(empty)
+
+
+def test_no_deformation_folds_however_strong(body):
+    """The determinant of the whole map's Jacobian, by differences between neighbouring points of a grid finer than its cells."""
+    from scipy import ndimage
+
+    from training.synthesis.deform import SMALLEST_JACOBIAN, draw_displacement, extents
+
+    variation = Variation(
+        bend=Range(60.0, 60.0), reach=Range(40.0, 40.0), inflation=Range(-45, -45), heart=Range(1.5, 1.5), fat=Range(30, 30)
+    )
+    boxes = extents(body[1], ("lungs", "heart"))
+    extent, centre = np.array([280.0, 200.0, 240.0]), np.asarray(body[0].centre)
+    for seed in range(4):
+        moved = draw_displacement(boxes, np.random.default_rng(seed), variation, np.ones(3), centre, extent, 30.0)
+        assert np.abs(moved.field).max() > 20
+        assert moved.smallest_jacobian() >= SMALLEST_JACOBIAN
+        fine = 4.0
+        steps = [int(n * s / fine) for n, s in zip(moved.field.shape[:3], moved.step[::-1], strict=True)]
+        at = np.stack(np.meshgrid(*(np.arange(n) * fine for n in steps), indexing="ij"))
+        index = at / moved.step[::-1].reshape(3, 1, 1, 1)
+        old = [at[2 - c] + ndimage.map_coordinates(moved.field[..., c], index, order=1, mode="nearest") for c in range(3)]
+        gradients = [[np.diff(o, axis=a)[: steps[0] - 1, : steps[1] - 1, : steps[2] - 1] / fine for a in (2, 1, 0)] for o in old]
+        assert np.linalg.det(np.moveaxis(np.array(gradients), (0, 1), (-2, -1))).min() > 0
+
+
+def test_fat_makes_the_wall_thicker_and_leaves_the_lungs(body):
+    def widths(fat):
+        still, none = Range(1.0, 1.0), Range(0.0, 0.0)
+        variation = Variation(still, none, none, Range(50.0, 50.0), none, still, Range(fat, fat), 0.0)
+        ct, labels = deform(*body, np.random.default_rng(0), variation, grid=4.0)
+        lungs = np.nonzero((labels.ids == 1) | (labels.ids == 2))[2]
+        return np.ptp(lungs), np.ptp(np.nonzero(ct.hu > -300)[2])
+
+    thin, stout = widths(0.0), widths(16.0)
+    assert abs(stout[0] - thin[0]) <= 1
+    assert stout[1] >= thin[1] + 2
+
+
+def test_paintings_of_one_label_map_differ_in_tissue():
+    ids = np.zeros((40, 60, 60), np.uint8)
+    ids[5:35, 10:50, 10:28], ids[5:35, 10:50, 32:50], ids[10:25, 20:40, 26:34] = 1, 1, 2
+    ids[5:35, 50:55, 26:34] = 3
+    names = {1: ("lung_upper_lobe_left",), 2: ("aorta",), 3: ("rib_left_5",)}
+    labels = LabelMap(ids, names, (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
+    blood = [float(np.median(paint(labels, seed).hu[ids == 2])) for seed in range(8)]
+    assert max(blood) > 100
+    assert min(blood) < 70
+    rib = paint(labels, 0).hu[ids == 3].reshape(30, 5, 8)
+    assert rib[5:25, 2, 2:6].mean() < rib[5:25, 0, 2:6].mean()

@@ -1,0 +1,123 @@
+"""Illness, devices and missing structures, in procedural and in other bodies."""
+
+from dataclasses import fields, replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from training.errors import ChexanatomyError
+from training.images import CT
+from training.phantom import thorax
+from training.phantom.attach import add_findings
+from training.phantom.findings import NONE, RESECTIONS, Findings, Odds, draw_findings
+from training.phantom.parameters import draw, with_raised_arms
+
+SPACING = 4.0
+LOBES = tuple(f"lung_{part}_lobe_{side}" for side in ("left", "right") for part in ("upper", "middle", "lower"))
+
+
+@cache
+def healthy():
+    return thorax(5, SPACING, draw(5, NONE))
+
+
+def with_findings(**what):
+    return add_findings(*healthy(), Findings(**what), np.random.default_rng(1))
+
+
+def test_nobody_has_anything_when_the_odds_are_none():
+    assert all(draw_findings(np.random.default_rng(s), NONE) == Findings() for s in range(20))
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Odds)])
+def test_each_odds_switches_its_own_finding_and_no_other(name):
+    for seed in range(6):
+        off = draw_findings(np.random.default_rng(seed), NONE)
+        on = draw_findings(np.random.default_rng(seed), replace(NONE, **{name: 1.0}))
+        changed = {f.name for f in fields(Findings) if getattr(on, f.name) != getattr(off, f.name)}
+        assert len(changed) <= 1
+    assert any(draw_findings(np.random.default_rng(s), replace(NONE, **{name: 1.0})) != Findings() for s in range(6))
+
+
+def test_fluid_lies_low_takes_lung_from_the_labels_and_leaves_the_other_side():
+    ct, labels = with_findings(effusion=(0.4, 0.0))
+    before, after = healthy()[1].mask(*LOBES), labels.mask(*LOBES)
+    lost = before & ~after
+    assert lost.sum() > 0.1 * before.sum()
+    assert np.nonzero(lost)[0].mean() < np.nonzero(after)[0].mean()
+    assert abs(np.median(ct.hu[lost]) - 12) < 15
+    right = np.nonzero(lost)[2] * SPACING + labels.origin[0]
+    assert (right < 20).all()
+
+
+@pytest.mark.parametrize("what", [{"opacities": 3}, {"nodules": 3}])
+def test_shadows_make_lung_denser_and_leave_the_labels(what):
+    ct, labels = with_findings(**what)
+    assert np.array_equal(labels.ids, healthy()[1].ids)
+    changed = ct.hu != healthy()[0].hu
+    assert changed.any()
+    assert labels.mask(*LOBES)[changed].mean() > 0.9
+    assert ct.hu[changed].mean() > healthy()[0].hu[changed].mean() + 50
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"pacemaker": "left"},
+        {"central_line": "right"},
+        {"chest_tube": "left"},
+        {"tracheal_tube": True},
+        {"gastric_tube": True},
+        {"wires": 5},
+        {"electrodes": 4},
+        {"clips": 5},
+    ],
+)
+def test_devices_are_dense_and_leave_the_labels(what):
+    ct, labels = with_findings(**what)
+    assert np.array_equal(labels.ids, healthy()[1].ids)
+    gained = ct.hu.astype(int) - healthy()[0].hu
+    assert gained.max() > 250
+
+
+def test_a_device_on_the_left_is_on_the_left():
+    ct, labels = with_findings(pacemaker="left")
+    x = np.nonzero(ct.hu > 2500)[2]
+    assert np.median(x) * SPACING + labels.origin[0] > 10
+
+
+@pytest.mark.parametrize("operation", RESECTIONS)
+def test_what_is_missing_has_no_voxel_but_is_known(operation):
+    missing = RESECTIONS[operation]
+    person = replace(draw(5, NONE), findings=Findings(missing=missing))
+    _, labels = thorax(5, 6.0, person)
+    for name in missing:
+        assert name in labels.structures
+        assert not labels.mask(name).any()
+    assert labels.mask("heart", "lung_upper_lobe_left", "lung_upper_lobe_right").any()
+
+
+def test_other_lobes_fill_the_room_of_a_resected_one():
+    person = replace(draw(5, NONE), findings=Findings(missing=("lung_upper_lobe_left",)))
+    _, labels = thorax(5, 6.0, person)
+    _, whole = thorax(5, 6.0, draw(5, NONE))
+    both = ("lung_upper_lobe_left", "lung_lower_lobe_left")
+    assert labels.mask("lung_lower_lobe_left").sum() > 0.8 * whole.mask(*both).sum()
+
+
+def test_raised_arms_leave_the_chest_alone_and_lift_the_humeri():
+    hanging = replace(draw(5, NONE), arm_elevation=-60.0)
+    raised = with_raised_arms(hanging, np.random.default_rng(0))
+    heights = []
+    for person in (hanging, raised):
+        _, labels = thorax(5, 6.0, person)
+        heights.append(np.nonzero(labels.mask("humerus_left"))[0].mean() * 6.0 + labels.origin[2])
+    assert heights[1] > heights[0] + 60
+
+
+def test_findings_need_cubic_voxels():
+    ct, labels = healthy()
+    flat = CT(ct.hu, (4.0, 4.0, 5.0), ct.origin)
+    with pytest.raises(ChexanatomyError, match="cubic"):
+        add_findings(flat, labels, Findings(wires=3), np.random.default_rng(0))
