@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFileDialog, QShortcut
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtGui import QKeyEvent, QKeySequence
+from qtpy.QtWidgets import QFileDialog
 
 from napari_chexanatomy.desk import DeskWidget, plainly
 from napari_chexanatomy.jobs import LatestWins, Outcome, attempt
@@ -76,14 +77,21 @@ class ReviewWidget(DeskWidget):
         panel.discard_button.clicked.connect(self.discard_repair)
         for name, button in panel.buttons.items():
             button.clicked.connect(functools.partial(self._pressed, name))
-        for key, action in KEYS.items():  # while the widget has the keyboard; text fields keep their letters
-            shortcut = QShortcut(key, self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(functools.partial(self._pressed, action.name))
-        panel.comment.returnPressed.connect(self.setFocus)
+        for part in (panel.gallery, panel.masks, panel.agreement.table):
+            part.installEventFilter(self)
+        panel.comment.returnPressed.connect(panel.masks.setFocus)
 
     def _pressed(self, action: str, _: bool = False) -> None:
         self.act(action)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """The keys of the review, where a list has the keyboard; text fields keep their letters."""
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            action = KEYS.get(QKeySequence(event.keyCombination()).toString())
+            if action is not None and self.queue is not None:
+                self.act(action.name)
+                return True
+        return super().eventFilter(watched, event)
 
     def _bind(self, ours: bool) -> None:
         """Take the canvas's keys, or give them back: while a mask is repaired they belong to napari's brush."""

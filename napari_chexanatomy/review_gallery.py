@@ -18,7 +18,7 @@ from napari_chexanatomy.review_queue import ReviewQueue
 from training.errors import ChexanatomyError
 
 if TYPE_CHECKING:
-    from training.dataset import Thumbnails
+    from training.dataset import Case, Thumbnails
 
 logger = logging.getLogger(__name__)
 PICTURE = 88
@@ -133,6 +133,7 @@ class CaseModel(QAbstractListModel):
         """Empty until `show`."""
         super().__init__(owner)
         self.queue: ReviewQueue | None = None
+        self._cases: list[Case] = []
         self._pictures: collections.OrderedDict[str, QImage] = collections.OrderedDict()
         self._asked: set[str] = set()
         self.loader = ThumbnailLoader(self)
@@ -145,18 +146,17 @@ class CaseModel(QAbstractListModel):
             self._pictures.clear()
             self._asked.clear()
             self.loader.open(queue)
-        self.queue = queue
+        self.queue, self._cases = queue, list(queue.cases)
         self.endResetModel()
 
     def refresh(self) -> None:
         """Paint decisions anew."""
-        if self.queue is not None and self.queue.cases:
-            self.dataChanged.emit(self.index(0), self.index(len(self.queue.cases) - 1), [Qt.ItemDataRole.ToolTipRole])
+        if self._cases:
+            self.dataChanged.emit(self.index(0), self.index(len(self._cases) - 1), [Qt.ItemDataRole.ToolTipRole])
 
-    def case_id(self, index: Index) -> str:
+    def case(self, index: Index) -> Case:
         """The case of a row."""
-        assert self.queue is not None
-        return self.queue.cases[index.row()].id
+        return self._cases[index.row()]
 
     def picture(self, case_id: str) -> QImage | None:
         """The thumbnail, None while it is on its way."""
@@ -183,13 +183,13 @@ class CaseModel(QAbstractListModel):
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's names and signature
         """Number of cases shown."""
-        return 0 if parent.isValid() or self.queue is None else len(self.queue.cases)
+        return 0 if parent.isValid() else len(self._cases)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Id for reading aloud and searching, and a tooltip; the delegate paints from the queue itself."""
-        if not index.isValid() or self.queue is None or index.row() >= len(self.queue.cases):
+        if not index.isValid() or self.queue is None or index.row() >= len(self._cases):
             return None
-        case = self.queue.cases[index.row()]
+        case = self._cases[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
             return case.id
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -211,7 +211,7 @@ class CaseDelegate(QStyledItemDelegate):
         model = index.model()
         if painter is None or not isinstance(model, CaseModel) or model.queue is None:
             return
-        queue, case = model.queue, model.queue.cases[index.row()]
+        queue, case = model.queue, model.case(index)
         painter.save()
         area = option.rect.adjusted(2, 2, -2, -2)
         selected = bool(option.state & QStyle.StateFlag.State_Selected)
@@ -278,7 +278,7 @@ class Gallery(QListView):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumHeight(170)
         self.setToolTip("")
-        self.activated.connect(lambda index: self.opened.emit(self.cases.case_id(index)))
+        self.activated.connect(lambda index: self.opened.emit(self.cases.case(index).id))
 
     def show_queue(self, queue: ReviewQueue) -> None:
         """Show the queue's cases, keeping the selection where it still stands."""
@@ -298,9 +298,7 @@ class Gallery(QListView):
     @property
     def chosen(self) -> list[str]:
         """Ids of the selected cases, in their order."""
-        if self.cases.queue is None:
-            return []
-        return [self.cases.case_id(index) for index in sorted(self.selectedIndexes(), key=lambda i: i.row())]
+        return [self.cases.case(index).id for index in sorted(self.selectedIndexes(), key=lambda i: i.row())]
 
     def shut_down(self) -> None:
         """End the loading of thumbnails."""

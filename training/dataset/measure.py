@@ -63,12 +63,8 @@ def measure(dataset: Dataset, case: Case, encoded: Mapping[str, Any], structures
     pixels = dataset.image(case).pixels
     rows, columns = pixels.shape
     ranks = rank(pixels)
-    pictures = [
-        (field, _flat(picture))
-        for field, picture in (("seen", ranks), ("mirrored", ranks[:, ::-1]), ("displaced", displaced(ranks, case.id)))
-    ]
+    totals = np.stack([_running_sum(p) for p in (ranks, ranks[:, ::-1], displaced(ranks, case.id))])
     far, near = (max(1, round(share * min(rows, columns))) for share in (STEP, NEAR))
-    canvas, marks = np.zeros(rows * columns, np.uint8), 0
     scratch = np.empty((LONGEST, 3), np.int32)
     found, kept = [], {}
     for name, code in encoded.items():
@@ -94,11 +90,8 @@ def measure(dataset: Dataset, case: Case, encoded: Mapping[str, Any], structures
         record["spread"] = row_variance, column_variance, both
         if area:
             record["pieces"] = loops.pieces(mine, area, SPECK)
-            for field, (picture, totals) in pictures:
-                marks = marks % 255 + 1
-                if marks == 1:
-                    canvas[:] = 0
-                loops.look_under(mine, picture, totals, rows, columns, far, near, canvas, marks, record[field])
+            seen = loops.look_under(mine, totals, rows, columns, far, near)
+            record["seen"], record["mirrored"], record["displaced"] = seen
         if name in case.absent:
             record["flaw"] = UNLISTED
     _compare(encoded, kept, found, structures, rows, columns)
@@ -130,12 +123,11 @@ def displaced(picture: np.ndarray, name: str) -> np.ndarray:
     return picture[rows][:, columns]
 
 
-def _flat(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The picture column by column, and its running sum from 0."""
-    flat = picture.ravel(order="F")
-    totals = np.zeros(flat.size + 1)
-    np.cumsum(flat, dtype=np.float64, out=totals[1:])
-    return flat, totals
+def _running_sum(picture: np.ndarray) -> np.ndarray:
+    """Running sum of the picture column by column, from 0: float64 [pixels + 1]."""
+    totals = np.zeros(picture.size + 1)
+    np.cumsum(picture.ravel(order="F"), dtype=np.float64, out=totals[1:])
+    return totals
 
 
 def _text(code: Any) -> np.ndarray | None:

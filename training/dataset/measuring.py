@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -21,7 +22,7 @@ from training.progress import ProgressCallback, report
 
 logger = logging.getLogger(__name__)
 MEASURES = "measures.npz"
-FORM = 4
+FORM = 5
 """Version of what is measured; another one in the cache is measured again."""
 CHUNK = 16
 """Cases a worker measures at once."""
@@ -160,7 +161,8 @@ class _Kept:
             os.replace(part, path)
         except OSError as error:
             logger.info("Measures are not kept: %s", error)
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
 
     @classmethod
     def load(cls, folder: Path) -> _Kept:
@@ -169,7 +171,7 @@ class _Kept:
 
         kept = cls()
         try:
-            with np.load(folder / CACHE / MEASURES, allow_pickle=False) as file:
+            with (folder / CACHE / MEASURES).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if int(file["form"]) != FORM or file["records"].dtype != MEASURE:
                     return kept
                 structures, ids, stamps, counts, records = (

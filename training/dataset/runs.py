@@ -139,39 +139,73 @@ def _mean_under(runs, totals, rows, columns, down, right):
 
 
 @njit(cache=True)
-def look_under(runs, picture, totals, rows, columns, far, near, canvas, mark, out):
-    """Fill `out` with nine numbers on the picture (flat, column by column) under a mask.
+def _column_starts(runs, columns):
+    """Number of the first run of each column, and the number of runs."""
+    starts = np.zeros(columns + 1, np.int64)
+    for i in range(runs.shape[0]):
+        starts[runs[i, 0] + 1] += 1
+    return np.cumsum(starts)
+
+
+@njit(cache=True)
+def _side_steps(runs, starts, totals, rows, columns, near, side):
+    """Mean step from outside to inside over the left (side -1) or right (+1) edges, by picture; see look_under."""
+    steps, count = np.zeros(totals.shape[0]), 0
+    for i in range(runs.shape[0]):
+        column, position, stop = runs[i, 0], runs[i, 1], runs[i, 2]
+        inner, outer = (column - side * (near - 1)) * rows, (column + side * near) * rows
+        if min(inner, outer) < 0 or max(inner, outer) >= columns * rows:
+            continue
+        beside = column + side
+        k, end = starts[beside], starts[beside + 1]
+        while position < stop:
+            while k < end and runs[k, 2] <= position:
+                k += 1
+            until = min(stop, runs[k, 1]) if k < end else stop
+            if until > position:
+                for p in range(totals.shape[0]):
+                    steps[p] += totals[p, inner + until] - totals[p, inner + position]
+                    steps[p] -= totals[p, outer + until] - totals[p, outer + position]
+                count += until - position
+            position = max(until, runs[k, 2]) if k < end else stop
+    return steps / count if count else np.full(totals.shape[0], np.nan)
+
+
+@njit(cache=True)
+def look_under(runs, totals, rows, columns, far, near):
+    """Nine numbers on each of several pictures under a mask: float64 [picture, 9].
 
     Its mean, how much that changes when the mask moves up, down, left and right by `far` pixels, and the mean step from outside
-    to inside over its upper, lower, left and right edges, `near` pixels to either side. totals: running sum of the picture
-    [pixels + 1]; canvas: uint8 [pixels], `mark` a value not on it yet. NaN stands where there is nothing to look at.
+    to inside over its upper, lower, left and right edges, `near` pixels to either side. totals: running sums of the pictures,
+    column by column, float64 [picture, pixels + 1]. NaN stands where there is nothing to look at.
     """
-    out[0] = _mean_under(runs, totals, rows, columns, 0, 0)
-    out[1] = _mean_under(runs, totals, rows, columns, -far, 0) - out[0]
-    out[2] = _mean_under(runs, totals, rows, columns, far, 0) - out[0]
-    out[3] = _mean_under(runs, totals, rows, columns, 0, -far) - out[0]
-    out[4] = _mean_under(runs, totals, rows, columns, 0, far) - out[0]
-    paint(runs, rows, canvas, mark)
-    steps = np.zeros(4)
-    counts = np.zeros(4)
-    for i in range(runs.shape[0]):
-        column, first, stop = runs[i, 0], runs[i, 1], runs[i, 2]
-        base = column * rows
-        if first >= near:
-            steps[0] += picture[base + min(first + near - 1, rows - 1)] - picture[base + first - near]
-            counts[0] += 1
-        if stop + near <= rows:
-            steps[1] += picture[base + max(stop - near, 0)] - picture[base + stop + near - 1]
-            counts[1] += 1
-        for pixel in range(base + first, base + stop):
-            if column >= near and column + near <= columns and canvas[pixel - rows] != mark:
-                steps[2] += picture[pixel + (near - 1) * rows] - picture[pixel - near * rows]
-                counts[2] += 1
-            if column + near < columns and column + 1 >= near and canvas[pixel + rows] != mark:
-                steps[3] += picture[pixel - (near - 1) * rows] - picture[pixel + near * rows]
-                counts[3] += 1
-    for k in range(4):
-        out[5 + k] = steps[k] / counts[k] if counts[k] else np.nan
+    out = np.full((totals.shape[0], 9), np.nan)
+    for p in range(totals.shape[0]):
+        out[p, 0] = _mean_under(runs, totals[p], rows, columns, 0, 0)
+        out[p, 1] = _mean_under(runs, totals[p], rows, columns, -far, 0) - out[p, 0]
+        out[p, 2] = _mean_under(runs, totals[p], rows, columns, far, 0) - out[p, 0]
+        out[p, 3] = _mean_under(runs, totals[p], rows, columns, 0, -far) - out[p, 0]
+        out[p, 4] = _mean_under(runs, totals[p], rows, columns, 0, far) - out[p, 0]
+        upper = lower = 0.0
+        uppers = lowers = 0
+        for i in range(runs.shape[0]):
+            base, first, stop = runs[i, 0] * rows, runs[i, 1], runs[i, 2]
+            if first >= near and first + near <= rows:
+                inner, outer = base + first + near - 1, base + first - near
+                upper += totals[p, inner + 1] - totals[p, inner] - totals[p, outer + 1] + totals[p, outer]
+                uppers += 1
+            if stop + near <= rows and stop >= near:
+                inner, outer = base + stop - near, base + stop + near - 1
+                lower += totals[p, inner + 1] - totals[p, inner] - totals[p, outer + 1] + totals[p, outer]
+                lowers += 1
+        if uppers:
+            out[p, 5] = upper / uppers
+        if lowers:
+            out[p, 6] = lower / lowers
+    starts = _column_starts(runs, columns)
+    out[:, 7] = _side_steps(runs, starts, totals, rows, columns, near, -1)
+    out[:, 8] = _side_steps(runs, starts, totals, rows, columns, near, 1)
+    return out
 
 
 @njit(cache=True)

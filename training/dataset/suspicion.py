@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -118,13 +119,14 @@ class Queue:
             os.replace(part, path)
         except OSError as error:
             logger.info("The queue is not kept: %s", error)
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
 
     @classmethod
     def load(cls, dataset: Dataset) -> Queue | None:
         """The queue kept with a data set, None where there is none for these very cases. Its key says whether it is of today."""
         try:
-            with np.load(dataset.folder / CACHE / QUEUE, allow_pickle=False) as file:
+            with (dataset.folder / CACHE / QUEUE).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if file["ids"].tolist() != [case.id for case in dataset.cases]:
                     return None
                 reasons = {row: tuple(words) for row, words in json.loads(file["reasons"].tobytes())}

@@ -35,7 +35,7 @@ def test_shards_hold_every_kept_case_once(dataset, tmp_path):
             for name in tar.getnames():
                 seen[name] = tar.extractfile(name).read()
     assert len(seen) == 60
-    for case in dataset.cases:
+    for case in dataset.kept():
         assert Case.from_json(seen[f"{case.id}.case.json"].decode()) == case
         masks = json.loads(seen[f"{case.id}.masks.json"])
         assert ("heart" in masks) == (case.id != "someone-00001")

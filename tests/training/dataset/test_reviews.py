@@ -79,3 +79,46 @@ def test_decisions_survive_a_kill(dataset):
     assert len(dataset.reviews.all()) == 30
     with sqlite3.connect(dataset.folder / "reviews.sqlite") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_repair_settles_rejections_before_it_and_not_those_after_it(dataset):
+    one, two = Reviews(dataset.folder, "one"), Reviews(dataset.folder, "two")
+    mask = np.ones((120, 100), bool)
+    one.decide("someone-00001", "heart", "reject")
+    two.correct("someone-00001", "heart", mask)
+    assert dataset.reviews.excluded() == set()
+    assert two.decision("someone-00001", "heart").verdict == "accept"
+    two.undo()
+    assert two.decision("someone-00001", "heart") is None
+    assert dataset.reviews.excluded() == {("someone-00001", "heart")}
+    two.correct("someone-00001", "heart", mask)
+    one.decide("someone-00001", "heart", "reject", "still wrong")
+    assert dataset.reviews.excluded() == {("someone-00001", "heart")}
+
+
+def test_a_decision_on_many_cases_is_undone_at_once(dataset):
+    dataset.reviews.decide_all([c.id for c in dataset.cases[:5]], "", "reject", "blurred")
+    assert len(dataset.reviews.excluded()) == 5
+    dataset.reviews.undo()
+    assert dataset.reviews.all() == []
+
+
+def test_what_review_left_in_lists_neither_rejected_masks_nor_cases(dataset):
+    dataset.reviews.decide("someone-00000", "", "reject")
+    dataset.reviews.decide("someone-00001", "heart", "reject")
+    dataset.reviews.decide("someone-00002", "heart", "flag")
+    kept = {case.id: case for case in dataset.kept()}
+    assert len(kept) == 19
+    assert kept["someone-00001"].present == ("lung_left", "lung_right")
+    assert kept["someone-00002"] == dataset.case("someone-00002")
+
+
+def test_a_mask_drawn_for_a_structure_that_was_absent_makes_it_present(dataset):
+    mask = np.zeros((120, 100), bool)
+    mask[90:110, 20:50] = True
+    dataset.reviews.correct("someone-00004", "colon", mask)
+    case = Dataset.open(dataset.folder).case("someone-00004")
+    assert "colon" in case.present
+    assert "colon" not in case.absent
+    np.testing.assert_array_equal(dataset.masks(case)["colon"], mask)
+    assert "colon" not in dataset.original_masks(case)
