@@ -50,6 +50,8 @@ class Train(Command):
     """Leave the vision tower of a --base as it is."""
     bf16: bool = False
     """Compute in bfloat16, for GPUs that have it."""
+    checkpointing: bool = False
+    """Recompute the layers of a --base on the way back instead of keeping them: less memory, a third more time."""
     workers: int | None = None
     """Processes that prepare data."""
     threads: int | None = None
@@ -90,6 +92,7 @@ class Train(Command):
             codebook=self.codebook or (None if self.base else _embedded_codebook()),
             freeze_vision=self.freeze_vision,
             bf16=self.bf16,
+            checkpointing=self.checkpointing,
             unet=self.unet,
             seed=self.seed,
             **given,

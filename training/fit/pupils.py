@@ -147,6 +147,10 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
     if checkpoint.image_size != config.image_size:
         raise BrokenModel(f"{config.base} looks at {checkpoint.image_size} px: set the image size to {checkpoint.image_size}.")
     lora = add_lora(checkpoint.model, config.lora_rank, freeze_vision=config.freeze_vision)
+    if config.checkpointing:
+        if checkpoint.packed:
+            raise BrokenModel("Only a stock PaliGemma can recompute its layers; leave checkpointing out for this base.")
+        checkpoint.model.activation_checkpointing_enable()
     checkpoint.model.train()
     return checkpoint, lora
 

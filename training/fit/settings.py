@@ -28,9 +28,9 @@ class PretrainConfig:
     third of the cost per step. max_steps, max_minutes: the schedule ends with the first of them; with max_minutes alone its
     length follows from the speed measured. warmup, cooldown: parts of the run in which the learning rate rises and falls; a long
     run is ended early, and well, by starting it again with fewer steps, so that it stands at the beginning of its cooldown. muon:
-    size of Muon's steps relative to learning_rate, 0 for AdamW everywhere, see `training.fit.optimiser`. calibrate_images:
-    held-out images on which the confidence is learnt at the end. cache_size: edge of the images kept decoded [px]; cache: folder
-    for them, by default in `out`.
+    size of Muon's steps relative to learning_rate, 0 for AdamW everywhere, see `training.fit.optimiser`. checkpointing:
+    recompute a base's layers instead of keeping them. calibrate_images: held-out images on which the confidence is learnt at the
+    end. cache_size: edge of the images kept decoded [px]; cache: folder for them, by default in `out`.
     """
 
     datasets: tuple[Path, ...]
@@ -69,6 +69,7 @@ class PretrainConfig:
     lora_rank: int = 16
     freeze_vision: bool = False
     bf16: bool = False
+    checkpointing: bool = False
     max_steps: int | None = None
     max_minutes: float | None = None
     save_minutes: float = 5.0

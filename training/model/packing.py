@@ -171,8 +171,14 @@ def _decode(model: Any, hidden: Tensor, mask: Tensor, position: Tensor, cache: A
     if text._attn_implementation != "sdpa":
         mask = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, torch.finfo(hidden.dtype).min)
     masks: Any = mask if getattr(text, "sliding_window", None) is None else {"full_attention": mask, "sliding_attention": mask}
+    # Layers that are recomputed on the way back cannot fill a cache, and while training nobody reads it.
+    recomputed = model.training and model.is_activation_checkpointing
     output = model.model.language_model(
-        inputs_embeds=hidden, attention_mask=masks, position_ids=position, past_key_values=cache, use_cache=True
+        inputs_embeds=hidden,
+        attention_mask=masks,
+        position_ids=position,
+        past_key_values=None if recomputed else cache,
+        use_cache=not recomputed,
     )
     result: Tensor = output.last_hidden_state
     return result

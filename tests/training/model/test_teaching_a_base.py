@@ -83,3 +83,17 @@ def test_a_base_of_another_image_size_is_said(
     config = PretrainConfig((dataset,), tmp_path / "run", codebook_file, base=str(stock_folder("gemma")), max_steps=1)
     with pytest.raises(BrokenModel, match="set the image size to 56"):
         pretrain(config)
+
+
+def test_recomputed_layers_learn_the_same(
+    stock_folder: Callable[[str], Path], dataset: Path, codebook_file: Path, tmp_path: Path
+) -> None:
+    base = str(stock_folder("gemma2"))
+    learned = []
+    for checkpointing in (False, True):
+        config = PretrainConfig(
+            (dataset,), tmp_path / str(checkpointing), codebook_file, base=base, structures=("heart",), image_size=56, images=2,
+            queries=2, max_steps=2, workers=1, cache_size=56, dense_first=0.0, calibrate_images=0, checkpointing=checkpointing,
+        )  # fmt: skip
+        learned.append(load_file(pretrain(config) / "adapter_model.safetensors"))
+    assert all(torch.allclose(learned[0][name], learned[1][name], atol=1e-5) for name in learned[0])
