@@ -7,11 +7,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.bench
 SCREEN := $(shell command -v xvfb-run >/dev/null 2>&1 && echo 'xvfb-run -a -s "-screen 0 1600x1000x24"')
 # Many small computations side by side: one thread each is fastest.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: demo test lint bench screenshots system format clean distclean
+.PHONY: demo test lint bench bench-all screenshots system format clean distclean
 
 demo: system $(READY)
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then \
@@ -38,8 +39,17 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)
-	$(BIN)/python benchmarks/bench_drr.py
+# The projector beside others: bench takes minutes, bench-all an hour or more and writes docs/benchmarks.md. What is not installed is left out.
+bench: $(BENCH_READY)
+	$(BIN)/python -m benchmarks.drr
+
+bench-all: $(BENCH_READY)
+	$(BIN)/python -m benchmarks.drr --all --docs docs
+	$(BIN)/python -m benchmarks.convergence --plot docs/images/convergence.png
+
+$(BENCH_READY): $(READY)
+	-$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	@touch $(BENCH_READY)
 
 screenshots: system $(READY)
 	$(BIN)/chexanatomy demo --headless demo
