@@ -118,7 +118,7 @@ class Evaluate(Command):
             target = "+".join(structure_key(part.strip()) for part in self.structures.split("+"))
             real = from_folders(pairs(self.images, self.masks, self.limit), target)
         lessons = tuple(FewShot(self.few_shot or "", structure_key(s), self.few_shot_seconds) for s in _names(self.left_out))
-        plan = Plan(self.limit or Plan.test, self.swept, lessons, _names(self.others))
+        plan = Plan(self.split, self.limit or Plan.test, self.swept, lessons, _names(self.others))
         with self.reporting() as progress, tempfile.TemporaryDirectory() as scratch:
             claims = measure_claims(dataset, models, plan, Path(scratch), real, progress)
         page = self.out if self.out.suffix == ".md" else self.out / "claims.md"

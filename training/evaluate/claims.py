@@ -12,7 +12,7 @@ from training.evaluate.comparison import Segments
 from training.evaluate.fewshot import FewShot, few_shot
 from training.evaluate.opening import card_of, open_model
 from training.evaluate.shifts import SWEEPS, shifted
-from training.evaluate.sources import Scored, chosen, from_dataset
+from training.evaluate.sources import Scored, Split, chosen, from_dataset
 from training.evaluate.tables import Row, measure
 from training.progress import ProgressCallback
 
@@ -30,9 +30,10 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. test: images of the test split for claim 1; swept: for each level of each sweep; few_shot: one plan per
-    left-out structure; others: runs that claim 4 sets beside the model."""
+    """What to measure. split: whose images; test: how many for claim 1; swept: for each level of each sweep; few_shot: one plan
+    per left-out structure; others: runs that claim 4 sets beside the model."""
 
+    split: Split = "test"
     test: int = 60
     swept: int = 12
     few_shot: tuple[FewShot, ...] = ()
@@ -65,12 +66,12 @@ def measure_claims(
         raise ChexanatomyError("There is no model to measure the claims of; give --model.")
     claims = Claims(str(dataset.folder.name))
     taught = set(card_of(models[MODEL]).get("structures", ())) or None
-    cases = chosen(dataset, "test", plan.test)
+    cases = chosen(dataset, plan.split, plan.test)
     asked = _only(from_dataset(dataset, cases), taught)
     claims.distribution = measure(models, asked, "Claim 1: test subjects", progress, len(cases))
     claims.real = measure(models, real, "Claim 2: real radiographs", progress)
     pair = {name: model for name, model in models.items() if name != MEAN}
-    swept = list(from_dataset(dataset, chosen(dataset, "test", plan.swept)))
+    swept = list(from_dataset(dataset, chosen(dataset, plan.split, plan.swept)))
     swept = list(_only(swept, set(SHOWN) & (taught or set(SHOWN))))
     for sweep in SWEEPS if plan.swept else ():
         claims.sweeps[sweep.name] = {
@@ -78,7 +79,7 @@ def measure_claims(
             for level in sweep.levels
         }
     for lesson in plan.few_shot:
-        claims.few_shot[lesson.structure] = few_shot(dataset, lesson, scratch, progress)
+        claims.few_shot[lesson.structure] = few_shot(dataset, lesson, scratch, progress, plan.split)
     for spec in plan.others:
         other = open_model(spec)
         rows = measure({MODEL: other}, _only(from_dataset(dataset, cases), taught), f"Claim 4: {spec}", progress, len(cases))

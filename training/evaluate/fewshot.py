@@ -11,13 +11,12 @@ import numpy as np
 
 from training.errors import ChexanatomyError
 from training.evaluate.comparison import Segments
-from training.evaluate.sources import chosen, from_dataset
+from training.evaluate.sources import Split, chosen, from_dataset
 from training.evaluate.tables import Row, measure
 from training.progress import ProgressCallback, report
 
 if TYPE_CHECKING:
     from training.dataset import Case, Dataset
-    from training.dataset.case import Split
 
 SHOTS = (1, 3, 5, 10)
 PRETRAINED, SCRATCH, UNET = "pretrained on other anatomy", "from scratch", "U-Net from scratch"
@@ -35,7 +34,12 @@ class FewShot:
 
 
 def few_shot(
-    dataset: Dataset, plan: FewShot, scratch: Path, progress: ProgressCallback | None = None, shots: Sequence[int] = SHOTS
+    dataset: Dataset,
+    plan: FewShot,
+    scratch: Path,
+    progress: ProgressCallback | None = None,
+    split: Split = "test",
+    shots: Sequence[int] = SHOTS,
 ) -> dict[int, list[Row]]:
     """Teach and score. Returns number of labelled images -> rows of the three models.
 
@@ -49,7 +53,7 @@ def few_shot(
     if plan.structure in base.card.get("structures", ()):
         raise ChexanatomyError(f"{plan.model} was trained on {plan.structure}: name one that was trained without it.")
     lessons = _spread_over_subjects(_showing(dataset, "train", plan.structure), max(shots))
-    tests = _showing(dataset, "test", plan.structure)
+    tests = _showing(dataset, split, plan.structure)
     tests = [tests[int(i)] for i in np.linspace(0, len(tests) - 1, min(plan.test, len(tests)))]
     results = {}
     for number, shot in enumerate(shots):
