@@ -173,6 +173,8 @@ class Asker:
             asked = detect_prompt(name) if rng.random() < 0.15 else segment_prompt(name)
             return Segment(self.tokens.prompt(asked), (*encode(f"{NONE} {name}"), eos))
         names = [self._name(i, rng) for i, _ in question.about]
+        # A box alone leaves room for the name in every row; without it, nothing would teach that no mask follows.
+        written_out = spoken or kind == "detect"
         answer: list[int] = []
         for number, ((i, box), name) in enumerate(zip(question.about, names, strict=True)):
             place = box_to_bins((float(box[0]), float(box[1]), float(box[2]), float(box[3])), (1, 1))
@@ -180,10 +182,10 @@ class Asker:
             answer += encode(SEPARATOR) if number else ()
             answer += [self._loc[v] for v in place]
             answer += [] if kind == "detect" else [self._seg[c] for c in said]
-            answer += encode(f" {name}") if spoken else ()
+            answer += encode(f" {name}") if written_out else ()
         if kind in ("segment", "several", "detect"):
             asked = detect_prompt(names[0]) if kind == "detect" else segment_prompt(names)
-            return Segment(self.tokens.prompt(asked), (*answer, eos) if spoken else tuple(answer))
+            return Segment(self.tokens.prompt(asked), (*answer, eos) if written_out else tuple(answer))
         asked = {
             "caption box": caption_box_prompt(place),
             "caption mask": caption_mask_prompt(said, place if rng.random() < 0.5 else None),

@@ -92,6 +92,21 @@ def _write(model: Any, tokens: SpecialTokens, prefix: Prefix, chunk: Segments, e
 
 
 @torch.inference_mode()
+def speak(model: Any, tokens: SpecialTokens, prefix: Prefix, prompt: tuple[int, ...], most: int = 200) -> list[int]:
+    """Answer any prompt freely and greedily, until the model ends its answer or after `most` tokens; returns the ids."""
+    asked = Segments.of([Segment(prompt)], tokens.pad).to(prefix.features.device)
+    now = begin(model, prefix, asked, 1, copy.deepcopy(prefix.cache))
+    said: list[int] = []
+    while len(said) < most:
+        best = now.logits.argmax(-1)
+        if int(best) == tokens.eos:
+            break
+        said.append(int(best))
+        now = step(model, now, best)
+    return said
+
+
+@torch.inference_mode()
 def score(model: Any, tokens: SpecialTokens, prefix: Prefix, segments: Sequence[Segment], *, batch: int = 64) -> list[float]:
     """Log-probability of each segment's answer after its prompt."""
     scores: list[float] = []

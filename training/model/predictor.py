@@ -236,6 +236,14 @@ class Predictor:
         answers = self._likely(self._look(radiograph)[0], [VIEW_PROMPT], list(VIEW_ANSWERS.values()))
         return sorted(zip(VIEW_ANSWERS, answers, strict=True), key=lambda pair: -pair[1])
 
+    def ask(self, radiograph: Radiograph, prompt: str) -> str:
+        """What the model writes of itself after any prompt of `training.tokens.grammar`, such as "segment heart ; left clavicle".
+
+        Nothing holds it to the grammar: read the text with `training.tokens.read_answer`, which counts what cannot be read.
+        """
+        prefix, _ = self._look(radiograph)
+        return self.tokens.text(decoding.speak(self.model, self.tokens, prefix, self.tokens.prompt(prompt))).strip()
+
     def _likely(self, prefix: Prefix, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
         """Probability of each text as the answer, the prompts' opinions averaged."""
         segments = [

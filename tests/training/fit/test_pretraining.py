@@ -258,6 +258,19 @@ def test_each_photometric_change_changes_the_picture_and_none_leaves_it() -> Non
     assert spread(picture).max() == 1
 
 
+def test_a_detected_box_is_followed_by_the_name_alone(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), detect=1.0, spoken=0.0))
+    moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
+    segments = asker.ask(moved, torch.zeros(1, 3, 64, 64), 4, np.random.default_rng(0))
+    for row, total in zip(segments.ids, segments.total, strict=True):
+        prompt, answer = tokens.text(row[: int(total)].tolist()).split("\n")
+        ((read,), invalid) = read_answer(answer, needs="box")
+        assert invalid == 0
+        assert read.codes is None
+        assert prompt == f"detect {read.name}"
+        assert int(row[int(total) - 1]) == tokens.eos
+
+
 def test_structures_moved_out_of_the_picture_are_answered_none(
     config: PretrainConfig, records: Records, tokens: SpecialTokens
 ) -> None:

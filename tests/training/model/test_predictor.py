@@ -13,7 +13,7 @@ from training.errors import BrokenModel, ChexanatomyError, UnknownStructure
 from training.images import Radiograph
 from training.model import Predictor, load, save_checkpoint
 from training.model.checkpoint import create
-from training.model.decoding import write
+from training.model.decoding import speak, write
 from training.model.marking import mark
 from training.model.packing import Segment, Segments, logits_of, read, see
 from training.model.predictor import LOOKS, moved
@@ -219,3 +219,13 @@ def test_the_accurate_mode_keeps_the_tokens_and_gives_a_probability(predictor: P
         assert 0 <= finding.probability.min() <= finding.probability.max() <= 1
         assert finding.mask is not None
     assert plain[0].probability is None
+
+
+def test_a_free_answer_ends_by_itself_or_at_the_limit(predictor: Predictor, radiograph: Radiograph) -> None:
+    with torch.inference_mode():
+        prefix = see(predictor.model, predictor.prepare(radiograph.pixels)[0])
+    prompt = predictor.tokens.prompt(segment_prompt(["heart", "liver"]))
+    said = speak(predictor.model, predictor.tokens, prefix, prompt, most=12)
+    assert len(said) <= 12
+    assert predictor.tokens.eos not in said
+    assert predictor.tokens.text(said[:1]) in predictor.ask(radiograph, segment_prompt(["heart", "liver"]))
