@@ -11,7 +11,7 @@ from training.phantom.shapes import curve
 def shoulder_joint(scaffold: Scaffold, side: Side) -> np.ndarray:
     """Return the middle of the humeral head (x, y, z) [mm]; it rises with the clavicle and the raised arm."""
     p, k = scaffold.parameters, scaffold.size
-    height = 50 + 112 * np.sin(np.radians(p.clavicle_tilt)) * 0.55 + 0.1 * max(p.arm_elevation, 0)
+    height = 50 + 112 * np.sin(np.radians(p.clavicle_tilt)) * 0.55 + 0.25 * max(p.arm_elevation, 0)
     return np.array([sign(side) * (158 * p.width - 0.3 * max(p.shoulder_advance, 0)), -18 - p.shoulder_advance, height]) * k
 
 

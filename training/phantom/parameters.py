@@ -86,7 +86,7 @@ def with_raised_arms(person: ThoraxParameters, rng: np.random.Generator) -> Thor
     return replace(
         person,
         arm_elevation=float(rng.uniform(52, 75)),
-        clavicle_tilt=float(np.clip(person.clavicle_tilt + 14, 14, 38)),
+        clavicle_tilt=float(np.clip(person.clavicle_tilt + 20, 24, 40)),
         shoulder_advance=float(rng.uniform(-6, 12)),
     )
 
@@ -131,7 +131,7 @@ def draw(seed: int, odds: Odds | None = None) -> ThoraxParameters:
         aorta_unfolding=float(np.clip(rng.normal(14 * age - 3, 4), -3, 20)),
         junction_slant=float(rng.choice([-1, 1])) * normal(0.18, 0.05, 0.08, 0.3),
         mediastinal_fat=normal(3 + 1.5 * habitus, 1.2, 1.0, 9.0),
-        clavicle_tilt=normal(22 if raised else 8, 7.0, -8.0, 38.0),
+        clavicle_tilt=normal(29 if raised else 8, 6.0, -8.0, 40.0),
         clavicle_curve=normal(1.0, 0.25, 0.4, 1.6),
         shoulder_advance=normal(0.0 if supine else 16.0, 8.0, -10.0, 32.0),
         posture="supine" if supine else "upright",
