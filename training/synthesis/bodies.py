@@ -15,8 +15,8 @@ from training.synthesis.paint import paint
 
 ABOVE_LUNGS, BELOW_LUNGS = 130.0, 150.0
 """What is kept of a long volume beyond the lungs [mm]: more than the tallest chest field shows."""
-PAINTINGS = 4
-"""How many different CTs are painted from the labels of one person."""
+BODIES_PER_PAINTING = 16
+"""How many bodies in a row are made of one CT painted from labels; the next ones get other tissues and textures."""
 
 
 def phantom_name(number: int) -> str:
@@ -36,7 +36,7 @@ def body(config: SynthesisConfig, name: str, number: int, lateral: bool = False)
     from training.phantom.attach import add_findings
     from training.phantom.findings import draw_findings
 
-    ct, labels, provenance = _from_files(subjects[name], config.seed, number % PAINTINGS)
+    ct, labels, provenance = _from_files(subjects[name], config.seed, number // BODIES_PER_PAINTING)
     ct, labels = deform(ct, labels, rng, config.variation, config.grid)
     findings = generator(config.seed, f"{name}/findings", number)
     return *add_findings(ct, labels, draw_findings(findings, config.findings), findings), f"{provenance}, deformed"
@@ -75,13 +75,14 @@ def _procedural(
     return *deform(ct, labels, rng, config.variation, config.grid), "procedural, deformed"
 
 
-@lru_cache(maxsize=2)
 def _from_files(subject: Subject, seed: int, painting: int) -> tuple[CT, LabelMap, str]:
-    if subject.ct:
-        ct, labels = _read(subject)
-        return ct, labels, "CT"
-    _, labels = _read(subject)
-    return paint(labels, seed + painting), labels, "painted from labels"
+    ct, labels = _read(subject)
+    return (ct, labels, "CT") if subject.ct else (_painted(subject, seed + painting), labels, "painted from labels")
+
+
+@lru_cache(maxsize=1)
+def _painted(subject: Subject, seed: int) -> CT:
+    return paint(_read(subject)[1], seed)
 
 
 @lru_cache(maxsize=2)
