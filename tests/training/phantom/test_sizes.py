@@ -15,16 +15,16 @@ PUBLISHED = {
     # Total lung capacity of adults down to the lower half of a deep breath, Hall et al. 2021, doi:10.1183/13993003.00289-2020.
     "lung volume": (2.2, 8.0),
     # Inner diameter on PA radiographs 297 (27) mm in men, 271 (26) mm in women: mean and two standard deviations, less the 7 % of
-    # magnification; heart 131 (12) and 129 (13) mm, ratio 0.466 (0.039) and 0.478 (0.048): Mensah et al. 2017 (Pan Afr Med J 27:201).
+    # magnification; heart 131 (12) and 129 (13) mm, ratio 0.466 (0.039) and 0.478 (0.048): Pan Afr Med J 2017, 27:201.
     "chest width": (204.0, 328.0),
     "heart width": (96.0, 146.0),
     "cardiothoracic ratio": (0.38, 0.58),
-    # Upper limits 31 + 0.16 mm a year and 21 + 0.16 mm a year: Hannuksela et al. 2006, doi:10.1080/14017430500470770.
+    # Upper limits 31 + 0.16 mm a year and 21 + 0.16 mm a year: Hannuksela et al. 2006, PMID 16798665.
     "ascending aorta": (22.0, 45.0),
     "descending aorta": (16.0, 35.0),
     # 13 to 25 mm in men, 10 to 21 mm in women: Breatnach et al. 1984, doi:10.2214/ajr.142.5.903.
     "trachea": (10.0, 25.0),
-    # End to end 149 (10) mm, men and women together: Bernat et al. 2014, doi:10.1002/ca.22320; three standard deviations.
+    # End to end 149 (10) mm, men and women together: Bernat et al. 2014, Clin Anat; three standard deviations.
     "clavicle": (118.0, 181.0),
     # Height of the body 18.7 mm (T8) and 22.7 mm (T12), Panjabi et al. 1991, doi:10.1097/00007632-199108000-00006; a quarter off.
     "vertebra T8": (14.0, 23.5),
@@ -32,7 +32,7 @@ PUBLISHED = {
     # The two real CTs of docs/phantom.md have 18 and 31 degrees; ribs turn by about 10 degrees between rest and full breath
     # (Wilson et al. 1987, doi:10.1152/jappl.1987.62.5.1872).
     "rib slope": (12.0, 43.0),
-    # The right dome stands higher in nine people of ten, by up to 3 cm: Lennon and Simon 1965, doi:10.1259/0007-1285-38-456-937.
+    # The right dome usually stands higher, by up to 3 cm: Lennon and Simon 1965, doi:10.1259/0007-1285-38-456-937.
     "dome difference": (-8.0, 32.0),
 }
 
