@@ -74,7 +74,7 @@ def main() -> None:
     viewer.open_sample("napari-chexanatomy", "phantom" if asked.phantom else "lidc")
     widget = open_widget(viewer, "Radiograph")
     widget.take(0.0)
-    wait(lambda: widget.settled)
+    wait(lambda: widget.settled and widget.warm_up())
     ticked = tuple(widget.structures.checked())
     rows = []
     for name, structures in (("radiograph alone", ()), (f"with {len(ticked)} structures", ticked)):

@@ -20,6 +20,7 @@ class KeepingRow(QWidget):
     save = Signal()
     pose_from_layer = Signal()
     pose_from_file = Signal(Path)
+    usual_pose = Signal()
     pose_to_file = Signal(Path)
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class KeepingRow(QWidget):
         for text, tip, slot in (
             ("From the selected layer", "Put the sliders where the selected radiograph was taken.", self.pose_from_layer.emit),
             ("From a file …", "Put the sliders where a saved geometry.json says.", self._ask_load),
+            ("Back to the usual chest pose", "PA at 1800 mm on a detector of 430 mm, centred on the CT.", self.usual_pose.emit),
             ("Save to a file …", "Write where tube and detector stand into a geometry.json.", self._ask_save),
         ):
             action = menu.addAction(text)

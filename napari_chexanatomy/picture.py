@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -19,8 +18,6 @@ PREVIEW_PIXELS = 224
 """Longer edge of the detector while a slider is dragged."""
 PREVIEW_VOXEL = 3.0
 """Voxels are merged to at most this edge while a slider is dragged [mm]."""
-PREVIEW_THREADS = 1
-"""The window draws on the other processor meanwhile."""
 
 Volume = TypeVar("Volume", CT, LabelMap)
 
@@ -103,21 +100,18 @@ class PictureTaker:
         self._steps: dict[tuple[str, bool], Kept] = {}
 
     def take(self, order: Order, outdated: Callable[[], bool] = lambda: False) -> Picture:
-        """Carry out an order. Raises ImpossibleGeometry, and Cancelled when something newer is wanted than a full picture.
+        """Carry out an order at full quality. Raises ImpossibleGeometry, and Cancelled when something newer is wanted."""
+        return self._take(order, order.geometry, outdated)
 
-        A preview is never given up: a hand that keeps moving would see none at all.
-        """
-        if order.full:
-            return self._take(order, order.geometry, order.ct, order.labels, outdated)
-        pose = preview_pose(order.geometry)
-        ct = self._kept("ct", order).of(lambda: thin_out(order.ct), order.ct)
-        labels = self._kept("labels", order).of(lambda: thin_out(order.labels) if order.labels else None, order.labels)
-        with threads(PREVIEW_THREADS):
-            return self._take(order, pose, ct, labels, outdated)
+    def take_coarse(self, order: Order) -> Picture:
+        """Carry out an order whose volumes are thinned out already, on a small detector. Raises ImpossibleGeometry."""
+        return self._take(order, preview_pose(order.geometry), lambda: False)
 
-    def _take(self, order: Order, pose: Geometry, ct: CT, labels: LabelMap | None, outdated: Callable[[], bool]) -> Picture:
+    def _take(self, order: Order, pose: Geometry, outdated: Callable[[], bool]) -> Picture:
+        ct, labels = order.ct, order.labels
+
         def go_on() -> None:
-            if order.full and outdated():
+            if outdated():
                 raise Cancelled("A newer picture is wanted.")
 
         paths = self._kept("paths", order).of(lambda: tissue_paths(ct, pose), ct, pose)
@@ -152,19 +146,6 @@ class PictureTaker:
 
     def _kept(self, step: str, order: Order) -> Kept:
         return self._steps.setdefault((step, order.full), Kept())
-
-
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let the projector use at most so many threads, for the calling thread only."""
-    from numba import get_num_threads, set_num_threads
-
-    before = get_num_threads()
-    set_num_threads(min(count, before))
-    try:
-        yield
-    finally:
-        set_num_threads(before)
 
 
 def thin_out(volume: Volume) -> Volume:

@@ -20,6 +20,7 @@ from napari_chexanatomy.picture import Order, Picture, PictureTaker, fits, makea
 from napari_chexanatomy.picture_layers import PictureLayers
 from napari_chexanatomy.pointer import Clicks
 from napari_chexanatomy.pose_controls import PoseControls, PresetRow
+from napari_chexanatomy.preview import Previewer
 from napari_chexanatomy.ray_list import RayList
 from napari_chexanatomy.room_view import RoomView
 from napari_chexanatomy.structure_section import StructureSection
@@ -50,6 +51,7 @@ class RadiographWidget(DeskWidget):
         """Napari passes the viewer."""
         super().__init__(viewer)
         self._taker = PictureTaker()
+        self._previewer = Previewer(PictureTaker())
         self._queue = LatestWins(self)
         self._queue.delivered.connect(self._deliver)
         self._rest = QTimer(self)
@@ -59,6 +61,7 @@ class RadiographWidget(DeskWidget):
         self._started = False
         self._stands = True
         self.picture: Picture | None = None
+        self._wanted: Order | None = None
         self._probes = LatestWins(self)
         self._probes.delivered.connect(self._show_ray)
         self._clicks = Clicks(self.viewer, lambda: self.layer, self.probe)
@@ -113,6 +116,7 @@ class RadiographWidget(DeskWidget):
         row.pose_from_layer.connect(self.pose_from_layer)
         row.pose_from_file.connect(self.load_pose)
         row.pose_to_file.connect(self.save_pose)
+        row.usual_pose.connect(self.usual_pose)
         self.disable_while_busy(row)
         return row
 
@@ -136,7 +140,8 @@ class RadiographWidget(DeskWidget):
     @property
     def settled(self) -> bool:
         """True when the picture shown is the full quality of what the controls ask for."""
-        return self._queue.idle and not self._rest.isActive() and self.picture is not None and self.picture.order.full
+        picture = self.picture
+        return picture is not None and picture.order.full and picture.order is self._wanted and not self._rest.isActive()
 
     def _ct_changed(self) -> None:
         ct, labels = self.ct, self.labels
@@ -223,8 +228,10 @@ class RadiographWidget(DeskWidget):
             self.exposure.physics,
             self.exposure.presentation,
         )
-        taker, queue = self._taker, self._queue
-        queue.submit(lambda: taker.take(order, lambda: queue.outdated))
+        self._wanted = order
+        taker, previewer, queue = self._taker, self._previewer, self._queue
+        # A preview is never given up: a hand that keeps moving would see none at all.
+        queue.submit(lambda: taker.take(order, lambda: queue.outdated) if full else previewer.take(order))
 
     def _deliver(self, outcome: Outcome) -> None:
         self._thaw()
@@ -242,7 +249,7 @@ class RadiographWidget(DeskWidget):
         self.pose.show_geometry(picture.order.geometry, picture.order.ct)
         self.structures.set_checked(picture.order.structures)
         self._started = self.room_view.following = True
-        self.picture = picture
+        self.picture, self._wanted = picture, picture.order
         self._show(picture)
 
     def _show(self, picture: Picture) -> None:
@@ -343,6 +350,14 @@ class RadiographWidget(DeskWidget):
             raise ChexanatomyError(f"{name} carries no geometry: select a radiograph that was taken here.")
         self._pose_from(geometry)
 
+    @plainly
+    def usual_pose(self) -> None:
+        """Put the sliders at a standing PA radiograph, the detector's resolution stays."""
+        if self.ct is None:
+            raise ChexanatomyError(NO_CT + ".")
+        pixels = int(self.pose.pixels.currentData())
+        self._pose_from(Geometry.pa(self.ct, rows=pixels, columns=pixels))
+
     def _pose_from(self, geometry: Geometry) -> None:
         self._started = self.room_view.following = self._started or self.ct is not None
         self.pose.show_geometry(geometry, self.ct)
@@ -355,11 +370,23 @@ class RadiographWidget(DeskWidget):
         write_json(path, self.pose.geometry_for(self.ct).to_dict())
         self.say(f"Saved in {path}.")
 
+    def warm_up(self) -> bool:
+        """Get ready for a hand on the sliders; true once that is done."""
+        self._previewer.start()
+        return self._previewer.ready
+
+    def enterEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """The pointer comes: a slider may be dragged soon."""
+        super().enterEvent(event)
+        if self.ct is not None:
+            self.warm_up()
+
     def shut_down(self) -> None:
         """End the preview thread with the widget."""
         super().shut_down()
         self._rest.stop()
         self._queue.close()
+        self._previewer.close()
         self._probes.close()
         self._clicks.close()
         self.room_view.close_room()

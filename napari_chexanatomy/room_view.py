@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.events import EventEmitter
 from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QWidget
@@ -50,7 +51,11 @@ class RoomView(QWidget):
             row.addWidget(button)
             button.clicked.connect(lambda _=False, shown=shown: self.wanted.emit(shown))
         self.flat_button.setChecked(True)
-        viewer.dims.events.ndisplay.connect(self._follow_display)
+        # An emitter of napari's own kind is heard before napari slices its layers: in 2D it cannot draw what is turned.
+        self._display = EventEmitter(type_name="ndisplay")
+        self._display.connect(self._follow_display)
+        viewer.dims.events.ndisplay.connect(self._display, position="first")
+        self._viewer = viewer
 
     @property
     def shown(self) -> bool:
@@ -83,6 +88,7 @@ class RoomView(QWidget):
     def close_room(self) -> None:
         """End the thread and take the room away."""
         self._meshes.close()
+        self._viewer.dims.events.ndisplay.disconnect(self._display)
         self.room.leave()
 
     def _follow_display(self, event: Any) -> None:

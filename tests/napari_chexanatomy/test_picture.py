@@ -7,6 +7,8 @@ import pytest
 from skimage.transform import resize
 
 from napari_chexanatomy.picture import PREVIEW_PIXELS, Order, PictureTaker, fits, makeable, preview_pose, thin_out
+from napari_chexanatomy.preview import Previewer
+from tests.napari_chexanatomy.conftest import WAIT
 from training.drr import PRESENTATIONS, Geometry
 from training.errors import Cancelled, ImpossibleGeometry
 
@@ -18,8 +20,8 @@ def order(body):
 
 
 def test_a_preview_shows_the_same_field_with_fewer_pixels(order):
-    taker = PictureTaker()
-    full, quick = taker.take(order), taker.take(replace(order, full=False))
+    previewer = Previewer(PictureTaker())
+    full, quick = PictureTaker().take(order), previewer.take(replace(order, full=False))
     assert max(quick.radiograph.pixels.shape) == PREVIEW_PIXELS
     assert quick.overlay.shape[:2] == quick.radiograph.pixels.shape
     size = [n * s for n, s in zip(quick.radiograph.pixels.shape, quick.radiograph.spacing, strict=True)]
@@ -30,11 +32,32 @@ def test_a_preview_shows_the_same_field_with_fewer_pixels(order):
     assert (painted[0] & painted[1]).sum() / (painted[0] | painted[1]).sum() > 0.9
 
 
-def test_a_full_picture_is_given_up_when_something_newer_waits_and_a_preview_is_not(order):
-    taker = PictureTaker()
+def test_a_full_picture_is_given_up_when_something_newer_waits(order):
     with pytest.raises(Cancelled):
-        taker.take(order, lambda: True)
-    assert taker.take(replace(order, full=False), lambda: True).overlay is not None
+        PictureTaker().take(order, lambda: True)
+
+
+def test_the_child_process_takes_the_same_previews_and_is_replaced_when_it_dies(order, qtbot):
+    quick = replace(order, full=False)
+    alone, helped = Previewer(PictureTaker()), Previewer(PictureTaker())
+    helped.start()
+    qtbot.waitUntil(lambda: helped.ready, timeout=WAIT)
+    try:
+        ours, theirs = alone.take(quick), helped.take(quick)
+        np.testing.assert_array_equal(ours.radiograph.pixels, theirs.radiograph.pixels)
+        np.testing.assert_array_equal(ours.overlay, theirs.overlay)
+        assert theirs.order is quick
+        with pytest.raises(ImpossibleGeometry):
+            helped.take(replace(quick, geometry=replace(order.geometry, sid=100.0)))
+        turned = replace(quick, geometry=replace(order.geometry, primary=30.0))
+        assert not np.array_equal(helped.take(turned).radiograph.pixels, ours.radiograph.pixels)
+        child = helped._child
+        child.kill()
+        child.wait()
+        np.testing.assert_array_equal(helped.take(quick).radiograph.pixels, ours.radiograph.pixels)
+        assert not helped.ready
+    finally:
+        helped.close()
 
 
 def test_a_change_of_dose_or_look_keeps_the_paths_through_the_body(order):

@@ -157,3 +157,88 @@ def test_a_widget_taken_out_of_the_window_stops_its_thread(desk, qtbot):
     thread = desk._queue._thread
     desk.viewer.window.remove_dock_widget(desk)
     qtbot.waitUntil(lambda: not thread.is_alive())
+
+
+def test_the_room_stands_around_the_patient_and_goes_with_napari_s_own_button(desk, qtbot):
+    desk.load()
+    desk.take(0.0)
+    desk.settle()
+    flat = desk.layer
+    camera = desk.viewer.scene.camera.zoom
+    desk.room_view.room_button.click()
+    names = {layer.name for layer in desk.viewer.layers}
+    assert {"X-ray tube and beam", "detector", "patient axes"} <= names
+    assert desk.viewer.dims.ndisplay == 3
+    assert not flat.visible
+    qtbot.waitUntil(lambda: "patient" in desk.viewer.layers, timeout=WAIT)
+    before = desk.viewer.layers["detector"].affine.affine_matrix.copy()
+    desk.pose.sliders["primary"].setValue(30)
+    desk.settle()
+    assert not np.allclose(desk.viewer.layers["detector"].affine.affine_matrix, before)
+    desk.viewer.layers.remove("detector")
+    desk.pose.sliders["sdd"].setValue(1500)
+    desk.pose.sliders["sid"].setValue(1600)
+    assert "sid" in desk.message.text()
+    desk.pose.sliders["sid"].setValue(1300)
+    desk.settle()
+    desk.viewer.dims.ndisplay = 2
+    assert desk.room_view.flat_button.isChecked()
+    assert not {"X-ray tube and beam", "patient", "patient axes"} & {layer.name for layer in desk.viewer.layers}
+    assert flat.visible
+    assert desk.viewer.scene.camera.zoom == pytest.approx(camera)
+    desk.viewer.dims.ndisplay = 3
+    assert desk.room_view.shown
+    desk.viewer.window.remove_dock_widget(desk)
+    assert desk.viewer.dims.ndisplay == 2
+
+
+def test_a_pixel_that_is_clicked_lists_its_structures_and_follows_the_pose(desk, qtbot):
+    desk.load()
+    desk.take(0.0)
+    desk.settle()
+    row, column = (float(v) for v in np.argwhere(core_of(desk.layer).masks["heart"]).mean(axis=0))
+    desk.probe(core_of(desk.layer).geometry, row, column)
+    qtbot.waitUntil(lambda: bool(desk.ray_list.rows()), timeout=WAIT)
+    listed = dict(desk.ray_list.rows())
+    assert listed["heart"].endswith("mm")
+    assert "water" in desk.ray_list.summary.text()
+    desk.take(90.0)
+    desk.settle()
+    qtbot.waitUntil(lambda: dict(desk.ray_list.rows()) != listed, timeout=WAIT)
+
+
+def test_a_pose_is_taken_from_a_kept_layer_exactly(desk):
+    desk.load()
+    desk.pose_from_layer()
+    assert "carries no geometry" in desk.message.text()
+    desk.take(-45.0)
+    desk.settle()
+    kept = desk.layer
+    assert Geometry.from_dict(kept.metadata["geometry"]) == core_of(kept).geometry
+    assert kept.metadata["exposure"]["physics"]["kvp"] == 125
+    desk.keep()
+    desk.pose.sliders["roll"].setValue(33)
+    desk.settle()
+    desk.viewer.layers.selection.active = kept
+    desk.pose_from_layer()
+    desk.settle()
+    assert core_of(desk.layer).geometry == core_of(kept).geometry
+
+
+def test_of_two_cts_each_gets_its_own_labels(desk, body, add):
+    desk.load()
+    ct, labels = body
+    other = replace(ct, hu=ct.hu[4:], origin=(ct.origin[0], ct.origin[1], ct.origin[2] + 4 * ct.spacing[2]), name="other")
+    second = add(desk.viewer, from_ct(other))
+    desk.take(0.0)
+    desk.ct_chooser.choose(second)
+    desk.settle()
+    assert "another CT" in desk.message.text()
+    add(desk.viewer, from_labels(replace(labels, ids=labels.ids[4:], origin=other.origin, name="its labels")))
+    desk.labels_chooser.choose(desk.viewer.layers[-1])
+    desk.settle()
+    assert core_of(desk.layer).masks
+    desk.ct_chooser.choose(desk.viewer.layers[0])
+    desk.settle()
+    assert desk.labels is labels
+    assert "another CT" not in desk.message.text()

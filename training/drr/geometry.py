@@ -56,7 +56,8 @@ class Geometry:
             raise ImpossibleGeometry(f"Distances from the source are positive; got sid {self.sid:g} mm and sdd {self.sdd:g} mm.")
         if self.sid >= self.sdd:
             raise ImpossibleGeometry(
-                f"The isocentre lies between source and detector: make sid ({self.sid:g} mm) smaller than sdd ({self.sdd:g} mm)."
+                f"The isocentre lies between source and detector: make the source-to-isocentre distance (sid, {self.sid:g} mm) "
+                f"smaller than the source-to-detector distance (sdd, {self.sdd:g} mm)."
             )
         if abs(self.secondary) > 90:
             raise ImpossibleGeometry(f"The secondary angle lies between -90 and 90 degrees; got {self.secondary:g}.")
