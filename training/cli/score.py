@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -116,13 +116,13 @@ class Evaluate(Command):
         real: Iterable[Scored] = ()
         if self.images and self.masks and self.structures:
             target = "+".join(structure_key(part.strip()) for part in self.structures.split("+"))
-            real = from_folders(pairs(self.images, self.masks, self.limit), target)
+            real = from_folders(pairs(self.images, self.masks), target)
         lessons = tuple(FewShot(self.few_shot or "", structure_key(s), self.few_shot_seconds) for s in _names(self.left_out))
         plan = Plan(self.split, self.limit or Plan.test, self.swept, lessons, _names(self.others))
         with self.reporting() as progress, tempfile.TemporaryDirectory() as scratch:
             claims = measure_claims(dataset, models, plan, Path(scratch), real, progress)
         page = self.out if self.out.suffix == ".md" else self.out / "claims.md"
-        write_claims(claims, page, card_of(models[MODEL]), "chexanatomy " + shlex.join(sys.argv[1:]))
+        write_claims(claims, page, card_of(models[MODEL]), "chexanatomy " + shlex.join(_without_folders(sys.argv[1:])))
         self.say(f"{page}: the four claims, as far as they were measured")
         return 0
 
@@ -154,3 +154,8 @@ class Evaluate(Command):
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(listed(text)) if text else ()
+
+
+def _without_folders(arguments: Sequence[str]) -> list[str]:
+    """The command as anybody may type it: paths by their last part."""
+    return [Path(a).name if "/" in a else a for a in arguments]

@@ -58,6 +58,6 @@ def chart(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -> str:
         path = "L".join(f"{x} {y}" for x, y in places)
         parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in places]
-        y = TOP + 6 + 14 * number
+        y = TOP + 16 + 14 * number
         parts.append(f'<text x="{WIDTH - RIGHT - 4}" y="{y}" text-anchor="end" fill="{colour}">{escape(line.name)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

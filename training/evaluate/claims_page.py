@@ -40,9 +40,9 @@ def write_claims(claims: Claims, page: Path, own: Mapping[str, Any], command: st
 def _first(claims: Claims) -> list[str]:
     lines = ["## 1. In distribution: about as good as a U-Net trained on the same data", ""]
     rows = claims.distribution
+    lines += _table(rows) if rows else []
     if not any(r.model == BASELINE for r in rows):
         return [*lines, "Not measured: it needs a U-Net (`--baseline RUN`).", ""]
-    lines += _table(rows)
     gap = difference(rows, MODEL, BASELINE)
     return [*lines, f"Model less U-Net: {gap}. {_verdict(gap, 'The claim holds', slack=0.02)}", ""]
 
@@ -69,7 +69,7 @@ def _second(claims: Claims, folder: Path) -> list[str]:
         for level, rows in levels.items():
             both = [_of(rows, name) for name in (MODEL, BASELINE)]
             cells = [estimate(r) for r in both]
-            far = [f"{estimate(r, 'hd95').mean:.1f}" for r in both]
+            far = [_distance(r) for r in both]
             lines.append(f"| {sweep.name} | {level:g} | {cells[0].n} | {cells[0]} | {cells[1]} | {far[0]} | {far[1]} |")
         if len(drawn) == 2:
             still = levels[sweep.still]
@@ -146,10 +146,14 @@ def _table(rows: Sequence[Row]) -> list[str]:
         here = [r for r in rows if structure in (None, r.structure)]
         cells = []
         for name in names:
-            far = estimate(_of(here, name), "hd95").mean
-            cells.append(f"{estimate(_of(here, name))} | {far:.1f}")
+            cells.append(f"{estimate(_of(here, name))} | {_distance(_of(here, name))}")
         lines.append(f"| {structure or 'all'} | {estimate(_of(here, names[0])).n} | " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _distance(rows: Sequence[Row]) -> str:
+    found = estimate(rows, "hd95")
+    return f"{found.mean:.1f}" if found.n else "–"
 
 
 def _of(rows: Sequence[Row], model: str) -> list[Row]:
