@@ -78,7 +78,7 @@ def _thorax(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
 
 
 def _ninety(ids: np.ndarray) -> np.ndarray:
-    """Number the labels 1..MOST_LABELS: the largest are cut in two across their longest side until there are enough, the smallest joined."""
+    """Number the labels 1..MOST_LABELS: the largest are halved until there are enough, the smallest joined."""
     sizes = dict(zip(*(a.tolist() for a in np.unique(ids[ids > 0], return_counts=True)), strict=True))
     out = ids.astype(np.int64)
     while len(sizes) < MOST_LABELS:

@@ -13,15 +13,20 @@ SIZE = 512
 """Pixels, and voxels along an edge, that are held fixed while the other one changes."""
 
 
-def draw(results: Sequence[Result], path: Path) -> None:
-    """Four panels: best time and memory, against pixels (at the largest volume) and against voxels (at 512 pixels)."""
+def draw(results: Sequence[Result], path: Path) -> bool:
+    """Four panels: best time and memory, against pixels (at the largest volume) and against voxels (at 512 pixels).
+
+    False, and no picture, without at least one cubed volume at 512 pixels.
+    """
+    threads = max(r.threads for r in results)
+    mine = [r for r in results if r.threads == threads and r.labels == 0 and r.seconds and len(set(r.size)) == 1]
+    if not any(r.pixels == SIZE for r in mine):
+        return False
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    threads = max(r.threads for r in results)
-    mine = [r for r in results if r.threads == threads and r.labels == 0 and r.seconds and len(set(r.size)) == 1]
     edge = SIZE if any(r.size[0] == SIZE for r in mine) else max((r.size[0] for r in mine), default=SIZE)
     figure, axes = plt.subplots(2, 2, figsize=(9, 7), sharex="col", sharey="row")
     for row, value in enumerate((lambda r: 1000 * r.best, lambda r: (max(r.held, 0) + max(r.work, 0)) / 1e6)):
@@ -43,8 +48,9 @@ def draw(results: Sequence[Result], path: Path) -> None:
     axes[1, 0].set_ylabel("memory besides the volume [MB]")
     axes[1, 0].set_xlabel(f"detector edge [pixels], {edge}³ voxels")
     axes[1, 1].set_xlabel(f"volume edge [voxels], {SIZE} pixels")
-    axes[0, 0].legend(title="PA (dashed: oblique)", frameon=False, fontsize=9)
+    axes[0, 0].legend(title="PA (dashed: oblique)", frameon=False, fontsize=8, loc="lower right")
     figure.suptitle(f"{threads} threads")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
+    return True

@@ -17,13 +17,14 @@ Every engine runs in a process of its own with the threads named, holds the same
 resampled) and takes the same poses (1800 mm to the detector of 430 mm, 1500 mm to the isocentre; oblique: 25 degrees LAO, 12
 cranial, rolled by 8), one engine after the other at each view: up to {ROUNDS} turns after a first one that is not counted. An
 engine that has spent {PATIENCE:.0f} s on a view takes no further turn there; where already the first took that long, it stands
-alone. Reading files, copying the volume to float32 and compiling are not timed. plastimatch is a command: its time is the "Total
-time" that it reports less its "I/O time". nanodrr takes its default of 500 samples per ray and holds all of them at once; what
-would take more than 6 GB is left out.
+alone. Times are the best turn, ratios the median of the ratios within each turn; the ratio of processor time, summed over
+threads, suffers less from what else the machine does. Reading files, copying the volume to float32 and compiling are not timed.
+plastimatch is a command: its time is the "Total time" that it reports less its "I/O time". nanodrr takes its default of 500
+samples per ray and holds all of them at once; what would take more than 6 GB is left out.
 
 *RMSE*: root mean square difference to RTK's picture over RTK's root mean square. RTK interpolates as ours does; plastimatch takes
 voxels as blocks and nanodrr samples at equal steps, which is why theirs are larger at coarse voxels.
-*Held*: resident memory besides the int16 volume once the engine has it. *Work*: peak during a view above that
+*Held*: resident memory besides the int16 volume once the engine has it, of plastimatch the whole command. *Work*: peak during a view above that
 (Linux's VmHWM, counted anew before each call).
 """
 SIZES_PLOT = "## Time and memory against size\n\n![Time and memory against size](images/benchmarks.png)\n"
@@ -38,8 +39,9 @@ def write_report(results: Sequence[Result], machine: str, folder: Path) -> str:
     again = "`make bench` measures the first table again, `make bench-all` all of them."
     parts = [f"# Projectors side by side\n\n{machine}\n\n{again}\n", HOW, budgets(results), masks(results)]
     if len({(r.size, r.pixels) for r in results}) > 1:
-        draw(results, folder / "images" / "benchmarks.png")
-        parts += [SIZES_PLOT, everything(results)]
+        if draw(results, folder / "images" / "benchmarks.png"):
+            parts.append(SIZES_PLOT)
+        parts.append(everything(results))
     (folder / "benchmarks.md").write_text("\n".join(parts))
     return "\n".join([machine, "", budgets(results), masks(results), f"Written: {folder / 'benchmarks.md'}"])
 
@@ -72,7 +74,9 @@ def merged(results: Iterable[Result]) -> list[Result]:
         key = (r.engine, r.labels, r.size, r.threads, r.pixels, r.view)
         if key in found:
             held, work = max(r.held, found[key].held), max(r.work, found[key].work)
-            r = replace(r, seconds=found[key].seconds + r.seconds, first=min(r.first, found[key].first), held=held, work=work)
+            seconds, paired = found[key].seconds + r.seconds, found[key].paired + r.paired
+            processor, first = min(r.processor, found[key].processor), min(r.first, found[key].first)
+            r = replace(r, seconds=seconds, paired=paired, first=first, processor=processor, held=held, work=work)
         found[key] = r
     return list(found.values())
 
@@ -103,13 +107,24 @@ def budgets(results: Sequence[Result]) -> str:
             rows.append([
                 view, f"{cell(ours)} ({1000 * ours.median:.0f})", f"{cell(rtk)} ({1000 * rtk.median:.0f})" if rtk else "",
                 *(cell(found.get(e)) for e in others),
-                f"**{rtk.best / ours.best:.1f}** ({rtk.median / ours.median:.1f})" if rtk else "", f"{BUDGETS[view]:.0f}",
+                f"**{1 / ours.share:.1f}**" if rtk else "",
+                f"{rtk.processor / ours.processor:.1f}" if rtk else "", f"{BUDGETS[view]:.0f}",
                 f"{100 * ours.error:.3f} %" if ours.error is not None else "",
-                f"{cell(all_masks)}, {all_masks.best / ours.best:.2f} of a view" if all_masks else "",
+                f"{cell(all_masks)}, {all_masks.processor / ours.processor:.2f} of a view" if all_masks else "",
             ])  # fmt: skip
-        head = ["view", *(f"{e} [ms]" for e in ("ours", "RTK", *others)), "RTK / ours", "at least", "RMSE", "90 masks [ms]"]
+        head = [
+            "view",
+            *(f"{e} [ms]" for e in ("ours", "RTK", *others)),
+            "RTK / ours",
+            "in CPU time",
+            "at least",
+            "RMSE",
+            "90 masks [ms]",
+        ]
         out += f"## {pixels} x {pixels} pixels, {'x'.join(map(str, size))} voxels, {threads} thread{'s' * (threads > 1)}\n\n"
-        out += "Best turn; in brackets the median.\n\n" + table(head, rows) + "\n"
+        loads = [r.load for r in results if (r.size, r.pixels, r.threads) == (size, pixels, threads)]
+        said = f"Best turn; in brackets the median. Load of the machine before the views: {min(loads):.1f} to {max(loads):.1f}."
+        out += f"{said}\n\n{table(head, rows)}\n"
     return out
 
 
@@ -142,7 +157,7 @@ def everything(results: Sequence[Result]) -> str:
     rows = []
     for ((size, pixels, threads), view), found in compared(results, 0).items():
         ours, rtk = found.get("ours"), found.get("RTK")
-        ratio = f"{rtk.best / ours.best:.1f}" if ours and rtk else ""
+        ratio = f"{1 / ours.share:.1f}" if ours and rtk else ""
         errors = ["" if (r := found.get(e)) is None or r.error is None else f"{100 * r.error:.2f}" for e in engines if e != "RTK"]
         where = ["x".join(map(str, size)), str(pixels), str(threads), view]
         rows.append([*where, *(cell(found.get(e)) for e in engines), ratio, *errors, *(memory(found.get(e)) for e in engines)])

@@ -23,7 +23,7 @@ POSES = {"PA": (0.0, 0.0, 0.0), "AP": (180.0, 0.0, 0.0), "lateral": (90.0, 0.0, 
 SID = 1500.0
 """Source to isocentre [mm]; with the usual 1800 mm to the detector no volume reaches through the detector."""
 ROUNDS = 5
-PATIENCE = 4.0
+PATIENCE = 6.0
 """An engine takes no further turn at a view once it has spent this long on it [s]."""
 LIMIT = 6_000_000_000
 """Calls that would take more memory than this are left out [bytes]."""
@@ -56,9 +56,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """One engine at one cell: seconds of each turn [s], first: of the one before them, which is not counted unless it is alone;
-    held, work: bytes as the worker says; error: relative root mean square difference to RTK's (else our) picture, or for masks
-    1 - Dice to ours; None where there is nothing to compare; left_out: why there are no seconds; load: of the machine."""
+    """One engine at one cell.
+
+    seconds: of each turn [s]; first: of the one before them, which is not counted unless it is alone; paired: of every turn both
+    took, its seconds over those of RTK's projection, or for masks over those of our projection; processor: least processor time
+    of a turn, all threads together [s]; held, work: bytes as the worker says; error: relative root mean square difference to
+    RTK's (else our) picture, or for masks 1 - Dice to ours, None where there is nothing to compare; left_out: why there are no
+    seconds; load: of the machine.
+    """
 
     engine: str
     labels: int
@@ -68,6 +73,8 @@ class Result:
     view: str
     seconds: tuple[float, ...]
     first: float
+    paired: tuple[float, ...]
+    processor: float
     held: int
     work: int
     error: float | None
@@ -78,6 +85,11 @@ class Result:
     def best(self) -> float:
         """Shortest turn [s]."""
         return min(self.seconds) if self.seconds else float("nan")
+
+    @property
+    def share(self) -> float:
+        """Median of the paired turns."""
+        return float(np.median(self.paired)) if self.paired else float("nan")
 
     @property
     def median(self) -> float:
@@ -92,7 +104,7 @@ class Result:
     def read(cls, line: str) -> Result:
         """From a line of JSON."""
         values = json.loads(line)
-        return cls(**values | {"size": tuple(values["size"]), "seconds": tuple(values["seconds"])})
+        return cls(**values | {name: tuple(values[name]) for name in ("size", "seconds", "paired")})
 
 
 class Process:
@@ -166,11 +178,25 @@ def compare(cell: Cell, body: Body, ct: CT, workers: dict[str, Process]) -> Iter
             error = difference(saved(engine, labels), saved(reference, labels))
         yield Result(
             engine, labels, cell.size, cell.threads, cell.pixels, cell.view, tuple(taken), first.get("seconds", 0.0),
+            paired((engine, labels), ("ours" if labels or REFERENCE not in workers else REFERENCE, 0), firsts, turns),
+            min((t["processor"] for t in more or [first] if "processor" in t), default=0.0),
             workers[engine].held, max((t["work"] for t in [first, *more] if "work" in t), default=-1), error,
             first.get("left_out", ""), load,
         )  # fmt: skip
     for task in tasks:
         saved(*task).unlink(missing_ok=True)
+
+
+def paired(
+    task: tuple[str, int],
+    other: tuple[str, int],
+    firsts: dict[tuple[str, int], dict[str, Any]],
+    turns: dict[tuple[str, int], list[dict[str, Any]]],
+) -> tuple[float, ...]:
+    """Seconds of a task over those of another, turn by turn; of the first turns where one of them took no other."""
+    both = turns[task] and turns[other]
+    mine, others = (turns[t] if both else [firsts[t]] * ("seconds" in firsts[t]) for t in (task, other))
+    return tuple(a["seconds"] / b["seconds"] for a, b in zip(mine, others, strict=False))
 
 
 def difference(one: Path, other: Path) -> float:

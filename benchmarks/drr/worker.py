@@ -53,7 +53,8 @@ class Worker:
     def view(self, geometry: dict[str, Any], labels: int, save: str, limit: int) -> dict[str, Any]:
         """Take one view, timed: of the volume, or for labels > 0 the masks of that many structures.
 
-        Answers seconds, and work: peak of memory during the call above what was held before it [bytes], -1 where unknown.
+        Answers seconds, processor: its time on all threads [s], and work: peak of memory during the call above what was held
+        before it [bytes], -1 where unknown.
         """
         pose = Geometry.from_dict(geometry)
         need = self.engine.need(pose, labels > 0)
@@ -65,13 +66,14 @@ class Worker:
             self.engine.label(self.labels[labels])
             self.taken = labels
         counted, before = forget_peak(), resident()
-        start = time.perf_counter()
+        start, started = time.perf_counter(), time.process_time()
         shot = self.engine.masks(pose) if labels else self.engine.project(pose)
-        seconds = time.perf_counter() - start
+        seconds, processor = time.perf_counter() - start, time.process_time() - started
         work = max(0, peak_of() - before) if counted else -1
         if save:
             np.save(save, np.packbits(shot.picture) if labels else shot.picture)
         return {
+            "processor": processor,
             "seconds": seconds if shot.seconds is None else shot.seconds,
             "work": work if shot.peak is None else shot.peak,
         }
