@@ -1,8 +1,8 @@
 """How fast cases are made: `python benchmarks/bench_synthesis.py SAMPLE [--phantoms N] [--views N] [--size N] [--workers 1 2]`.
 
-SAMPLE is the folder that `chexanatomy sample ct SAMPLE` writes. Each number of workers makes a few cases to fill caches of compiled
-code, then the asked number, timed: views a minute (with the start of the workers, and from the first case to the last), processor
-seconds a view, peak memory of a process, bytes of a case on disk.
+SAMPLE is the folder that `chexanatomy sample ct SAMPLE` writes. Each number of workers makes a few cases to fill caches of
+compiled code, then the asked number. Timed: views a minute, with the start of the workers and from the first case to the last;
+processor seconds a view; peak memory of a process; bytes of a case on disk.
 """
 
 from __future__ import annotations
