@@ -51,6 +51,9 @@ $(BENCH_READY): $(READY)
 	-$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
 	@touch $(BENCH_READY)
 
+bench-desk: system $(READY)
+	$(SCREEN) $(BIN)/python -W ignore benchmarks/bench_desk.py
+
 screenshots: system $(READY)
 	$(BIN)/chexanatomy demo --headless demo
 	cp demo/window.png docs/images/window.png

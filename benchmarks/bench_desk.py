@@ -77,9 +77,11 @@ def main() -> None:
     wait(lambda: widget.settled and widget.warm_up())
     ticked = tuple(widget.structures.checked())
     rows = []
-    for name, structures in (("radiograph alone", ()), (f"with {len(ticked)} structures", ticked)):
+    shows = (("radiograph alone", (), False), (f"with {len(ticked)} structures", ticked, False), ("room in 3D", ticked, True))
+    for name, structures, in_room in shows:
         widget.structures.set_checked(structures)
-        wait(lambda: widget.settled)
+        widget.show_room(in_room)
+        wait(lambda in_room=in_room: widget.settled and ("patient" in viewer.layers) == in_room)
         drag(viewer, widget, asked.slider, 1.5)  # the first drag compiles and thins out
         rows.append((name, *drag(viewer, widget, asked.slider, asked.seconds)))
     print(f"{platform.machine()}, {os.cpu_count()} cores, {os.getloadavg()[0]:.1f} load, OpenGL {renderer()}")

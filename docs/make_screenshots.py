@@ -1,4 +1,4 @@
-"""Take the pictures of docs/desk.md by working in the real window: `python docs/make_screenshots.py docs/images`.
+"""Take the pictures of desk.md and radiograph.md by working in the real window: `python docs/make_screenshots.py docs/images`.
 
 Needs a display (xvfb-run gives one) and the sample CT. Data are kept in a temporary folder.
 """
@@ -9,10 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from training.drr import PHYSICS
 
 SCREEN = (1366, 768)
 PATIENCE = 300.0
@@ -39,18 +42,41 @@ def main(folder: Path) -> None:
 
 
 def radiograph(viewer: Any, folder: Path) -> None:
-    """An oblique view with its structures."""
+    """A view with its structures and one ray, an exposure with little dose, an oblique view in the room, an impossible pose."""
     widget = open_alone(viewer, "Radiograph")
     widget.take(0.0)
     wait(lambda: widget.settled)
     widget.structures.set_checked(FOUND)
-    widget.pose.sliders["primary"].setValue(20)
-    wait(lambda: widget.settled)
+    heart = np.argwhere(settled_masks(widget)["heart"]).mean(axis=0)
+    widget.probe(widget.picture.order.geometry, *(float(place) for place in heart))
+    wait(lambda: bool(widget.ray_list.rows()))
     picture(viewer, folder / "radiograph.png")
-    widget.take(0.0)
+    widget.ray_list.unfold(False)
+    widget.exposure.section.unfold()
+    widget.structures.set_checked([])
+    widget.exposure.show_physics(replace(widget.exposure.physics, kvp=70.0, exposure_index=25.0, grid=False))
     wait(lambda: widget.settled)
+    picture(viewer, folder / "exposure.png")
+    widget.exposure.show_physics(PHYSICS["stand"])
+    widget.exposure.section.unfold(False)
+    widget.structures.set_checked(FOUND)
+    widget.take(-20.0)
+    widget.show_room()
+    wait(lambda: widget.settled and "patient" in viewer.layers)
+    picture(viewer, folder / "room.png")
+    widget.pose.sliders["sid"].setValue(200)
+    widget.pose.sliders["y"].setValue(-100)
+    picture(viewer, folder / "impossible.png")
+    widget.usual_pose()
+    widget.show_room(False)
     widget.structures.set_checked([])
     wait(lambda: widget.settled)
+
+
+def settled_masks(widget: Any) -> Any:
+    """The masks of what is ticked, as soon as they are there."""
+    wait(lambda: widget.settled)
+    return widget.picture.masks
 
 
 def predict(viewer: Any, folder: Path) -> None:
@@ -89,8 +115,6 @@ def review(viewer: Any, folder: Path, scratch: Path) -> None:
 
 def fewshot(viewer: Any, folder: Path, scratch: Path) -> None:
     """Five drawings of a structure that the model was not trained on, and what it learnt."""
-    from dataclasses import replace
-
     from napari.layers import Layer
 
     from napari_chexanatomy.layers import core_of, from_radiograph, is_ct, is_labels
@@ -130,15 +154,17 @@ def open_alone(viewer: Any, name: str) -> Any:
 
 
 def wait(done: Callable[[], bool]) -> None:
-    """Let the window work until something is done. Raises TimeoutError when it takes too long."""
-    from qtpy.QtWidgets import QApplication
+    """Let the window work as under `napari.run` until something is done. Raises TimeoutError when it takes too long."""
+    from qtpy.QtCore import QEventLoop, QTimer
 
     end = time.monotonic() + PATIENCE
-    while not done():
-        if time.monotonic() > end:
-            raise TimeoutError("the window did not get done")
-        QApplication.processEvents()
-        time.sleep(0.01)
+    loop, look = QEventLoop(), QTimer()
+    look.timeout.connect(lambda: loop.quit() if done() or time.monotonic() > end else None)
+    look.start(10)
+    loop.exec()
+    look.stop()
+    if not done():
+        raise TimeoutError("the window did not get done")
 
 
 def settle() -> None:

@@ -53,7 +53,7 @@ class PictureLayers:
                 self._own_name = layer.name
         if picture.overlay is None:
             self.overlay.remove()
-        else:
+        elif self.overlay.present or self._viewer.dims.ndisplay == 2:  # napari cannot make a flat colour layer in 3D
             self.overlay.show(picture.overlay, layer, picture.masks, live=not order.full)
             self.set_opacity(self.opacity)
 

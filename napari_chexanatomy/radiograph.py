@@ -212,6 +212,8 @@ class RadiographWidget(DeskWidget):
             self.complain(str(error))
             if geometry is not None:
                 self.room_view.room.show_pose(geometry, possible=False)
+                if self._held is None:
+                    self.room_view.room.keep_in_view(geometry)
             return
         self._stands = True
         if labels is not None and not fits(labels, ct):
@@ -261,7 +263,7 @@ class RadiographWidget(DeskWidget):
         if picture.order.full:
             self.room_view.room.keep_in_view(geometry)
             if self._clicked is not None:
-                self.probe(geometry, *self._clicked)
+                self._follow_ray(geometry, *self._clicked)
         if self.labels is not None and picture.order.labels is None:
             self.complain(FOREIGN_LABELS)
         else:
@@ -276,6 +278,8 @@ class RadiographWidget(DeskWidget):
         """Show tube, beam and detector around the patient in napari's 3D view, or go back to the radiograph."""
         if not shown:
             self.room_view.leave()
+            if self.picture is not None:
+                self._shown.show(self.picture)
             return
         self.room_view.press()
         if self.ct is None:
@@ -292,6 +296,10 @@ class RadiographWidget(DeskWidget):
 
     def probe(self, geometry: Geometry, row: float, column: float) -> None:
         """List the structures that the ray through a pixel passes, with their thickness."""
+        self.ray_list.unfold()
+        self._follow_ray(geometry, row, column)
+
+    def _follow_ray(self, geometry: Geometry, row: float, column: float) -> None:
         ct, labels = self.ct, self.labels
         if ct is None:
             return

@@ -57,10 +57,3 @@ class RayList(Section):
         if ray.crossings:
             row = self.tree.sizeHintForRow(0)
             self.tree.setFixedHeight(row * min(MOST_ROWS, len(ray.crossings)) + 2 * self.tree.frameWidth() + 2)
-        self.unfold()
-
-    def forget(self) -> None:
-        """The picture has changed: what was listed is no longer under the pointer."""
-        self.summary.setText(HINT)
-        self.tree.clear()
-        self.tree.hide()
