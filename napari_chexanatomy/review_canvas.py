@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_chexanatomy.jobs import LatestWins, Outcome
@@ -48,16 +49,18 @@ class CaseCanvas(QObject):
         """Put a case's radiograph on the canvas; its masks follow with `paint`."""
         self._opened = opened
         data, keywords, _ = from_radiograph(opened.radiograph, masks=opened.masks)
+        keywords |= _in_pixels(opened.radiograph.spacing)
         layer = self.layer
-        if layer is not None and layer.data.shape == data.shape:
-            layer.data, layer.name = data, keywords["name"]
-            layer.scale, layer.metadata[KEY] = keywords["scale"], keywords["metadata"][KEY]
+        if layer is None:
+            self._layer = layer = self._viewer.add_image(data, **keywords)
+            self._viewer.layers.move(self._viewer.layers.index(layer), 0)
+            look_at(self._viewer, layer)
             return
-        if layer is not None:
-            self._viewer.layers.remove(layer)
-        self._layer = self._viewer.add_image(data, **keywords)
-        self._viewer.layers.move(self._viewer.layers.index(self._layer), 0)
-        look_at(self._viewer, self._layer)
+        same = layer.data.shape == data.shape and np.array_equal(layer.scale, keywords["scale"])
+        layer.data, layer.name, layer.metadata[KEY] = data, keywords["name"], keywords["metadata"][KEY]
+        if not same:
+            layer.scale = keywords["scale"]
+            look_at(self._viewer, layer)
 
     def paint(self, opened: Opened, structure: str | None, shown: Shown, style: Style) -> None:
         """Paint the masks, the given structure brought out."""
@@ -82,6 +85,12 @@ class CaseCanvas(QObject):
     def close(self) -> None:
         """End the painting."""
         self._painter.close()
+
+
+def _in_pixels(spacing: tuple[float, float] | None) -> dict[str, Any]:
+    """Pixels as the unit, of the right proportions: to change a scale takes napari a while, and every case has its own in mm."""
+    proportion = round(spacing[1] / spacing[0], 2) if spacing else 1.0
+    return {"scale": (1.0, proportion), "units": ("pixel", "pixel")}
 
 
 def to_paint(opened: Opened, structure: str | None, shown: Shown) -> list[Patch]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from training.dataset import Case, Thumbnails
 
 logger = logging.getLogger(__name__)
-PICTURE = 88
+PICTURE = 84
 """Room for a thumbnail [px]."""
 TEXT = 32
 """Room for the two lines below it [px]."""
@@ -64,14 +64,16 @@ class ThumbnailLoader(QObject):
             self._thread = threading.Thread(target=self._loop, name="chexanatomy-thumbnails", daemon=True)
             self._thread.start()
 
-    def ask(self, case_id: str) -> None:
-        """Have this one next."""
+    def ask(self, case_id: str) -> list[str]:
+        """Have this one next; returns those given up for it, which have been scrolled past."""
+        given_up = []
         with self._condition:
             self._wanted[case_id] = None
             self._wanted.move_to_end(case_id)
-            while len(self._wanted) > 4 * AT_A_TIME:  # scrolled past
-                self._wanted.popitem(last=False)
+            while len(self._wanted) > 4 * AT_A_TIME:
+                given_up.append(self._wanted.popitem(last=False)[0])
             self._condition.notify()
+        return given_up
 
     def close(self) -> None:
         """End the thread after the picture it is at."""
@@ -164,7 +166,7 @@ class CaseModel(QAbstractListModel):
             self._pictures.move_to_end(case_id)
             return self._pictures[case_id]
         self._asked.add(case_id)
-        self.loader.ask(case_id)
+        self._asked.difference_update(self.loader.ask(case_id))
         return None
 
     def _take(self, case_id: str, picture: QImage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -61,7 +62,7 @@ class Case:
         for name in ("present", "absent", "cut_off"):
             if not isinstance(values[name], list) or not all(isinstance(v, str) for v in values[name]):
                 raise BrokenDataset(f"In cases.jsonl {name!r} is a list of structure names.")
-            lists[name] = tuple(values[name])
+            lists[name] = tuple(map(sys.intern, values[name]))  # the same hundred names in every case
         for name in ("id", "subject", "view", "image", "provenance", "version"):
             if not isinstance(values[name], str):
                 raise BrokenDataset(f"In cases.jsonl {name!r} is a text.")
