@@ -30,7 +30,7 @@ FORGET = 0.3
 DRAG_SECONDS = 8.0
 SWEEP_SECONDS = 1.0
 """How long the hand takes from one end of its sweep to the other [s]."""
-REACH = 0.35
+REACH = 0.2
 """How far the hand moves to either side of the middle, as a share of the slider's width."""
 PATIENCE = 120.0
 
@@ -102,6 +102,8 @@ def drag(viewer: Any, widget: Any, name: str, seconds: float) -> tuple[float, li
     """
     slider = widget.pose.sliders[name]
     handle = slider.handle
+    slider.setValue(0.0)
+    wait(lambda: widget.settled)
     watch = Watch()
     ask = watch.ask
     slider.valueChanged.connect(ask)

@@ -60,7 +60,7 @@ def radiograph(viewer: Any, folder: Path) -> None:
     widget.exposure.show_physics(PHYSICS["stand"])
     widget.exposure.section.unfold(False)
     widget.structures.set_checked(FOUND)
-    widget.take(-20.0)
+    widget.take(12.0)
     widget.show_room()
     wait(lambda: widget.settled and "patient" in viewer.layers)
     picture(viewer, folder / "room.png")

@@ -1,4 +1,4 @@
-"""What stands around the patient: tube, central ray, outline of the beam and frame of the detector, as a mesh of their own frame.
+"""What stands around the patient, as one mesh in a frame of its own: tube, central ray, outline of the beam, detector.
 
 The frame of the machine has its origin at the focal spot and the axes (beam, down, right) in the place of (z, y, x): a pose only
 turns and moves it, which costs napari far less than new triangles.
@@ -23,6 +23,7 @@ LINE, FRAME, RAY = 4.0, 8.0, 6.0
 SIDES = 20
 _BOX_SIDES = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
 _BOX_FACES = np.array([triangle for a, b, c, d in _BOX_SIDES for triangle in ((a, b, c), (a, c, d))])
+WHITE_ROWS = 4
 CORNERS = np.array([[1, -0.5, -0.5], [1, 0.5, -0.5], [1, 0.5, 0.5], [1, -0.5, 0.5]])
 """Of the detector in parts of its distance, height and width: upper left, lower left, lower right, upper right."""
 
@@ -57,18 +58,8 @@ def layer_affine(matrix: np.ndarray) -> np.ndarray:
     return turned
 
 
-def detector() -> Mesh:
-    """The detector's face, in parts of its distance, height and width."""
-    return Mesh(CORNERS.astype(np.float32), np.array([[0, 1, 2], [0, 2, 3]], np.int32), np.ones((4, 4), np.float32))
-
-
-def world_from_detector(geometry: Geometry) -> np.ndarray:
-    """The same from parts of the detector's distance, height and width, in which CORNERS are given."""
-    return world_from_machine(geometry) @ np.diag([*size(geometry), 1.0])
-
-
 def machine(shape: np.ndarray, possible: bool = True) -> Mesh:
-    """Tube, rays and detector's frame for a `size`; all red for a pose from which no radiograph can be taken."""
+    """Tube, rays and frame for a `size`, red for a pose from which no radiograph can be taken; last come the face's CORNERS."""
     corners = CORNERS * shape
     focus = np.zeros(3)
     parts = [_cylinder(TUBE_COLOUR), _box(np.array([COLLIMATOR[0] / 2, 0, 0]), np.diag(COLLIMATOR) / 2, TUBE_COLOUR)]
@@ -76,9 +67,23 @@ def machine(shape: np.ndarray, possible: bool = True) -> Mesh:
     parts += [_bar(corners[i], corners[(i + 1) % 4], FRAME, BEAM_COLOUR) for i in range(4)]
     parts.append(_bar(focus, np.array([shape[0], 0, 0]), RAY, RAY_COLOUR))
     mesh = Mesh.joined(parts)
-    if possible:
-        return mesh
-    return Mesh(mesh.vertices, mesh.faces, np.tile(np.array(IMPOSSIBLE_COLOUR, np.float32), (len(mesh.colours), 1)))
+    if not possible:
+        mesh.colours[:] = IMPOSSIBLE_COLOUR
+    face = Mesh(corners.astype(np.float32), np.array([[0, 1, 2], [0, 2, 3]], np.int32), np.ones((4, 4), np.float32))
+    return Mesh.joined([mesh, face])
+
+
+def texture(picture: np.ndarray) -> np.ndarray:
+    """A picture float32 [row, column, RGB] with WHITE_ROWS below it, from which all but the detector's face takes its colour."""
+    return np.concatenate([picture, np.ones((WHITE_ROWS, *picture.shape[1:]), np.float32)])
+
+
+def texture_places(vertices: int, rows: int) -> np.ndarray:
+    """Where each vertex of a machine lies in the texture of a picture of so many rows, float32 [n, 2] (right, up) in 0..1."""
+    lower = WHITE_ROWS / (rows + WHITE_ROWS)
+    places = np.full((vertices, 2), (0.5, lower / 2), np.float32)
+    places[-4:] = (0, 1), (0, lower), (1, lower), (1, 1)
+    return places
 
 
 def _faceted(points: np.ndarray, faces: np.ndarray, colour: tuple[float, ...]) -> Mesh:

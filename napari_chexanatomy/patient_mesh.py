@@ -11,7 +11,7 @@ from napari_chexanatomy.structure_colours import colour_of, group_of
 from training.anatomy import resolve
 from training.images.types import CT, LabelMap, Triple
 
-SKIN_EDGE, BONE_EDGE, STRUCTURE_EDGE = 12.0, 7.0, 7.0
+SKIN_EDGE, BONE_EDGE, STRUCTURE_EDGE = 16.0, 9.0, 10.0
 """Voxels are merged to about this edge before a surface is laid: few triangles can be turned without a graphics card [mm]."""
 SKIN_HU, BONE_HU = -400.0, 180.0
 SKIN_COLOUR = (1.0, 0.84, 0.74, 0.2)

@@ -14,9 +14,9 @@ from training.drr import Exposure, Geometry, Physics, Presentation, expose, pres
 from training.errors import Cancelled
 from training.images.types import CT, LabelMap, Radiograph
 
-PREVIEW_PIXELS = 224
+PREVIEW_PIXELS = 192
 """Longer edge of the detector while a slider is dragged."""
-PREVIEW_VOXEL = 3.0
+PREVIEW_VOXEL = 3.6
 """Voxels are merged to at most this edge while a slider is dragged [mm]."""
 
 Volume = TypeVar("Volume", CT, LabelMap)

@@ -5,6 +5,7 @@ While the window draws, it holds the interpreter: a thread beside it waits longe
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -12,27 +13,44 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from typing import BinaryIO
 
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject, Signal
+
+from napari_chexanatomy.jobs import Outcome
 from napari_chexanatomy.picture import Kept, Order, Picture, PictureTaker, thin_out
 from napari_chexanatomy.preview_server import READY
 from training.errors import ChexanatomyError
 
 logger = logging.getLogger(__name__)
+LOST = (EOFError, OSError, ValueError, pickle.UnpicklingError)
+"""What speaking to a child that has ended raises."""
 
 
-class Previewer:
-    """Takes previews in a child process once it is up, in the calling thread before that and wherever a child cannot be started.
+class Previewer(QObject):
+    """Takes previews, one at a time; an order that comes meanwhile replaces the one that waits.
 
-    `start` and `close` belong to the window's thread, `take` to the thread that takes pictures.
+    The child works while the window draws the picture before. `take` belongs to the thread that takes pictures, all else to the
+    window's thread: until the child is up and knows the CT, and where none can be started, `take` does the work.
     """
 
-    def __init__(self, taker: PictureTaker) -> None:
-        """`taker` stands in for the child."""
-        self._taker = taker
+    delivered = Signal(object)
+    """Carries the Outcome of an order that was posted, into the window's thread."""
+    _answered = Signal(object)
+
+    def __init__(self, owner: QObject) -> None:
+        """The child starts with `start` and ends with `close`."""
+        super().__init__(owner)
+        self._taker = PictureTaker()
         self._child: subprocess.Popen[bytes] | None = None
+        self._speaking = threading.Lock()
         self._ready = threading.Event()
         self._ct, self._labels = Kept(), Kept()
-        self._sent: tuple[object, object] | None = None
+        self._known: tuple[object, object] | None = None
+        self._asked: Order | None = None
+        self._next: Order | None = None
+        self._answered.connect(self._deliver)
 
     @property
     def ready(self) -> bool:
@@ -52,43 +70,77 @@ class Previewer:
         except OSError:
             logger.exception("Previews are taken in the window's own process")
             return
-        threading.Thread(target=self._await, args=(self._child,), name="chexanatomy-preview-start", daemon=True).start()
-
-    def _await(self, child: subprocess.Popen[bytes]) -> None:
-        try:
-            if child.stdout is not None and pickle.load(child.stdout) == READY:
-                self._ready.set()
-        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
-            logger.warning("The preview process did not come up; previews are taken in the window's own process")
+        answers = self._child.stdout
+        threading.Thread(target=self._listen, args=(answers,), name="chexanatomy-preview-answers", daemon=True).start()
 
     def take(self, order: Order) -> Picture:
-        """A preview for an order. Raises ImpossibleGeometry."""
+        """A preview from this process; the child is told of a new CT or label map. Raises ImpossibleGeometry."""
         ct = self._ct.of(lambda: thin_out(order.ct), order.ct)
         labels = self._labels.of(lambda: thin_out(order.labels) if order.labels is not None else None, order.labels)
-        coarse = replace(order, ct=ct, labels=labels, full=False)
-        if self.ready:
-            try:
-                return replace(self._ask(coarse), order=order)
-            except (EOFError, OSError, ValueError, pickle.UnpicklingError):
-                logger.warning("The preview process has ended; previews are taken in the window's own process")
-                self._ready.clear()
-        return replace(self._taker.take_coarse(coarse), order=order)
+        known = self._known
+        if self.ready and (known is None or known[0] is not order.ct or known[1] is not order.labels):
+            self._tell((ct, labels))
+            self._known = (order.ct, order.labels)
+        return replace(self._taker.take_coarse(replace(order, ct=ct, labels=labels, full=False)), order=order)
 
-    def _ask(self, order: Order) -> Picture:
+    def post(self, order: Order) -> bool:
+        """Let the child take a preview, see `delivered`; False when it cannot, and `take` has to."""
+        known = self._known
+        if not self.ready or known is None or known[0] is not order.ct or known[1] is not order.labels:
+            return False
+        if self._asked is not None:
+            self._next = order
+            return True
+        self._asked = order
+        return self._tell(replace(order, ct=None, labels=None))  # type: ignore[arg-type] # the child has them
+
+    def forget(self) -> None:
+        """Drop the order that waits."""
+        self._next = None
+
+    def _tell(self, message: object) -> bool:
         child = self._child
-        if child is None or child.stdin is None or child.stdout is None:
-            raise EOFError
-        if self._sent is None or self._sent[0] is not order.ct or self._sent[1] is not order.labels:
-            pickle.dump((order.ct, order.labels), child.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-            self._sent = (order.ct, order.labels)
-        light = replace(order, ct=None, labels=None)  # type: ignore[arg-type] # the child has them
-        pickle.dump(light, child.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-        child.stdin.flush()
-        answer = pickle.load(child.stdout)
+        if child is None or child.stdin is None:
+            return False
+        try:
+            with self._speaking:
+                pickle.dump(message, child.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+                child.stdin.flush()
+        except LOST:
+            self._lose()
+            return False
+        return True
+
+    def _listen(self, answers: BinaryIO) -> None:
+        ready, lose = self._ready, self._lose
+        try:
+            if pickle.load(answers) == READY:
+                ready.set()
+            while isalive(self):
+                answer = pickle.load(answers)
+                with contextlib.suppress(RuntimeError):  # the window closed between the check and the signal
+                    self._answered.emit(answer)
+        except LOST:
+            lose()
+        answers.close()
+
+    def _lose(self) -> None:
+        if self._ready.is_set():
+            logger.warning("The preview process has ended; previews are taken in the window's own process")
+        self._ready.clear()
+        self._asked = self._next = None
+
+    def _deliver(self, answer: object) -> None:
+        order, self._asked = self._asked, None
+        waiting, self._next = self._next, None
+        if order is None:
+            return
         if isinstance(answer, ChexanatomyError):
-            raise answer
-        radiograph, overlay = answer
-        return Picture(order, radiograph, {}, overlay)
+            self.delivered.emit(Outcome(error=str(answer)))
+        elif isinstance(answer, tuple):
+            self.delivered.emit(Outcome(Picture(order, answer[0], {}, answer[1])))
+        if waiting is not None:
+            self.post(waiting)
 
     def close(self) -> None:
         """End the child."""
@@ -98,9 +150,6 @@ class Previewer:
             return
         child.kill()
         child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:  # what was still to be written finds nobody
-                    logger.debug("The preview process was ended while it was spoken to")
+        if child.stdin is not None:
+            with contextlib.suppress(OSError):  # what was still to be written finds nobody
+                child.stdin.close()

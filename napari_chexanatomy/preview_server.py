@@ -5,13 +5,15 @@ Requests and answers are pickles on standard input and output, between this prog
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import sys
 from dataclasses import replace
 from typing import BinaryIO
 
-from napari_chexanatomy.picture import Order, PictureTaker
+from napari_chexanatomy.picture import Order, PictureTaker, makeable
+from training.drr import Geometry
 from training.errors import ChexanatomyError
 from training.images.types import CT, LabelMap
 
@@ -31,6 +33,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             return
         if not isinstance(request, Order):
             volumes = request
+            warm_up(taker, *request)
             continue
         try:
             if volumes is None:
@@ -39,6 +42,13 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             _send(answers, (picture.radiograph, picture.overlay))
         except ChexanatomyError as error:
             _send(answers, error)
+
+
+def warm_up(taker: PictureTaker, ct: CT, labels: LabelMap | None) -> None:
+    """Take a picture that nobody sees: the first one loads the compiled code, which takes longer than many pictures."""
+    structures = tuple(makeable(labels)[:1])
+    with contextlib.suppress(ChexanatomyError):
+        taker.take_coarse(Order(ct, labels, Geometry.view(ct, 10.0), structures, "fill", None, False))
 
 
 def _send(stream: BinaryIO, message: object) -> None:
@@ -50,10 +60,6 @@ def main() -> None:
     """Serve on the standard streams; whatever prints goes to standard error instead."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    import training.drr.beam  # what the first picture needs
-    import training.drr.gather
-    import training.drr.runs  # noqa: F401
-
     serve(sys.stdin.buffer, answers)
 
 

@@ -51,11 +51,11 @@ class RadiographWidget(DeskWidget):
         """Napari passes the viewer."""
         super().__init__(viewer)
         self._taker = PictureTaker()
-        self._previewer = Previewer(PictureTaker())
+        self._previewer = Previewer(self)
+        self._previewer.delivered.connect(self._deliver)
         self._queue = LatestWins(self)
         self._queue.delivered.connect(self._deliver)
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
+        self._rest = QTimer(self, singleShot=True)
         self._rest.timeout.connect(self._order_full)
         self._shown = PictureLayers(self.viewer)
         self._started = False
@@ -102,21 +102,19 @@ class RadiographWidget(DeskWidget):
             self.body.addWidget(controls)
         self.ray_list = RayList()
         self.body.addWidget(self.ray_list)
-        section = StructureSection()
-        section.changed.connect(self._structures_changed)
-        section.opacity_changed.connect(self._shown.set_opacity)
-        self.structures, self._structure_section = section.list, section
-        self.body.addWidget(section, 1)
+        self._painting = StructureSection()
+        self._painting.changed.connect(self._structures_changed)
+        self._painting.opacity_changed.connect(self._shown.set_opacity)
+        self.structures = self._painting.list
+        self.body.addWidget(self._painting, 1)
         self.body.addWidget(self._keeping_row())
 
     def _keeping_row(self) -> KeepingRow:
         row = KeepingRow()
-        row.keep.connect(self.keep)
-        row.save.connect(self._ask_save)
-        row.pose_from_layer.connect(self.pose_from_layer)
-        row.pose_from_file.connect(self.load_pose)
-        row.pose_to_file.connect(self.save_pose)
-        row.usual_pose.connect(self.usual_pose)
+        slots = {row.keep: self.keep, row.pose_from_layer: self.pose_from_layer, row.usual_pose: self.usual_pose}
+        slots |= {row.save: self._ask_save, row.pose_from_file: self.load_pose, row.pose_to_file: self.save_pose}
+        for signal, slot in slots.items():
+            signal.connect(slot)
         self.disable_while_busy(row)
         return row
 
@@ -126,6 +124,11 @@ class RadiographWidget(DeskWidget):
     def ct(self) -> CT | None:
         """The chosen CT."""
         return core_of(self.ct_chooser.chosen).ct
+
+    def _need_ct(self) -> CT:
+        if self.ct is None:
+            raise ChexanatomyError(NO_CT + ".")
+        return self.ct
 
     @property
     def labels(self) -> LabelMap | None:
@@ -172,8 +175,7 @@ class RadiographWidget(DeskWidget):
     @plainly
     def take(self, primary: float) -> None:
         """Turn to a preset and take a radiograph; it appears as a layer."""
-        if self.ct is None:
-            raise ChexanatomyError(NO_CT + ".")
+        self._need_ct()
         self._started = self.room_view.following = True
         self.pose.turn_to(primary)
 
@@ -189,7 +191,6 @@ class RadiographWidget(DeskWidget):
 
     @property
     def _held(self) -> UnitSlider | None:
-        """The slider that the hand is on."""
         return self.pose.held or self.exposure.held
 
     def _thaw(self) -> None:
@@ -224,7 +225,7 @@ class RadiographWidget(DeskWidget):
             labels,
             geometry,
             ticked,
-            self._structure_section.style_of_masks,
+            self._painting.style_of_masks,
             None,
             full,
             self.exposure.physics,
@@ -232,12 +233,16 @@ class RadiographWidget(DeskWidget):
         )
         self._wanted = order
         taker, previewer, queue = self._taker, self._previewer, self._queue
-        # A preview is never given up: a hand that keeps moving would see none at all.
-        queue.submit(lambda: taker.take(order, lambda: queue.outdated) if full else previewer.take(order))
+        if full:
+            previewer.forget()
+            queue.submit(lambda: taker.take(order, lambda: queue.outdated))
+        elif not (queue.idle and previewer.post(order)):
+            queue.submit(lambda: previewer.take(order))
 
     def _deliver(self, outcome: Outcome) -> None:
         self._thaw()
-        if outcome.cancelled or not self._started:
+        late = self.picture is not None and self.picture.order is self._wanted
+        if outcome.cancelled or late or not self._started:
             return
         if outcome.error:
             self.complain(outcome.error)
@@ -258,17 +263,17 @@ class RadiographWidget(DeskWidget):
         self._shown.show(picture)
         if not self._stands:
             return
-        geometry = picture.order.geometry
-        self.room_view.room.show_picture(picture)
+        geometry, room = picture.order.geometry, self.room_view.room
+        room.show_picture(picture)
         if picture.order.full:
-            self.room_view.room.keep_in_view(geometry)
+            room.keep_in_view(geometry)
             if self._clicked is not None:
                 self._follow_ray(geometry, *self._clicked)
         if self.labels is not None and picture.order.labels is None:
             self.complain(FOREIGN_LABELS)
         else:
             self.say(f"{geometry.view_name}: enlarged {geometry.sdd / geometry.sid:.2f} times at the isocentre.")
-        if picture.exposure is not None and picture.order.full:
+        if picture.exposure is not None:
             self.exposure.show_reading(picture.exposure)
 
     # The room in 3D -------------------------------------------------------------------------------------------------
@@ -282,12 +287,11 @@ class RadiographWidget(DeskWidget):
                 self._shown.show(self.picture)
             return
         self.room_view.press()
-        if self.ct is None:
-            raise ChexanatomyError(NO_CT + ".")
-        self.room_view.enter(self.ct, self.pose.geometry_for(self.ct), self.picture)
+        ct = self._need_ct()
+        self.room_view.enter(ct, self.pose.geometry_for(ct), self.picture)
         self._order_patient()
         if not self._started:
-            self.take(self.pose.sliders["primary"].value())
+            self.take(0.0)
 
     def _order_patient(self) -> None:
         self.room_view.order_patient(self.ct, self.labels, self.structures.checked())
@@ -361,10 +365,8 @@ class RadiographWidget(DeskWidget):
     @plainly
     def usual_pose(self) -> None:
         """Put the sliders at a standing PA radiograph, the detector's resolution stays."""
-        if self.ct is None:
-            raise ChexanatomyError(NO_CT + ".")
         pixels = int(self.pose.pixels.currentData())
-        self._pose_from(Geometry.pa(self.ct, rows=pixels, columns=pixels))
+        self._pose_from(Geometry.pa(self._need_ct(), rows=pixels, columns=pixels))
 
     def _pose_from(self, geometry: Geometry) -> None:
         self._started = self.room_view.following = self._started or self.ct is not None
@@ -373,9 +375,7 @@ class RadiographWidget(DeskWidget):
     @plainly
     def save_pose(self, path: Path) -> None:
         """Write where the sliders stand as a geometry JSON file."""
-        if self.ct is None:
-            raise ChexanatomyError(NO_CT + ".")
-        write_json(path, self.pose.geometry_for(self.ct).to_dict())
+        write_json(path, self.pose.geometry_for(self._need_ct()).to_dict())
         self.say(f"Saved in {path}.")
 
     def warm_up(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_chexanatomy.layers import KEY, VOLUME_AXES, Core
-from napari_chexanatomy.machine_mesh import detector, layer_affine, machine, size, tilted, world_from_detector, world_from_machine
+from napari_chexanatomy.machine_mesh import layer_affine, machine, size, texture, texture_places, tilted, world_from_machine
 from napari_chexanatomy.patient_mesh import Mesh
 from napari_chexanatomy.picture import Picture
 from training.drr import Geometry
@@ -29,7 +29,6 @@ FIRST_LOOK = (-0.32, 0.36, -0.88)
 UPWARDS = (1.0, 0.0, 0.0)
 PATIENT_ORIENTATION = ("away", "down", "right")
 """Of the axes (z, y, x). With napari's own, which takes (z, y, x) for right-handed, the patient would be seen in a mirror."""
-DETECTOR_TEXTURE = np.array([[0, 1], [0, 0], [1, 0], [1, 1]], np.float32)
 
 
 class Room:
@@ -44,6 +43,7 @@ class Room:
         self._fitted: tuple[Any, ...] = ()
         self._axes = np.zeros((0, 3))
         self._shape: tuple[Any, ...] = ()
+        self._rows = 0
         self.shown = False
 
     def enter(self, ct: CT, geometry: Geometry, picture: Picture | None) -> None:
@@ -89,24 +89,27 @@ class Room:
 
     def show_pose(self, geometry: Geometry, possible: bool = True) -> None:
         """Move tube, rays and detector; they turn red where no radiograph can be taken."""
-        layer, face = self._there("machine"), self._there("detector")
-        if layer is not None:
-            shape = (*size(geometry), possible)
-            if shape != self._shape:
-                self._shape = shape
-                mesh = tilted(machine(size(geometry), possible))
-                layer.data = (mesh.vertices, mesh.faces)
-                layer.vertex_colors = mesh.colours
-            _set(layer, "affine", layer_affine(world_from_machine(geometry)))
-        if face is not None:
-            _set(face, "affine", layer_affine(world_from_detector(geometry)))
+        layer = self._there("machine")
+        if layer is None:
+            return
+        shape = (*size(geometry), possible)
+        if shape != self._shape:
+            self._shape = shape
+            mesh = tilted(machine(size(geometry), possible))
+            layer.data = (mesh.vertices, mesh.faces)
+            layer.vertex_colors = mesh.colours
+        _set(layer, "affine", layer_affine(world_from_machine(geometry)))
 
     def show_picture(self, picture: Picture) -> None:
         """Put a picture on the detector, where it was taken."""
         self.show_pose(picture.order.geometry)
-        face = self._there("detector")
-        if face is not None:
-            _set(face, "texture", texture(picture))
+        layer = self._there("machine")
+        if layer is not None:
+            shown = painted(picture)
+            _set(layer, "texture", texture(shown))
+            if self._rows != len(shown):
+                self._rows = len(shown)
+                _set(layer, "texcoords", texture_places(len(layer.vertices), self._rows))
 
     def show_patient(self, mesh: Mesh | None) -> None:
         """Draw the patient; None takes it away."""
@@ -125,14 +128,16 @@ class Room:
         return layer if layer is not None and layer in self._viewer.layers else None
 
     def _add(self, ct: CT, geometry: Geometry) -> None:
-        grey = np.full((2, 2, 3), 0.3, np.float32)
-        self._layers["detector"] = self._surface("detector", tilted(detector()), texture=grey, texcoords=DETECTOR_TEXTURE)
         self._shape = (*size(geometry), True)
-        self._layers["machine"] = self._surface("X-ray tube and beam", tilted(machine(size(geometry))))
+        mesh = tilted(machine(size(geometry)))
+        grey = np.full((2, 2, 3), 0.3, np.float32)
+        self._rows = len(grey)
+        places = texture_places(len(mesh.vertices), self._rows)
+        self._layers["machine"] = self._surface("X-ray tube and detector", mesh, texture=texture(grey), texcoords=places)
         self.show_pose(geometry)
-        places, letters = patient_axes(ct)
+        corners, letters = patient_axes(ct)
         self._layers["names"] = self._viewer.add_points(
-            places, name="patient axes", size=1, face_color="transparent", border_color="transparent",
+            corners, name="patient axes", size=1, face_color="transparent", border_color="transparent",
             features={"letter": letters}, text={"string": "{letter}", "size": 16, "color": NAME_COLOUR}, **_place(),
         )  # fmt: skip
 
@@ -168,15 +173,15 @@ def patient_axes(ct: CT) -> tuple[np.ndarray, list[str]]:
     return np.array([(middle + half * np.array(way))[::-1] for way in letters.values()]), list(letters)
 
 
-def texture(picture: Picture) -> np.ndarray:
+def painted(picture: Picture) -> np.ndarray:
     """The radiograph with its structures over it, float32 [row, column, RGB] 0..1, at most LARGEST_TEXTURE pixels long."""
     step = -(-max(picture.radiograph.pixels.shape) // LARGEST_TEXTURE)
     grey = np.clip(picture.radiograph.pixels[::step, ::step], 0, 1)
-    painted = np.repeat(grey[..., None], 3, axis=2)
+    colours = np.repeat(grey[..., None], 3, axis=2)
     if picture.overlay is not None:
         over = picture.overlay[::step, ::step].astype(np.float32) / 255
-        painted += over[..., 3:] * (over[..., :3] - painted)
-    return painted
+        colours += over[..., 3:] * (over[..., :3] - colours)
+    return colours
 
 
 def _set(layer: Layer, name: str, value: Any) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QObject
 from skimage.transform import resize
 
 from napari_chexanatomy.picture import PREVIEW_PIXELS, Order, PictureTaker, fits, makeable, preview_pose, thin_out
@@ -19,8 +20,15 @@ def order(body):
     return Order(ct, labels, Geometry.pa(ct, rows=300, columns=300), ("heart", "lung_left"), "fill", None, True)
 
 
-def test_a_preview_shows_the_same_field_with_fewer_pixels(order):
-    previewer = Previewer(PictureTaker())
+@pytest.fixture
+def previewer(qtbot):
+    owner = QObject()
+    made = Previewer(owner)
+    yield made
+    made.close()
+
+
+def test_a_preview_shows_the_same_field_with_fewer_pixels(previewer, order):
     full, quick = PictureTaker().take(order), previewer.take(replace(order, full=False))
     assert max(quick.radiograph.pixels.shape) == PREVIEW_PIXELS
     assert quick.overlay.shape[:2] == quick.radiograph.pixels.shape
@@ -37,27 +45,38 @@ def test_a_full_picture_is_given_up_when_something_newer_waits(order):
         PictureTaker().take(order, lambda: True)
 
 
-def test_the_child_process_takes_the_same_previews_and_is_replaced_when_it_dies(order, qtbot):
+def test_the_child_process_takes_the_same_previews_and_is_replaced_when_it_dies(previewer, order, qtbot):
     quick = replace(order, full=False)
-    alone, helped = Previewer(PictureTaker()), Previewer(PictureTaker())
-    helped.start()
-    qtbot.waitUntil(lambda: helped.ready, timeout=WAIT)
-    try:
-        ours, theirs = alone.take(quick), helped.take(quick)
-        np.testing.assert_array_equal(ours.radiograph.pixels, theirs.radiograph.pixels)
-        np.testing.assert_array_equal(ours.overlay, theirs.overlay)
-        assert theirs.order is quick
-        with pytest.raises(ImpossibleGeometry):
-            helped.take(replace(quick, geometry=replace(order.geometry, sid=100.0)))
-        turned = replace(quick, geometry=replace(order.geometry, primary=30.0))
-        assert not np.array_equal(helped.take(turned).radiograph.pixels, ours.radiograph.pixels)
-        child = helped._child
-        child.kill()
-        child.wait()
-        np.testing.assert_array_equal(helped.take(quick).radiograph.pixels, ours.radiograph.pixels)
-        assert not helped.ready
-    finally:
-        helped.close()
+    assert not previewer.post(quick)
+    previewer.start()
+    qtbot.waitUntil(lambda: previewer.ready, timeout=WAIT)
+    ours = previewer.take(quick)
+    with qtbot.waitSignal(previewer.delivered, timeout=WAIT) as answer:
+        assert previewer.post(quick)
+    theirs = answer.args[0].value
+    np.testing.assert_array_equal(ours.radiograph.pixels, theirs.radiograph.pixels)
+    np.testing.assert_array_equal(ours.overlay, theirs.overlay)
+    assert theirs.order is quick
+    with qtbot.waitSignal(previewer.delivered, timeout=WAIT) as answer:
+        previewer.post(replace(quick, geometry=replace(order.geometry, sid=100.0)))
+    assert "inside the patient" in answer.args[0].error
+    previewer._child.kill()
+    qtbot.waitUntil(lambda: not previewer.ready, timeout=WAIT)
+    assert not previewer.post(quick)
+    np.testing.assert_array_equal(previewer.take(quick).radiograph.pixels, ours.radiograph.pixels)
+
+
+def test_of_many_poses_the_child_takes_the_one_at_hand_and_the_newest(previewer, order, qtbot):
+    previewer.start()
+    qtbot.waitUntil(lambda: previewer.ready, timeout=WAIT)
+    previewer.take(replace(order, full=False))
+    seen = []
+    previewer.delivered.connect(lambda outcome: seen.append(outcome.value.order.geometry.primary))
+    for primary in range(8):
+        previewer.post(replace(order, geometry=replace(order.geometry, primary=float(primary)), full=False))
+    qtbot.waitUntil(lambda: len(seen) == 2, timeout=WAIT)
+    qtbot.wait(100)
+    assert seen == [0.0, 7.0]
 
 
 def test_a_change_of_dose_or_look_keeps_the_paths_through_the_body(order):
@@ -97,14 +116,14 @@ def test_thinned_out_voxels_keep_their_places(body):
     ct, labels = body
     fine = replace(ct, spacing=(0.5, 0.7, 2.0))
     thin = thin_out(fine)
-    assert thin.spacing == (3.0, 2.8, 2.0)
-    assert np.allclose(thin.centre, fine.centre, atol=3.0)
-    block = fine.hu[4, 20:24, 36:42]
+    assert thin.spacing == (3.5, 3.5, 2.0)
+    assert np.allclose(thin.centre, fine.centre, atol=4.0)
+    block = fine.hu[4, 25:30, 42:49]
     assert thin.hu[4, 5, 6] == round(float(block.mean()))
-    assert thin.origin[0] + 6 * thin.spacing[0] == pytest.approx(fine.origin[0] + 0.5 * (36 + 41) / 2)
+    assert thin.origin[0] + 6 * thin.spacing[0] == pytest.approx(fine.origin[0] + 0.5 * (42 + 48) / 2)
     coarse = thin_out(replace(labels, spacing=(0.5, 0.7, 2.0)))
-    assert coarse.ids[4, 5, 6] == labels.ids[4, 21, 38]
-    assert coarse.origin[0] + 6 * coarse.spacing[0] == pytest.approx(labels.origin[0] + 0.5 * 38)
+    assert coarse.ids[4, 5, 6] == labels.ids[4, 27, 45]
+    assert coarse.origin[0] + 6 * coarse.spacing[0] == pytest.approx(labels.origin[0] + 0.5 * 45)
 
 
 def test_a_label_map_fits_only_the_ct_whose_grid_it_has(body):

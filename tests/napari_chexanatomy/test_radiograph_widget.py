@@ -167,15 +167,15 @@ def test_the_room_stands_around_the_patient_and_goes_with_napari_s_own_button(de
     camera = desk.viewer.scene.camera.zoom
     desk.room_view.room_button.click()
     names = {layer.name for layer in desk.viewer.layers}
-    assert {"X-ray tube and beam", "detector", "patient axes"} <= names
+    assert {"X-ray tube and detector", "patient axes"} <= names
     assert desk.viewer.dims.ndisplay == 3
     assert not flat.visible
     qtbot.waitUntil(lambda: "patient" in desk.viewer.layers, timeout=WAIT)
-    before = desk.viewer.layers["detector"].affine.affine_matrix.copy()
+    before = desk.viewer.layers["X-ray tube and detector"].affine.affine_matrix.copy()
     desk.pose.sliders["primary"].setValue(30)
     desk.settle()
-    assert not np.allclose(desk.viewer.layers["detector"].affine.affine_matrix, before)
-    desk.viewer.layers.remove("detector")
+    assert not np.allclose(desk.viewer.layers["X-ray tube and detector"].affine.affine_matrix, before)
+    desk.viewer.layers.remove("X-ray tube and detector")
     desk.pose.sliders["sdd"].setValue(1500)
     desk.pose.sliders["sid"].setValue(1600)
     assert "sid" in desk.message.text()
@@ -183,7 +183,7 @@ def test_the_room_stands_around_the_patient_and_goes_with_napari_s_own_button(de
     desk.settle()
     desk.viewer.dims.ndisplay = 2
     assert desk.room_view.flat_button.isChecked()
-    assert not {"X-ray tube and beam", "patient", "patient axes"} & {layer.name for layer in desk.viewer.layers}
+    assert not {"X-ray tube and detector", "patient", "patient axes"} & {layer.name for layer in desk.viewer.layers}
     assert flat.visible
     assert desk.viewer.scene.camera.zoom == pytest.approx(camera)
     desk.viewer.dims.ndisplay = 3

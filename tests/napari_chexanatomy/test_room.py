@@ -7,11 +7,20 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_chexanatomy.layers import from_ct, from_radiograph
-from napari_chexanatomy.machine_mesh import CORNERS, detector, layer_affine, machine, size, tilted, world_from_detector
+from napari_chexanatomy.machine_mesh import (
+    CORNERS,
+    layer_affine,
+    machine,
+    size,
+    texture,
+    texture_places,
+    tilted,
+    world_from_machine,
+)
 from napari_chexanatomy.patient_mesh import PatientMesher
 from napari_chexanatomy.picture import Order, Picture
 from napari_chexanatomy.pointer import in_picture, on_detector
-from napari_chexanatomy.room import Room, patient_axes, texture
+from napari_chexanatomy.room import Room, painted, patient_axes
 from training.drr import Geometry
 
 POSES = [(0, 0, 0), (180, 0, 0), (90, 0, 0), (-45, 20, 30), (0, 0, 90)]
@@ -24,26 +33,36 @@ def turned(body):
 
 def test_the_detector_is_drawn_where_its_pixels_are(turned):
     for geometry in turned:
-        frame = world_from_detector(geometry)
-        corners = (CORNERS @ frame[:3, :3].T + frame[:3, 3])[:, ::-1]
+        mesh, affine = tilted(machine(size(geometry))), layer_affine(world_from_machine(geometry))
+        corners = mesh.vertices[-4:] @ affine[:3, :3].T + affine[:3, 3]
         outer = [(-0.5, -0.5), (59.5, -0.5), (59.5, 39.5), (-0.5, 39.5)]
-        np.testing.assert_allclose(geometry.project(corners), outer, atol=1e-6)
+        np.testing.assert_allclose(geometry.project(corners[:, ::-1]), outer, atol=1e-3)
+        rays = mesh.vertices @ affine[:3, :3].T + affine[:3, 3]
+        assert np.linalg.norm(rays[:, ::-1] - geometry.source, axis=1).min() < 80
 
 
 def test_no_usual_pose_makes_a_layer_that_napari_cannot_draw_in_2d(turned):
     for geometry in turned:
-        affine = layer_affine(world_from_detector(geometry))
-        shrunk = affine[1:3, 1:3] / np.abs(affine[:3, :3]).max()
-        assert abs(np.linalg.det(shrunk)) > 1e-4
-        back = affine[:3, :3] @ tilted(detector()).vertices.T
-        np.testing.assert_allclose(back, world_from_detector(geometry)[:3, :3] @ CORNERS.T, atol=1e-2)
+        affine = layer_affine(world_from_machine(geometry))
+        assert abs(np.linalg.det(affine[1:3, 1:3])) > 0.1
 
 
-def test_the_machine_turns_red_where_no_radiograph_can_be_taken(turned):
+def test_the_machine_turns_red_where_no_radiograph_can_be_taken_and_the_picture_keeps_its_colours(turned):
     good, bad = machine(size(turned[0])), machine(size(turned[0]), possible=False)
-    assert len(np.unique(good.colours, axis=0)) > 3
-    assert len(np.unique(bad.colours, axis=0)) == 1
-    assert good.faces.max() < len(good.vertices)
+    assert len(np.unique(good.colours[:-4], axis=0)) > 3
+    assert len(np.unique(bad.colours[:-4], axis=0)) == 1
+    assert (bad.colours[-4:] == 1).all()
+    assert good.faces.max() == len(good.vertices) - 1
+    np.testing.assert_allclose(good.vertices[-4:], CORNERS * size(turned[0]))
+
+
+def test_only_the_detector_s_face_takes_its_colour_from_the_picture():
+    picture = np.zeros((30, 20, 3), np.float32)
+    whole = texture(picture)
+    places = texture_places(10, 30)
+    rows = np.clip(((1 - places[:, 1]) * len(whole)).astype(int), 0, len(whole) - 1)
+    assert (whole[rows[:6], 5] == 1).all()
+    assert sorted(round(float(v) * len(whole)) for v in places[6:, 1]) == [4, 4, 34, 34]
 
 
 def test_a_look_at_the_detector_meets_the_pixel(turned):
@@ -80,13 +99,13 @@ def test_the_patient_lies_where_the_ct_lies_with_its_structures_in_colour(body):
     np.testing.assert_allclose(red.mean(axis=0), where, atol=12)
 
 
-def test_the_texture_is_the_picture_with_its_structures(radiograph, pose, body):
+def test_the_detector_shows_the_picture_with_its_structures(radiograph, pose, body):
     overlay = np.zeros((*radiograph.pixels.shape, 4), np.uint8)
     overlay[5, 6] = (255, 0, 0, 255)
     order = Order(*body, pose, (), "fill", None, True)
-    painted = texture(Picture(order, radiograph, {}, overlay))
-    np.testing.assert_allclose(painted[5, 6], (1, 0, 0))
-    np.testing.assert_allclose(painted[7, 7], radiograph.pixels[7, 7])
+    colours = painted(Picture(order, radiograph, {}, overlay))
+    np.testing.assert_allclose(colours[5, 6], (1, 0, 0))
+    np.testing.assert_allclose(colours[7, 7], radiograph.pixels[7, 7])
 
 
 def test_the_patient_is_not_seen_in_a_mirror(body, pose, add):
