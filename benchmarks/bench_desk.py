@@ -63,6 +63,7 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=DRAG_SECONDS, help="how long each drag lasts")
     arguments.add_argument("--slider", default="primary", help="the slider that is dragged")
     arguments.add_argument("--phantom", action="store_true", help="the procedural thorax instead of the sample CT")
+    arguments.add_argument("--window", type=int, nargs=2, default=SCREEN, metavar=("WIDTH", "HEIGHT"), help="size of the window")
     asked = arguments.parse_args()
 
     import napari
@@ -70,7 +71,7 @@ def main() -> None:
     from napari_chexanatomy.demo import open_widget
 
     viewer = napari.Viewer(title="CheXanatomy")
-    viewer.window.resize(*SCREEN)
+    viewer.window.resize(*asked.window)
     viewer.open_sample("napari-chexanatomy", "phantom" if asked.phantom else "lidc")
     widget = open_widget(viewer, "Radiograph")
     widget.take(0.0)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 HAND_RESTS_MS = 250
 """A hand on the slider that rests so long gets the picture at full quality [ms]."""
-TYPED_MS = 30
+TYPED_MS = 60
 """After a number was typed or a button pressed, the preview has so long before the full picture is taken [ms]."""
 FIRST_TICKED = ("lung_left", "lung_right", "heart", "spine", "clavicula_left", "clavicula_right")
 NO_CT = "No CT yet: open one with File > Open, or File > Open Sample > CheXanatomy"
@@ -58,13 +58,11 @@ class RadiographWidget(DeskWidget):
         self._rest = QTimer(self, singleShot=True)
         self._rest.timeout.connect(self._order_full)
         self._shown = PictureLayers(self.viewer)
-        self._started = False
-        self._stands = True
+        self._started, self._stands = False, True
         self.picture: Picture | None = None
         self._wanted: Order | None = None
-        self._probes = LatestWins(self)
+        self._probes, self._clicks = LatestWins(self), Clicks(self.viewer, lambda: self.layer, self.probe)
         self._probes.delivered.connect(self._show_ray)
-        self._clicks = Clicks(self.viewer, lambda: self.layer, self.probe)
         self._clicked: tuple[float, float] | None = None
         self._build()
         self._ct_changed()
@@ -241,14 +239,16 @@ class RadiographWidget(DeskWidget):
 
     def _deliver(self, outcome: Outcome) -> None:
         self._thaw()
-        late = self.picture is not None and self.picture.order is self._wanted
+        picture = outcome.value
+        # A preview that comes when the full picture is on its way would only delay it.
+        late = picture is not None and self._wanted is not None and self._wanted.full > picture.order.full
         if outcome.cancelled or late or not self._started:
             return
         if outcome.error:
             self.complain(outcome.error)
             return
-        self.picture = outcome.value
-        self._show(outcome.value)
+        self.picture = picture
+        self._show(picture)
 
     def adopt(self, picture: Picture) -> None:
         """Show a picture that was taken elsewhere, with the sliders and ticks where it says; its CT is among the layers."""
