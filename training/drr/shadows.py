@@ -90,6 +90,41 @@ def _lines_met(base, slope, sideways, ahead, ahead_slope, ahead_sideways, row, c
     return max(begin, math.ceil(max(low, -FAR))), min(end, math.floor(min(high, FAR)) + 1)
 
 
+@njit(inline="always")
+def _pixel(edges, side, t, i, rising):
+    """First pixel of line i from the edge on."""
+    at = min(max(edges[t, side, 0] + i * edges[t, side, 1], -FAR), FAR)
+    return math.ceil(at) if rising else math.floor(at) + 1
+
+
+@njit(cache=True)
+def _lay_edges(
+    begin_run, end_run, begin, end, ids, slots, rising, base, down, along, ahead, ahead_down, ahead_along, edges, order
+):
+    """Where the faces of a line's runs fall on detector line i: edges[t, side, 0] + i * edges[t, side, 1] for its begin (side 0)
+    and end (side 1), in the order along the detector; order[t]: the run's slot. Returns how many runs there are.
+
+    No ray towards the slice meets a face beyond the horizon, which the line nears towards its end or comes from.
+    """
+    count = 0
+    for n in range(end_run - begin_run):
+        run = begin_run + n if rising else end_run - 1 - n
+        slot = slots[ids[run]]
+        if slot < 0:
+            continue
+        for side in range(2):
+            face = (begin[run] if (side == 0) == rising else end[run]) - 0.5
+            slope = along - face * ahead_along
+            if slope == 0.0 or (slope > 0) != rising:
+                edges[count, side, 0], edges[count, side, 1] = FAR if ahead_along > 0 else -FAR, 0.0
+            else:
+                edges[count, side, 0] = -(base - face * ahead) / slope
+                edges[count, side, 1] = -(down - face * ahead_down) / slope
+        order[count] = slot
+        count += 1
+    return count
+
+
 @njit(cache=True, nogil=True)
 def cast(offsets, begin, end, ids, shape, march, source, corner, down, along, slots, columns, bits, steps, first, last):
     """Cast runs of labelled voxels (see runs.Runs) onto the detector lines first..last - 1 of columns pixels each.
@@ -104,6 +139,7 @@ def cast(offsets, begin, end, ids, shape, march, source, corner, down, along, sl
     """
     row_axis, column_axis = 1 if march == 0 else 0, 1 if march == 2 else 2
     slices, row_count, lines = shape[march], shape[row_axis], shape[2] if march == 2 else shape[1]
+    edges, order = np.empty((shape[column_axis], 2, 2)), np.empty(shape[column_axis], np.int64)
     for k in range(slices):
         reach = k - source[march]
         if reach == 0:
@@ -124,8 +160,11 @@ def cast(offsets, begin, end, ids, shape, march, source, corner, down, along, sl
             line = k * lines + r if march == 0 else r * lines + k
             if offsets[line] == offsets[line + 1]:
                 continue
-            top, bottom = _lines_met(row, row_down, row_along, ahead, ahead_down, ahead_along, r, columns, first, last)
+            top, bottom = first, last
+            if forward:
+                top, bottom = _lines_met(row, row_down, row_along, ahead, ahead_down, ahead_along, r, columns, first, last)
             near_face, far_face = _inverse(row_along - (r - 0.5) * ahead_along), _inverse(row_along - (r + 0.5) * ahead_along)
+            count, now, rising, laid = 0, 0, False, False
             for i in range(top, bottom):
                 here, there, across = ahead + i * ahead_down, row + i * row_down, column + i * column_down
                 left, right = (0, columns) if forward else _from(here - ROUNDING, _inverse(ahead_along), 0, columns)
@@ -133,26 +172,26 @@ def cast(offsets, begin, end, ids, shape, march, source, corner, down, along, sl
                 left, right = _before(there - (r + 0.5) * here, far_face, left, right)
                 if left >= right:
                     continue
-                low = (across + left * column_along) / (here + left * ahead_along) + 0.5
-                high = (across + (right - 1) * column_along) / (here + (right - 1) * ahead_along) + 0.5
-                low, high = min(low, high) - ROUNDING, max(low, high) + ROUNDING
-                for run in range(offsets[line], offsets[line + 1]):
-                    if begin[run] > high:
+                if not laid or rising != (column_along * here > across * ahead_along):
+                    laid, rising, now = True, column_along * here > across * ahead_along, 0
+                    count = _lay_edges(
+                        offsets[line], offsets[line + 1], begin, end, ids, slots, rising,
+                        column, column_down, column_along, ahead, ahead_down, ahead_along, edges, order,
+                    )  # fmt: skip
+                # From line to line the rays in this strip move along it: the runs they meet are next to those met before.
+                while now > 0 and _pixel(edges, 1, now - 1, i, rising) > left:
+                    now -= 1
+                while now < count and _pixel(edges, 1, now, i, rising) <= left:
+                    now += 1
+                for t in range(now, count):
+                    a, b = max(left, _pixel(edges, 0, t, i, rising)), min(right, _pixel(edges, 1, t, i, rising))
+                    if a >= right:
                         break
-                    slot = slots[ids[run]]
-                    if slot < 0 or end[run] <= low:
-                        continue
-                    a, b, face = left, right, begin[run] - 0.5
-                    if begin[run] >= low:
-                        a, b = _from(across - face * here, _inverse(column_along - face * ahead_along), a, b)
-                    face = end[run] - 0.5
-                    if end[run] <= high:
-                        a, b = _before(across - face * here, _inverse(column_along - face * ahead_along), a, b)
                     if a < b and bits.size:
-                        _mark(bits[slot, i], a, b)
+                        _mark(bits[order[t], i], a, b)
                     elif a < b:
-                        steps[slot, i, a] += 1
-                        steps[slot, i, b] -= 1
+                        steps[order[t], i, a] += 1
+                        steps[order[t], i, b] -= 1
 
 
 @njit(cache=True, nogil=True)

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from training.drr import Geometry, label_thickness, line_integrals, project_labels
 from training.drr.integrals import path_per_slice
 from training.drr.traversal import VoxelPose
-from training.errors import UnknownStructure
+from training.errors import ImpossibleGeometry, UnknownStructure
 from training.images.types import CT, LabelMap
 
 
@@ -115,18 +115,23 @@ def scattered_labels(seed):
 PRESETS = [(0.0, 0.0, 0.0), (180.0, 0.0, 0.0), (90.0, 0.0, 0.0), (-90.0, 0.0, 90.0), (0.0, 90.0, 0.0)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     st.integers(0, 2**31),
     st.one_of(st.sampled_from(PRESETS), st.tuples(st.floats(-180, 180), st.floats(-90, 90), st.floats(-180, 180))),
-    st.sampled_from([(1600.0, 1800.0), (180.0, 300.0)]),
+    st.sampled_from([(1600.0, 1800.0, 3.0), (180.0, 300.0, 3.0), (130.0, 190.0, 9.0)]),
 )
 def test_masks_and_thickness_equal_a_voxel_walk_along_every_ray(seed, angles, distances):
     labels = scattered_labels(seed)
     primary, secondary, roll = angles
+    sid, sdd, pitch = distances
     geometry = Geometry.view(
-        labels, primary, secondary, roll=roll, sid=distances[0], sdd=distances[1], rows=40, columns=70, spacing=(3.0, 2.5)
+        labels, primary, secondary, roll=roll, sid=sid, sdd=sdd, rows=40, columns=70, spacing=(pitch, 0.9 * pitch)
     )
+    try:
+        geometry.check(labels)
+    except ImpossibleGeometry:
+        assume(False)
     slices, clear = walk_every_ray(labels, geometry)
     masks = project_labels(labels, geometry)
     thickness = label_thickness(labels, geometry, list(masks))
