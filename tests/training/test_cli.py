@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -168,6 +169,44 @@ def test_every_asked_structure_gets_a_mask_of_the_images_size(run: Run, untraine
         assert (finding["rle"] is None) == (not finding["present"])
         assert len(finding["tokens"]) > 0
         assert 0 <= finding["confidence"] <= 1
+
+
+def test_findings_measurements_and_agreement_are_tables(run: Run, untrained: Path, tmp_path: Path) -> None:
+    images = [picture(tmp_path / f"{name}.png", (48, 64)) for name in ("a", "b")]
+    for name in ("a", "b"):
+        picture(tmp_path / f"masks/{name}/heart.png", (48, 64))
+    ask = ("--structures", "heart,left lung", "--measure", "--references", tmp_path / "masks", "--model", untrained)
+    assert run("predict", *images, *ask, "--out", tmp_path / "found")[0] == 0
+    tables = {
+        name: list(csv.DictReader((tmp_path / f"found/{name}.csv").open())) for name in ("findings", "measurements", "agreement")
+    }
+    assert [row["structure"] for row in tables["findings"]][:4] == [
+        "heart",
+        "lung_left",
+        "lung_outline_right",
+        "lung_outline_left",
+    ]
+    for row in tables["findings"]:
+        mask = np.asarray(Image.open(tmp_path / "found" / row["file"]))
+        assert int(row["area"] or 0) == (mask > 0).sum()
+        assert row["area_unit"] == ("px" if row["present"] == "1" else "")
+    assert [Path(row["image"]).name for row in tables["measurements"]] == ["a.png", "b.png"]
+    for row in tables["measurements"]:
+        assert row["note"] or 0 < float(row["cardiothoracic_ratio"]) < 5
+    assert [row["structure"] for row in tables["agreement"]] == ["heart", "heart"]
+    overlap = np.asarray(Image.open(tmp_path / "found/a/heart.overlap.png"))
+    assert set(np.unique(overlap)) <= {0, 1, 2, 3}
+    assert (overlap > 1).any() or float(tables["agreement"][0]["dice"]) == 1
+
+
+def test_a_reference_of_another_size_leaves_its_image_out(run: Run, untrained: Path, tmp_path: Path) -> None:
+    image = picture(tmp_path / "a.png", (48, 64))
+    picture(tmp_path / "masks/heart.png", (40, 64))
+    ask = ("--structures", "heart", "--references", tmp_path / "masks", "--model", untrained, "--out", tmp_path / "found")
+    status, _, complaint = run("predict", image, *ask)
+    assert status == 2
+    assert one_line(complaint)
+    assert "40 x 64" in complaint
 
 
 def test_a_bad_file_among_several_is_named_and_the_others_are_done(run: Run, untrained: Path, tmp_path: Path) -> None:

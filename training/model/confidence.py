@@ -19,6 +19,8 @@ FEATURES = ("constant", "height", "width", "codes", "doubt", "area")
 STEPS = 50
 FOLDS = 5
 RIDGE, STRUCTURE_RIDGE = 0.01, 1.0
+LOW_CONFIDENCE = 0.5
+"""An expected Dice below this calls for a second look: such a mask has more wrong than right in it."""
 
 
 def features(answer: Written) -> np.ndarray:

@@ -16,7 +16,7 @@ from training.errors import BrokenModel, ChexanatomyError, UnknownStructure
 from training.images import Radiograph
 from training.model import decoding
 from training.model.checkpoint import Checkpoint
-from training.model.confidence import Confidence
+from training.model.confidence import LOW_CONFIDENCE, Confidence
 from training.model.loading import load_checkpoint
 from training.model.marking import mark
 from training.model.packing import Prefix, Segment, see
@@ -57,6 +57,11 @@ class Finding:
     tokens: tuple[str, ...]
     text: str
     probability: np.ndarray | None = None
+
+    @property
+    def doubtful(self) -> bool:
+        """True when the model says "there" and yet expects less of its mask than LOW_CONFIDENCE: to be looked at twice."""
+        return self.present and self.confidence < LOW_CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -257,6 +262,15 @@ class Predictor:
 
     def _known(self) -> tuple[str, ...]:
         return tuple(self.card.get("structures", ())) or trainable_structures()
+
+    def untaught(self, names: Sequence[str]) -> list[str]:
+        """Display names of those structures that the model's card does not list: whatever it draws for them means nothing.
+
+        Without a list in the card nothing is known and nothing returned. Raises UnknownStructure for names nobody knows.
+        """
+        taught = set(self.card.get("structures", ()))
+        asked = [self._resolve(name) for name in names] if taught else []
+        return [name for key, name in asked if key not in taught and key not in self.learned]
 
     def _resolve(self, text: str) -> tuple[str, str]:
         """Return (key, name to ask for)."""
