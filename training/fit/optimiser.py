@@ -50,7 +50,7 @@ class MuonAdamW(torch.optim.AdamW):
             gradients = [p.grad for p in params if p.grad is not None]
             torch._foreach_lerp_(moments, gradients, 1 - MOMENTUM)
             ahead = torch._foreach_lerp(gradients, moments, MOMENTUM)
-            turned = orthogonal(torch.stack(list(ahead)))
+            turned = orthogonal(torch.stack(list(ahead)).to(group["precision"])).float()
             rate = group["lr"] * group["muon"] * max(1.0, shape[0] / shape[1]) ** 0.5
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
             torch._foreach_add_(params, list(turned.unbind()), alpha=-rate)
@@ -68,13 +68,17 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-def optimiser(learner: nn.Module, rate: float, weight_decay: float, muon: float, fused: bool) -> torch.optim.AdamW:
-    """Weight decay for matrices, none for norms, biases and embeddings; with `muon`, matrices inside layers take such steps."""
+def optimiser(
+    learner: nn.Module, rate: float, weight_decay: float, muon: float, fused: bool, bf16: bool = False
+) -> torch.optim.AdamW:
+    """Weight decay for matrices, none for norms, biases and embeddings; with `muon`, matrices inside layers take such steps,
+    reckoned in bfloat16 if `bf16`: the direction needs no more digits."""
     named = [(n, p) for n, p in learner.named_parameters() if p.requires_grad]
     layers = [p for n, p in named if muon and p.ndim == 2 and ".layers." in n and "embed" not in n]
     inside = set(map(id, layers))
     decayed = [p for n, p in named if p.ndim >= 2 and "embed" not in n and id(p) not in inside]
     rest = [p for n, p in named if p.ndim < 2 or "embed" in n]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    groups += [{"params": layers, "weight_decay": weight_decay, "muon": muon}] if layers else []
+    precision = torch.bfloat16 if bf16 else torch.float32
+    groups += [{"params": layers, "weight_decay": weight_decay, "muon": muon, "precision": precision}] if layers else []
     return MuonAdamW(groups, lr=rate, betas=(0.9, 0.98), fused=fused or None)

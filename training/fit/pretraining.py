@@ -66,7 +66,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
         records, held_out = set_aside(records, config.validate_images * 4)
     learner, asker = pupil.learner, pupil.asker(records)
     trained = [p for p in learner.parameters() if p.requires_grad]
-    optimizer = optimiser(learner, config.learning_rate, config.weight_decay, config.muon, device.type == "cuda")
+    optimizer = optimiser(learner, config.learning_rate, config.weight_decay, config.muon, device.type == "cuda", config.bf16)
     ema = Ema(learner, config.ema)
     prepared, optimizer = accelerator.prepare(learner, optimizer)
     ema.to(device)

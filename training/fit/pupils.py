@@ -15,6 +15,7 @@ from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.settings import PretrainConfig
 from training.fit.validate import calibrate, validate
+from training.model.attention import NAME as SHARED
 from training.model.checkpoint import Checkpoint, create, save_checkpoint
 from training.model.loading import load_checkpoint
 from training.model.packing import Segments, logits_of, read, recall
@@ -50,6 +51,8 @@ class TokenPupil:
         self.checkpoint, self._lora = starting_point(config)
         model = self.checkpoint.model
         self._tokens = SpecialTokens(self.checkpoint.tokenizer, model.config.get_text_config().vocab_size)
+        if self.checkpoint.packed:
+            model.config.get_text_config()._attn_implementation = SHARED
         vision = model.config.vision_config
         self._head = DenseHead(vision.hidden_size, len(structures), config.dense_factor) if config.dense else None
         self.learner: nn.Module = Learner(self.checkpoint, self._head, self._tokens, config)
@@ -134,6 +137,7 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
             text_hidden=config.text_hidden,
             heads=config.heads,
             stem=config.stem,
+            stem_depth=config.stem_depth,
             informed=config.informed,
         )
         if config.tower is not None:

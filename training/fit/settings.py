@@ -19,7 +19,7 @@ class PretrainConfig:
 
     datasets: folders of synthetic cases; out: folder of the run, an interrupted one is continued; codebook: mask codebook
     (`.safetensors` of ours, or vae-oid.npz); base: a PaliGemma to teach through LoRA instead of training chexanatomy-tiny from
-    nothing; structures: keys to learn, by default the vocabulary's trainable ones. image_size to stem: the shape of the model,
+    nothing; structures: keys to learn, by default the vocabulary's trainable ones. image_size to stem_depth: the shape of the model,
     see `tiny_config`; informed: start with smooth embeddings of places and codes; tower: a checkpoint whose vision tower to
     start with. unet: train the baseline instead, MONAI's U-Net of unet_widths, on the same images. images, queries: images per
     step and process, and questions about each. sigma [bins], smoothing: width of the box targets, label smoothing of the codes.
@@ -47,6 +47,7 @@ class PretrainConfig:
     text_hidden: int = 512
     heads: int = 4
     stem: bool = False
+    stem_depth: int = 1
     informed: bool = True
     tower: Path | None = None
     unet: bool = False

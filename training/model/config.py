@@ -24,11 +24,12 @@ def tiny_config(
     text_hidden: int = 512,
     heads: int = 4,
     stem: bool = False,
+    stem_depth: int = 1,
 ) -> PaliGemmaConfig:
     """Return a PaliGemma configuration of about 5 million parameters.
 
     image_size, patch: edge lengths [px], the first a multiple of the second; widths, depths and heads of the SigLIP-style
-    tower and the Gemma decoder (one key and value head); stem: convolutions instead of the patch embedding, see
+    tower and the Gemma decoder (one key and value head); stem, stem_depth: convolutions instead of the patch embedding, see
     `training.model.stem`; *_token: ids of the tokenizer's special tokens.
     """
     from transformers import PaliGemmaConfig
@@ -48,6 +49,7 @@ def tiny_config(
         "patch_size": patch,
         "vision_use_head": False,
         "stem": stem,
+        "stem_depth": stem_depth,
     }
     text: dict[str, Any] = {
         "model_type": "gemma",

@@ -7,12 +7,14 @@ A stock PaliGemma differs: there the image sees the prompt too, so nothing can b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from training.model.attention import NAME as SHARED
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def read(model: Any, prefix: Prefix, segments: Segments, repeats: int, cache: An
         cache.batch_repeat_interleave(repeats)
         mask = torch.cat([before[:, None].expand(n, length, -1), own], 2)[:, None]
         position = (prefix.length + 1 + place)[None].expand(n, -1)
-        return _decode(model, words, mask, position, cache), cache, seen
+        return _decode(model, words, mask, position, cache, {"shared": prefix.length, "repeats": repeats}), cache, seen
     from transformers import DynamicCache
 
     cache = DynamicCache()
@@ -164,11 +166,15 @@ def _bos(model: Any, rows: int, device: torch.device) -> Tensor:
     return torch.full((rows, 1), model.config.get_text_config().bos_token_id, device=device)
 
 
-def _decode(model: Any, hidden: Tensor, mask: Tensor, position: Tensor, cache: Any) -> Tensor:
-    """Run the decoder. mask: bool [rows or 1, 1, queries, keys], True where a query may look."""
+def _decode(
+    model: Any, hidden: Tensor, mask: Tensor, position: Tensor, cache: Any, folding: Mapping[str, int] | None = None
+) -> Tensor:
+    """Run the decoder. mask: bool [rows or 1, 1, queries, keys], True where a query may look; folding: what
+    `attention.shared_attention` may know of the keys."""
     text = model.config.get_text_config()
     mask = mask.expand(hidden.shape[0], -1, -1, -1)
-    if text._attn_implementation != "sdpa":
+    shared = text._attn_implementation == SHARED
+    if text._attn_implementation != "sdpa" and not shared:
         mask = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, torch.finfo(hidden.dtype).min)
     masks: Any = mask if getattr(text, "sliding_window", None) is None else {"full_attention": mask, "sliding_attention": mask}
     # Layers that are recomputed on the way back cannot fill a cache, and while training nobody reads it.
@@ -179,6 +185,7 @@ def _decode(model: Any, hidden: Tensor, mask: Tensor, position: Tensor, cache: A
         position_ids=position,
         past_key_values=None if recomputed else cache,
         use_cache=not recomputed,
+        **(folding if shared and folding else {}),
     )
     result: Tensor = output.last_hidden_state
     return result

@@ -18,13 +18,16 @@ GROUPS = 8
 class Stem(nn.Module):
     """Halves the picture until a patch is one position: float [n, 3, size, size] to [n, width, size / patch, size / patch]."""
 
-    def __init__(self, width: int, patch: int) -> None:
+    def __init__(self, width: int, patch: int, depth: int = 1) -> None:
+        """depth: residual convolutions at each of the two coarsest sizes; one at the sizes before, none at half the picture's."""
         super().__init__()
         halvings = patch.bit_length() - 1
         if patch != 1 << halvings or width % (GROUPS << (halvings - 1)):
             raise ValueError(f"patch ({patch}) must be a power of two, width ({width}) a multiple of {GROUPS << (halvings - 1)}")
         widths = [3, *(width >> (halvings - 1 - i) for i in range(halvings))]
-        self.layers = nn.ModuleList(_Halving(a, b, i > 0) for i, (a, b) in enumerate(pairwise(widths)))
+        self.layers = nn.ModuleList(
+            _Halving(a, b, depth if i >= halvings - 2 else min(i, 1)) for i, (a, b) in enumerate(pairwise(widths))
+        )
 
     @property
     def weight(self) -> Tensor:
@@ -40,17 +43,30 @@ class Stem(nn.Module):
 
 
 class _Halving(nn.Module):
-    """A strided convolution, then (not at full size, where it would cost most) a residual one."""
+    """A strided convolution, then residual ones (none at full size, where they would cost most)."""
 
-    def __init__(self, before: int, after: int, residual: bool) -> None:
+    def __init__(self, before: int, after: int, depth: int) -> None:
         super().__init__()
         self.down = nn.Conv2d(before, after, 3, 2, 1)
+        self.blocks = nn.ModuleList(_Residual(after) for _ in range(depth))
         self.norm = nn.GroupNorm(GROUPS, after)
-        self.again = nn.Conv2d(after, after, 3, 1, 1) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.down(x))
-        return functional.gelu(x) if self.again is None else x + self.again(functional.gelu(x))
+        x = self.down(x)
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        return x if len(self.blocks) else functional.gelu(x)
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(GROUPS, width)
+        self.conv = nn.Conv2d(width, width, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(functional.gelu(self.norm(x)))
 
 
 class StemmedPaliGemma(PaliGemmaForConditionalGeneration):
@@ -60,4 +76,6 @@ class StemmedPaliGemma(PaliGemmaForConditionalGeneration):
         super().__init__(config)
         vision = config.vision_config
         if getattr(vision, "stem", False):
-            self.model.vision_tower.embeddings.patch_embedding = Stem(vision.hidden_size, vision.patch_size)
+            self.model.vision_tower.embeddings.patch_embedding = Stem(
+                vision.hidden_size, vision.patch_size, getattr(vision, "stem_depth", 1)
+            )
