@@ -41,7 +41,7 @@ class CodebookRecipe:
     `restart_every` steps; mirror: also learn from left-right mirrored crops.
     """
 
-    widths: tuple[int, int, int, int] = OWN_WIDTHS
+    widths: tuple[int, ...] = OWN_WIDTHS
     code_width: int = OWN_CODE_WIDTH
     batch: int = 64
     learning_rate: float = 3e-3

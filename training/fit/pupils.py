@@ -17,7 +17,7 @@ from training.fit.settings import PretrainConfig
 from training.fit.validate import calibrate, validate
 from training.model.attention import NAME as SHARED
 from training.model.checkpoint import Checkpoint, create, save_checkpoint
-from training.model.loading import load_checkpoint
+from training.model.loading import load_checkpoint, open_codebook
 from training.model.packing import Segments, logits_of, read, recall
 from training.model.special import SpecialTokens
 
@@ -118,7 +118,6 @@ class Learner(nn.Module):
 def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
     """The model before the first step, chexanatomy-tiny with random weights or a PaliGemma with a fresh LoRA, and the LoRA's
     configuration."""
-    from training.tokens.codebook import MaskCodebook
     from training.tokens.tokenizer import build_tokenizer
 
     if config.base is None:
@@ -126,7 +125,7 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
             raise BrokenModel("Training needs a mask codebook: give the path of a codebook.safetensors or of vae-oid.npz.")
         checkpoint = create(
             build_tokenizer(),
-            MaskCodebook.load(config.codebook).eval(),
+            open_codebook(config.codebook),
             config.seed,
             image_size=config.image_size,
             patch=config.patch,

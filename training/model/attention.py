@@ -1,7 +1,7 @@
 """Attention of many segments behind one image, with the image's keys and values read once for all of them.
 
-Repeating the image's keys for every prompt makes hundreds of small products; folding the prompts of an image into one product does the
-same arithmetic several times as fast on a CPU. The results are those of `scaled_dot_product_attention` up to rounding.
+Repeating the image's keys for every prompt makes hundreds of small products; folding the prompts of an image into one product
+does the same arithmetic several times as fast on a CPU. The results are those of `scaled_dot_product_attention` up to rounding.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def shared_attention(
 ) -> tuple[Tensor, None]:
     """As transformers' attention functions; query float [n, heads, length, width], key and value [n, key heads, keys, width].
 
-    shared: how many leading keys are the same in every `repeats` rows, and seen by every query; attention_mask: bool [n, 1, length,
-    keys]. Without them, or with dropout, this is transformers' own function.
+    shared: how many leading keys are the same in every `repeats` rows, and seen by every query; attention_mask: bool [n, 1,
+    length, keys]. Without them, or with dropout, this is transformers' own function.
     """
     if shared == 0 or attention_mask is None or dropout:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)

@@ -172,14 +172,24 @@ def _check_shards(folder: Path) -> None:
             raise BrokenModel(f"{folder.name} lacks {missing[0]}, one of its {len(wanted)} weight files: copy it as well.")
 
 
-def _codebook(folder: Path, given: str | Path | None) -> MaskCodebook | None:
-    from training.tokens.codebook import MaskCodebook
+def open_codebook(path: str | Path) -> MaskCodebook:
+    """Read the codebook of a model. Raises BrokenModel for one that has not PaliGemma's 4 x 4 codes."""
+    from training.tokens.codebook import GRID, MaskCodebook
 
+    codebook = MaskCodebook.load(path)
+    if codebook.grid != GRID:
+        raise BrokenModel(
+            f"{Path(path).name} has {codebook.grid} x {codebook.grid} codes, a model writes {GRID} x {GRID}: give another one."
+        )
+    return codebook.eval()
+
+
+def _codebook(folder: Path, given: str | Path | None) -> MaskCodebook | None:
     if given is not None:
-        return MaskCodebook.load(given).eval()
+        return open_codebook(given)
     for name in (CODEBOOK, "vae-oid.npz"):
         if (folder / name).exists():
-            return MaskCodebook.load(folder / name).eval()
+            return open_codebook(folder / name)
     return None
 
 

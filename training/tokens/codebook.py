@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,13 @@ from torch import Tensor, nn
 
 from training.errors import BrokenModel
 from training.tokens.boxes import Box
-from training.tokens.grammar import CODES_PER_MASK, SEG_CODES
+from training.tokens.grammar import SEG_CODES
 
 CROP = 64
 """Rows and columns of a cropped mask."""
 
 GRID = 4
-"""Rows and columns of the code grid: the crop halved four times."""
+"""Rows and columns of the code grid of PaliGemma's tokens: the crop halved four times."""
 
 PUBLISHED_WIDTHS = (16, 32, 64, 128)
 PUBLISHED_CODE_WIDTH = 512
@@ -45,31 +46,26 @@ _BATCH = 256
 class MaskCodebook(nn.Module):
     """A VQ-VAE for masks: 64 x 64 pixels to 4 x 4 codes out of 128 and back.
 
-    widths: channels at 32, 16, 8 and 4 pixels; code_width: numbers per code; notes: plain text kept in the file, such as where
-    the codebook comes from and what it was measured to reach.
+    widths: channels at 32, 16, 8 and 4 pixels (three of them leave 8 x 8 codes, for comparison); code_width: numbers per code;
+    notes: plain text kept in the file, such as where the codebook comes from and what it was measured to reach.
     """
 
     size = SEG_CODES
-    grid = GRID
 
-    def __init__(self, widths: tuple[int, int, int, int] = OWN_WIDTHS, code_width: int = OWN_CODE_WIDTH) -> None:
+    def __init__(self, widths: tuple[int, ...] = OWN_WIDTHS, code_width: int = OWN_CODE_WIDTH) -> None:
         """Set up random weights; `widths` and `code_width` are described with the class."""
         super().__init__()
-        a, b, c, d = widths
+        first, last = widths[0], widths[-1]
         self.widths = widths
         self.code_width = code_width
+        self.grid = CROP >> len(widths)
         self.notes: dict[str, str] = {}
         # With even sizes, TensorFlow's SAME padding of a 4 x 4 kernel at stride 2 is one pixel on every side.
-        self.encoder = nn.Sequential(
-            *[nn.Conv2d(1, a, 4, 2, 1), nn.ReLU(), nn.Conv2d(a, b, 4, 2, 1), nn.ReLU()],
-            *[nn.Conv2d(b, c, 4, 2, 1), nn.ReLU(), nn.Conv2d(c, d, 4, 2, 1), nn.ReLU()],
-            *[_Residual(d), _Residual(d), nn.Conv2d(d, code_width, 1)],
-        )
+        down = [layer for a, b in pairwise((1, *widths)) for layer in (nn.Conv2d(a, b, 4, 2, 1), nn.ReLU())]
+        up = [layer for a, b in pairwise((last, *widths[::-1])) for layer in (nn.ConvTranspose2d(a, b, 4, 2, 1), nn.ReLU())]
+        self.encoder = nn.Sequential(*down, _Residual(last), _Residual(last), nn.Conv2d(last, code_width, 1))
         self.decoder = nn.Sequential(
-            *[nn.Conv2d(code_width, d, 1), nn.ReLU(), _Residual(d), _Residual(d)],
-            *[nn.ConvTranspose2d(d, d, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(d, c, 4, 2, 1), nn.ReLU()],
-            *[nn.ConvTranspose2d(c, b, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(b, a, 4, 2, 1), nn.ReLU()],
-            nn.Conv2d(a, 1, 1),
+            *[nn.Conv2d(code_width, last, 1), nn.ReLU(), _Residual(last), _Residual(last)], *up, nn.Conv2d(first, 1, 1)
         )
         self._vq_vae = nn.Module()
         self._vq_vae.register_buffer("_embedding", torch.randn(self.size, code_width))
@@ -84,7 +80,7 @@ class MaskCodebook(nn.Module):
         crops = torch.as_tensor(masks).to(self.embedding.device)
         with torch.no_grad():
             parts = [self.nearest(self.features(part.float())) for part in crops.split(_BATCH)]
-        return torch.cat(parts) if parts else torch.empty(0, CODES_PER_MASK, dtype=torch.int64)
+        return torch.cat(parts) if parts else torch.empty(0, self.grid**2, dtype=torch.int64)
 
     def decode(self, codes: Tensor | NDArray) -> Tensor:
         """Return mask logits float32 [n, 64, 64], above 0 inside the mask, of codes int [n, 16]."""
@@ -106,7 +102,7 @@ class MaskCodebook(nn.Module):
     def logits(self, features: Tensor) -> Tensor:
         """Return the decoder's output [n, 64, 64] for codes given as vectors [n, 16, code_width]."""
         n = len(features)
-        decoded: Tensor = self.decoder(features.transpose(1, 2).reshape(n, self.code_width, GRID, GRID))
+        decoded: Tensor = self.decoder(features.transpose(1, 2).reshape(n, self.code_width, self.grid, self.grid))
         return decoded[:, 0]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -243,13 +239,14 @@ def _read_safetensors(source: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, notes
 
 
-def _widths(tensors: Mapping[str, Tensor], source: Path) -> tuple[tuple[int, int, int, int], int]:
-    """Read the channels off the encoder's own weights."""
-    names = ("encoder.0.bias", "encoder.2.bias", "encoder.4.bias", "encoder.6.bias", "encoder.10.bias")
-    sizes = [len(tensors[name]) for name in names if name in tensors and tensors[name].ndim == 1]
-    if len(sizes) != len(names):
-        raise BrokenModel(f"{source.name} is no mask codebook: it has no encoder of five convolutions.")
-    return (sizes[0], sizes[1], sizes[2], sizes[3]), sizes[4]
+def _widths(tensors: Mapping[str, Tensor], source: Path) -> tuple[tuple[int, ...], int]:
+    """Read the channels off the encoder's own weights: its strided convolutions, and behind two residual blocks the last one."""
+    sizes = {name: len(tensors[name]) for name in tensors if name.startswith("encoder.") and name.count(".") == 2}
+    halvings = next(i for i in range(len(sizes) + 1) if f"encoder.{2 * i}.bias" not in sizes)
+    code = f"encoder.{2 * halvings + 2}.bias"
+    if halvings not in (3, 4) or code not in sizes:
+        raise BrokenModel(f"{source.name} is no mask codebook: it has no encoder of four or five convolutions.")
+    return tuple(sizes[f"encoder.{2 * i}.bias"] for i in range(halvings)), sizes[code]
 
 
 def _check(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: Path) -> None:

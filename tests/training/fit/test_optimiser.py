@@ -29,6 +29,14 @@ def test_orthogonal_matrices_have_singular_values_near_one() -> None:
         assert values.median() > 0.6
 
 
+def test_few_digits_are_enough_for_the_direction() -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(2, 24, 60)
+    exact, rough = orthogonal(matrices), orthogonal(matrices.bfloat16()).float()
+    alike = (exact * rough).sum((1, 2)) / (exact.norm(dim=(1, 2)) * rough.norm(dim=(1, 2)))
+    assert alike.min() > 0.98
+
+
 def test_only_the_matrices_inside_layers_are_turned() -> None:
     torch.manual_seed(0)
     net = _Net()

@@ -317,10 +317,11 @@ def test_settings_are_changed_by_name(config: PretrainConfig) -> None:
 
 
 def test_a_stemmed_tower_learns_and_serves_another_run(config: PretrainConfig, tmp_path: Path) -> None:
-    sizes: dict[str, Any] = {"stem": True, "vision_width": 64, "dense_first": 1.0, "max_steps": 6}
+    sizes: dict[str, Any] = {"stem": True, "stem_depth": 2, "vision_width": 64, "dense_first": 1.0, "max_steps": 6}
     first = pretrain(replace(config, **sizes))
     assert "model.vision_tower.embeddings.patch_embedding.layers.0.down.weight" in load_file(first / "model.safetensors")
-    assert load(first).checkpoint.model.config.vision_config.stem
+    vision = load(first).checkpoint.model.config.vision_config
+    assert (vision.stem, vision.stem_depth) == (True, 2)
     second = pretrain(
         replace(config, **{**sizes, "max_steps": 1, "tower": first, "out": tmp_path / "second", "learning_rate": 0.0})
     )

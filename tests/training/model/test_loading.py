@@ -16,6 +16,7 @@ from training.errors import BrokenModel
 from training.images import Radiograph
 from training.model import load, load_checkpoint
 from training.model.loading import EMBEDDED_FOLDER
+from training.tokens.codebook import MaskCodebook
 
 Stock = Callable[[str], Path]
 
@@ -193,3 +194,10 @@ def test_the_embedded_model_finds_the_heart_of_noise_or_says_none(radiograph: Ra
     assert finding.present == (finding.mask is not None)
     assert 0 <= finding.confidence <= 1
     assert np.isfinite(finding.confidence)
+
+
+def test_a_codebook_of_another_grid_is_refused(stock: Path, tmp_path: Path) -> None:
+    path = tmp_path / "fine.safetensors"
+    MaskCodebook((4, 8, 12), 6).save(path)
+    with pytest.raises(BrokenModel, match="8 x 8 codes, a model writes 4 x 4"):
+        load_checkpoint(stock, path)

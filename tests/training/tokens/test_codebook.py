@@ -118,6 +118,18 @@ def test_own_widths_survive_saving_in_half_precision(tmp_path):
     assert [p.name for p in (tmp_path / "sub").iterdir()] == ["codebook.safetensors"]
 
 
+def test_three_halvings_make_eight_by_eight_codes_and_come_back_from_disk(tmp_path):
+    torch.manual_seed(0)
+    codebook = MaskCodebook((4, 8, 12), 6)
+    codebook.save(tmp_path / "fine.safetensors")
+    read = MaskCodebook.load(tmp_path / "fine.safetensors")
+    masks = torch.rand(2, 64, 64)
+    codes = read.encode(masks)
+    assert read.grid == 8
+    assert codes.shape == (2, 64)
+    assert read.decode(codes).shape == (2, 64, 64)
+
+
 def test_the_default_codebook_is_small(tmp_path):
     codebook = MaskCodebook()
     codebook.save(tmp_path / "c.safetensors")
