@@ -31,13 +31,18 @@ SOFT_WINDOW = (-1000.0, 1000.0)
 
 @dataclass(frozen=True)
 class Core:
-    """The core object behind a layer. `masks` are bool [row, column] per structure; `role` marks what we draw ourselves."""
+    """The core object behind a layer.
+
+    masks: bool [row, column] per structure; members: which structures a mask layer's ids stand for, under 0 those that are known
+    not to be there; role: marks what we draw ourselves.
+    """
 
     ct: CT | None = None
     labels: LabelMap | None = None
     radiograph: Radiograph | None = None
     geometry: Geometry | None = None
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    members: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     role: str = ""
 
 
@@ -62,7 +67,7 @@ def from_labels(labels: LabelMap) -> LayerData:
         **_volume(labels, labels.name),
         "opacity": 0.45,
         "colormap": label_colormap({number: names[0] for number, names in labels.members.items() if names}),
-        "features": _label_names(labels),
+        "features": _names_by_id(labels.members),
         "metadata": {KEY: Core(labels=labels)},
     }
     return labels.ids, keywords, "labels"
@@ -84,6 +89,52 @@ def from_radiograph(
         **plane(radiograph.spacing),
     }
     return radiograph.pixels, keywords, "image"
+
+
+def from_masks(masks: Mapping[str, np.ndarray], name: str) -> LayerData:
+    """Labels layer of overlapping masks (bool [row, column] by structure): every combination that comes up has an id of its own.
+
+    The structure under the pointer is named, and the layer can be saved with all its masks.
+    """
+    stack = np.stack([mask.ravel() for mask in masks.values()])
+    combinations, ids = np.unique(np.packbits(stack, axis=0), axis=1, return_inverse=True)
+    bits = np.unpackbits(combinations, axis=0, count=len(masks)).astype(bool)
+    names = list(masks)
+    order = np.argsort(bits.sum(axis=0), kind="stable")
+    empty = not bits[:, order[0]].any()
+    new = np.zeros(len(order), np.int64)
+    new[order] = np.arange(len(order)) + (0 if empty else 1)
+    members = {
+        int(new[i]): tuple(n for n, held in zip(names, bits[:, i], strict=True) if held) for i in order if bits[:, i].any()
+    }
+    data = new[ids.reshape(-1)].reshape(next(iter(masks.values())).shape).astype(np.int32)
+    keywords = {
+        **plane(None),
+        "name": name,
+        "opacity": 0.45,
+        "colormap": label_colormap({number: held[0] for number, held in members.items()}),
+        "features": _names_by_id(members),
+        "metadata": {KEY: Core(members={**members, 0: tuple(n for n in names if not masks[n].any())})},
+    }
+    return data, keywords, "labels"
+
+
+def masks_in(layer_data: np.ndarray, core: Core, name: str) -> dict[str, np.ndarray]:
+    """Bool [row, column] by structure of a 2D mask layer's ids; an id that stands for nothing known is NAME or NAME_id."""
+    from training.anatomy import find
+    from training.errors import UnknownStructure
+
+    masks = {structure: np.zeros(layer_data.shape, bool) for structure in core.members.get(0, ())}
+    drawn = [int(i) for i in np.unique(layer_data) if i]
+    unknown = [i for i in drawn if i not in core.members]
+    try:
+        own = find(name).key
+    except UnknownStructure:
+        own = name
+    for i in drawn:
+        for structure in core.members.get(i, (own if len(unknown) == 1 else f"{own}_{i}",)):
+            masks[structure] = masks.get(structure, False) | (layer_data == i)
+    return masks
 
 
 def plane(spacing: tuple[float, float] | None) -> dict[str, Any]:
@@ -248,11 +299,11 @@ def label_colormap(structures: Mapping[int, str]) -> Any:
     return CyclicLabelColormap(colors=colours)
 
 
-def _label_names(labels: LabelMap) -> Any:
+def _names_by_id(members: Mapping[int, tuple[str, ...]]) -> Any:
     import pandas as pd
 
     from napari_chexanatomy.structure_colours import display_name
 
-    top = max(labels.members, default=0)
-    names = [", ".join(display_name(s) for s in labels.members.get(i, ())) or "nothing" for i in range(top + 1)]
+    top = max(members, default=0)
+    names = [", ".join(display_name(s) for s in members.get(i, ())) or "nothing" for i in range(top + 1)]
     return pd.DataFrame({"index": range(top + 1), "structure": names})

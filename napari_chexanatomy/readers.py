@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from training.errors import ChexanatomyError
+from training.images.mask_sets import MaskSet
 from training.images.paths import VOLUME_SUFFIXES, is_volume_name, kind, stem
 from training.images.types import CT, LabelMap, Radiograph
 
@@ -66,7 +67,7 @@ def read_layers(path: str | Sequence[str]) -> list[Any]:
                 _just_opened.clear()
                 _just_opened[one] = time.monotonic()
         cts = (*cts, *(found for found in opened if isinstance(found, CT)))
-        layers.extend(_layer(found, one[0]) for found in opened)
+        layers.extend(_layer(found, one[0]) for found in opened if not isinstance(found, MaskSet) or found.masks)
         _tell(viewer, opened)
     return layers or NOTHING
 
@@ -74,6 +75,10 @@ def read_layers(path: str | Sequence[str]) -> list[Any]:
 def _is_ours(path: Path) -> bool:
     if path.is_dir():
         return _holds_volumes(path)
+    if path.name.lower().endswith(".json"):
+        from training.images.coco import holds_masks
+
+        return holds_masks(path)
     return path.name.lower().endswith(ENDINGS)
 
 
@@ -121,7 +126,7 @@ def _open_cts(viewer: Any) -> tuple[CT, ...]:
     return tuple(core.ct for core in (core_of(layer) for layer in reversed(viewer.layers)) if core.ct is not None)
 
 
-def _layer(opened: CT | LabelMap | Radiograph | np.ndarray, path: Path) -> LayerData:
+def _layer(opened: CT | LabelMap | Radiograph | MaskSet | np.ndarray, path: Path) -> LayerData:
     from napari_chexanatomy import layers
 
     match opened:
@@ -131,13 +136,15 @@ def _layer(opened: CT | LabelMap | Radiograph | np.ndarray, path: Path) -> Layer
             return layers.from_labels(opened)
         case Radiograph():
             return layers.from_radiograph(opened)
+        case MaskSet():
+            return layers.from_masks(opened.masks, stem(Path(opened.image)) if opened.image else stem(path))
         case _:
             return opened.astype(np.uint8), {"name": stem(path), **layers.plane(None)}, "labels"
 
 
 def _tell(viewer: Any, opened: Sequence[Any]) -> None:
     """Say what reading changed."""
-    notes = [f"{one.name}: {note}" for one in opened for note in getattr(one, "notes", ())]
+    notes = [f"{getattr(one, 'name', 'masks')}: {note}" for one in opened for note in getattr(one, "notes", ())]
     if viewer is not None and notes:
         from napari.utils.notifications import show_info
 

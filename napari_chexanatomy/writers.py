@@ -1,16 +1,20 @@
-"""What napari asks when a layer is saved: masks as PNG, label maps and CTs as NIfTI, radiographs as 16-bit PNG."""
+"""What napari asks when layers are saved: masks as PNG, COCO, DICOM SEG; radiographs as PNG, DICOM; volumes as NIfTI."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_chexanatomy.layers import KEY, Core
+from napari_chexanatomy.layers import KEY, Core, masks_in
 from training.errors import ChexanatomyError
-from training.images import write_ct_nifti, write_labels_nifti, write_mask_png, write_radiograph_png
+from training.images import write_ct_nifti, write_labels_nifti, write_mask_png, write_radiograph
 from training.images.types import CT, LabelMap, Radiograph, Triple
+
+FullLayerData = tuple[Any, dict[str, Any], str]
+"""What napari hands a writer of several layers for each: data, attributes, layer type."""
 
 
 def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -53,15 +57,93 @@ def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
             raise ChexanatomyError("Only a 2D grey image is saved as a radiograph; save a CT as NIfTI (.nii.gz).")
         if pixels.size and (pixels.min() < 0 or pixels.max() > 1):
             raise ChexanatomyError("A radiograph's values go from 0 to 1; this layer has others: use napari's own writer.")
-        write_radiograph_png(Radiograph(pixels), path)
-        return [path]
+        spacing, core = _pitch(attributes), _core(attributes)
+        view = core.radiograph.view if core.radiograph is not None else ""
+        sidecar = write_radiograph(Radiograph(pixels, spacing, view), path, core.geometry)
+        return [path, str(sidecar)]
     volume = np.asarray(data)
     core = _core(attributes)
     if core.ct is None or volume.dtype != np.int16:
         raise ChexanatomyError("Only a CT that was opened as one is saved as NIfTI; open it through CheXanatomy first.")
-    spacing, origin = _place(attributes)
-    write_ct_nifti(CT(volume, spacing, origin), path)
+    edges, origin = _place(attributes)
+    write_ct_nifti(CT(volume, edges, origin), path)
     return [path]
+
+
+def write_coco_masks(path: str, layer_data: Sequence[FullLayerData]) -> list[str]:
+    """Write the masks of the selected layers (mask layers, drawings, overlays of predicted masks) as COCO JSON."""
+    from training.images import MaskSet, write_coco
+
+    masks = _masks(layer_data)
+    image = next((name for name, _, attributes in _pictures(layer_data)), "")
+    size = next(iter(masks.values())).shape
+    write_coco([MaskSet(image, (size[0], size[1]), masks)], path)
+    return [path]
+
+
+def write_dicom(path: str, layer_data: Sequence[FullLayerData]) -> list[str]:
+    """Write a radiograph as DICOM; with mask layers beside it the masks as DICOM SEG, and the radiograph as NAME_radiograph.dcm.
+
+    Patient and study are made up.
+    """
+    from training.images import write_masks_dicom, write_radiograph_dicom
+
+    pictures = _pictures(layer_data)
+    if len(pictures) != 1:
+        raise ChexanatomyError("DICOM holds one radiograph with its masks: select one radiograph and the masks that lie on it.")
+    _, data, attributes = pictures[0]
+    core = _core(attributes)
+    pixels = np.asarray(data, np.float32)
+    if pixels.ndim != 2 or attributes.get("rgb") or (pixels.size and (pixels.min() < 0 or pixels.max() > 1)):
+        raise ChexanatomyError("Only a radiograph is saved as DICOM: a 2D grey image with values from 0 to 1.")
+    view = core.radiograph.view if core.radiograph is not None else ""
+    radiograph = Radiograph(pixels, _pitch(attributes), view)
+    if len(layer_data) == 1:
+        write_radiograph_dicom(radiograph, path, core.geometry)
+        return [path]
+    masks = _masks(layer_data)
+    beside = Path(path).with_name(f"{Path(path).stem}_radiograph.dcm")
+    image = write_radiograph_dicom(radiograph, beside, core.geometry)
+    write_masks_dicom(masks, path, image)
+    return [path, str(beside)]
+
+
+def _pictures(layer_data: Sequence[FullLayerData]) -> list[tuple[str, Any, dict[str, Any]]]:
+    """Name, data and attributes of the image layers that are no overlays."""
+    return [
+        (str(attributes.get("name", "")), data, attributes)
+        for data, attributes, kind in layer_data
+        if kind == "image" and _core(attributes).role != "overlay"
+    ]
+
+
+def _masks(layer_data: Sequence[FullLayerData]) -> dict[str, np.ndarray]:
+    """Masks of all mask layers and overlays, by structure. Raises ChexanatomyError where there is none, or of two sizes."""
+    masks: dict[str, np.ndarray] = {}
+    for data, attributes, kind in layer_data:
+        core = _core(attributes)
+        found: Mapping[str, np.ndarray] = {}
+        if kind == "labels":
+            if np.ndim(data) != 2:
+                raise ChexanatomyError("Masks on a radiograph have two dimensions; save a label map as NIfTI (.nii.gz).")
+            found = masks_in(np.asarray(data), core, str(attributes.get("name", "mask")))
+        elif core.role == "overlay":
+            found = core.masks
+        for structure, mask in found.items():
+            if masks and mask.shape != next(iter(masks.values())).shape:
+                raise ChexanatomyError("The selected masks are of two sizes: select layers that lie on one radiograph.")
+            masks[structure] = masks[structure] | mask if structure in masks else np.asarray(mask, bool)
+    if not masks:
+        raise ChexanatomyError("There is no mask in the selected layers: select mask layers, or the overlay of predicted masks.")
+    return masks
+
+
+def _pitch(attributes: dict[str, Any]) -> tuple[float, float] | None:
+    """Pixel pitch (row, column) [mm] of a 2D layer; None where its unit is no millimetre."""
+    units = attributes.get("units") or ()
+    known = len(units) == 2 and all(str(unit) in ("millimeter", "mm") for unit in units)
+    scale = attributes.get("scale", (1, 1))
+    return (float(scale[0]), float(scale[1])) if known else None
 
 
 def _core(attributes: dict[str, Any]) -> Core:

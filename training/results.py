@@ -11,27 +11,59 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.filenames import file_stem
-from training.images import Radiograph, to_rle, write_mask_png, write_radiograph_png
+from training.images import (
+    MaskSet,
+    Radiograph,
+    to_rle,
+    write_mask_folder,
+    write_mask_png,
+    write_masks_dicom,
+    write_radiograph_dicom,
+    write_radiograph_png,
+)
 
 if TYPE_CHECKING:
     from training.drr import Geometry
+    from training.images.dicom_write import Owner
     from training.model import Finding
 
-__all__ = ["file_stem", "write_findings", "write_json", "write_view"]
+__all__ = ["file_stem", "masks_of", "write_dicom_pair", "write_findings", "write_json", "write_view"]
 
 
-def write_view(out: Path, radiograph: Radiograph, geometry: Geometry, masks: Mapping[str, np.ndarray]) -> None:
+def write_view(
+    out: Path, radiograph: Radiograph, geometry: Geometry, masks: Mapping[str, np.ndarray], owner: Owner | None = None
+) -> None:
     """Write radiograph.png (16 bit), geometry.json and masks/<structure>.png (0/255) into a folder.
 
-    masks: structure -> bool [row, column].
+    masks: structure -> bool [row, column]. owner: also write radiograph.dcm (DX) and masks.dcm (SEG), filed under it.
     """
     out.mkdir(parents=True, exist_ok=True)
     write_radiograph_png(radiograph, out / "radiograph.png")
     write_json(out / "geometry.json", geometry.to_dict())
     if masks:
-        (out / "masks").mkdir(exist_ok=True)
-    for name, mask in masks.items():
-        write_mask_png(mask, out / "masks" / f"{file_stem(name)}.png")
+        write_mask_folder(masks, out / "masks")
+    if owner is not None:
+        write_dicom_pair(out, radiograph, masks, owner, "label projection", geometry)
+
+
+def write_dicom_pair(
+    out: Path,
+    radiograph: Radiograph,
+    masks: Mapping[str, np.ndarray],
+    owner: Owner,
+    made_by: str = "",
+    geometry: Geometry | None = None,
+) -> None:
+    """Write radiograph.dcm and, where there are masks, masks.dcm (DICOM SEG) that refers to it, both filed under the owner."""
+    image = write_radiograph_dicom(radiograph, out / "radiograph.dcm", geometry, owner)
+    if masks:
+        write_masks_dicom(masks, out / "masks.dcm", image, made_by)
+
+
+def masks_of(size: tuple[int, int], findings: Sequence[Finding], image: str = "") -> MaskSet:
+    """Return the masks (rows, columns) of findings, empty ones for structures that are not there, with their confidence."""
+    masks = {f.structure: f.mask if f.present and f.mask is not None else np.zeros(size, bool) for f in findings}
+    return MaskSet(image, size, masks, {f.structure: float(f.confidence) for f in findings})
 
 
 def write_findings(

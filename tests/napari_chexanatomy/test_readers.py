@@ -101,6 +101,21 @@ def test_a_drawn_mask_becomes_a_labels_layer(files: Files, masks: dict[str, np.n
     assert np.array_equal(layer.data > 0, masks["heart"])
 
 
+def test_exchanged_masks_become_one_layer_with_all_of_them(tmp_path: Path, files: Files, masks: dict[str, np.ndarray]) -> None:
+    from training.images import MaskSet, read_radiograph, write_coco, write_masks_dicom, write_radiograph_dicom
+
+    size = masks["heart"].shape
+    write_coco([MaskSet("pa.png", (size[0], size[1]), masks)], tmp_path / "coco.json")
+    image = write_radiograph_dicom(read_radiograph(files["radiograph"]), tmp_path / "radiograph.dcm")
+    write_masks_dicom(masks, tmp_path / "masks.dcm", image)
+    for name, title in (("coco.json", "pa"), ("masks.dcm", "masks")):
+        (layer,) = opened(tmp_path / name)
+        assert (type(layer).__name__, layer.name) == ("Labels", title)
+        assert {s for held in core_of(layer).members.values() for s in held} == set(masks)
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    assert get_reader(str(tmp_path / "other.json")) is None
+
+
 def test_one_slice_or_all_files_of_a_series_open_it_once(files: Files) -> None:
     slices = sorted((files["series"] / "series").iterdir())
     layers = opened(slices)

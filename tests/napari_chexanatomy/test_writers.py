@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 
 from napari_chexanatomy import layers
-from napari_chexanatomy.writers import write_image, write_labels, write_mask
+from napari_chexanatomy.writers import write_coco_masks, write_dicom, write_image, write_labels, write_mask
 from training.errors import ChexanatomyError
 from training.images import read_ct, read_labels, read_mask_png, read_radiograph
 from training.images.types import CT, LabelMap, Radiograph
@@ -99,3 +99,38 @@ def test_napari_saves_through_these_writers(tmp_path: Path, body: tuple[CT, Labe
     drawing = viewer.add_labels(np.eye(20, dtype=np.uint8))
     drawing.save(str(tmp_path / "m.png"), plugin="napari-chexanatomy")
     assert np.array_equal(read_mask_png(tmp_path / "m.png"), np.eye(20) > 0)
+
+
+def test_masks_and_radiograph_go_out_together_and_come_back(
+    tmp_path: Path, radiograph: Radiograph, pose: Any, masks: dict[str, np.ndarray]
+) -> None:
+    from training.images import read_masks
+
+    picture, drawn = Layer.create(*layers.from_radiograph(radiograph, pose)), Layer.create(*layers.from_masks(masks, "pa"))
+    selected = [layer.as_layer_data_tuple() for layer in (picture, drawn)]
+    for write, name in ((write_coco_masks, "m.json"), (write_dicom, "m.dcm")):
+        written = write(str(tmp_path / name), selected)
+        (back,) = read_masks(written[0])
+        assert back.masks.keys() == masks.keys()
+        assert all(np.array_equal(back.masks[structure], mask) for structure, mask in masks.items())
+    beside = read_radiograph(tmp_path / "m_radiograph.dcm")
+    assert (beside.spacing, beside.view) == (radiograph.spacing, "PA")
+    with pytest.raises(ChexanatomyError, match="one radiograph"):
+        write_dicom(str(tmp_path / "x.dcm"), selected[1:])
+    with pytest.raises(ChexanatomyError, match="no mask"):
+        write_coco_masks(str(tmp_path / "x.json"), selected[:1])
+
+
+def test_overlapping_masks_are_one_layer_that_names_what_is_under_the_pointer(masks: dict[str, np.ndarray]) -> None:
+    absent = {"trachea": np.zeros((128, 128), bool)}
+    layer = Layer.create(*layers.from_masks({**masks, **absent}, "pa"))
+    assert isinstance(layer, Labels)
+    again = layers.masks_in(np.asarray(layer.data), layers.core_of(layer), "pa")
+    assert again.keys() == {**masks, **absent}.keys()
+    assert all(np.array_equal(again[structure], mask) for structure, mask in {**masks, **absent}.items())
+    both = np.argwhere(masks["heart"] & masks["lung_left"])
+    assert len(both)
+    assert set(layer.features["structure"][layer.data[tuple(both[0])]].split(", ")) == {"heart", "left lung"}
+    painted = np.asarray(layer.data).copy()
+    painted[:3, :3] = 99
+    assert layers.masks_in(painted, layers.core_of(layer), "my own line")["my own line"].sum() == 9

@@ -15,9 +15,10 @@ from types import FrameType
 from typing import Any
 
 from training.cli.console import Command
+from training.cli.exchange import Convert, Export
 from training.cli.learn import Adapt, Train
 from training.cli.look import Demo, Info
-from training.cli.make import Export, Render, SampleCT, SamplePhantom, Synthesize
+from training.cli.make import Render, SampleCT, SamplePhantom, Synthesize
 from training.cli.predict import Predict
 from training.cli.review import Review
 from training.cli.score import Evaluate
@@ -39,6 +40,7 @@ _COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "evaluate": Evaluate,
     "export": Export,
+    "convert": Convert,
     "info": Info,
 }
 _SAMPLES: dict[str, type[Command]] = {"ct": SampleCT, "phantom": SamplePhantom}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,7 +86,7 @@ class Render(Command):
     view: Literal["PA", "AP", "LATERAL"] | None = None
     """Preset: PA, AP or left LATERAL (default PA)."""
     geometry: Path | None = None
-    """A geometry.json to take everything from."""
+    """A geometry.json, or a radiograph.dcm of ours, to take everything from."""
     primary: float | None = None
     """Primary angle [degrees]: LAO positive, RAO negative."""
     secondary: float | None = None
@@ -112,11 +113,14 @@ class Render(Command):
     """Presentation: as a digital system shows it, as a film does, or attenuation on a straight scale."""
     without_couch: bool = False
     """Set what lies around the patient in the CT, the couch above all, to air first."""
+    dicom: bool = False
+    """Also write radiograph.dcm (DX, with the pose) and masks.dcm (DICOM SEG), under a made-up patient and study."""
 
     def run(self) -> int:
         """Read, take, project, write."""
         from training.drr import PRESENTATIONS, project_labels, render
         from training.images import read_ct, read_labels, without_couch
+        from training.images.dicom_write import owner_of
         from training.results import write_view
 
         if self.labels is None and (self.label_names or self.structures):
@@ -132,7 +136,8 @@ class Render(Command):
             self.say(note)
         wanted = [structure_key(name) for name in listed(self.structures)] if self.structures else None
         masks = project_labels(labels, pose, wanted) if labels is not None else {}
-        write_view(self.out, render(ct, pose, physics, PRESENTATIONS[self.look]), pose, masks)
+        owner = owner_of(self.ct, json.dumps(pose.to_dict())) if self.dicom else None
+        write_view(self.out, render(ct, pose, physics, PRESENTATIONS[self.look]), pose, masks, owner)
         self.say(f"{self.out}: a {pose.view_name} radiograph of {pose.rows} x {pose.columns} pixels, {len(masks)} masks")
         return 0
 
@@ -146,6 +151,8 @@ class Render(Command):
 
     def _pose(self, ct: CT) -> Geometry:
         from training.drr import Geometry
+        from training.images.dicom_geometry import read_geometry_dicom
+        from training.images.paths import kind
 
         changes: dict[str, Any] = {
             name: getattr(self, name)
@@ -161,6 +168,8 @@ class Render(Command):
                 raise ChexanatomyError(
                     "--geometry says everything about the pose; leave out --view and the single angles and distances."
                 )
+            if self.geometry.is_file() and kind(self.geometry) == "dicom":
+                return Geometry.from_dict(read_geometry_dicom(self.geometry))
             return Geometry.load(self.geometry)
         if self.view and "primary" in changes:
             raise ChexanatomyError("--view and --primary both turn the tube; give one of them.")
@@ -241,38 +250,3 @@ class Synthesize(Command):
             return ()
         name = self.subject or (self.ct or self.labels).name.split(".")[0]
         return (Subject(name, str(self.ct or ""), str(self.labels), str(self.label_names or "")),)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export(Command):
-    """Write a data set in a form that other programs read, or read one.
-
-    `folders` is the layout of the method's reference code, one folder per case with ct.png and <structure>.png; `webdataset` is
-    a series of tar shards for clusters; `dataset` turns a folder in the reference layout into a data set. What was rejected in a
-    review is left out.
-
-    Example: chexanatomy export data --form webdataset --out shards
-    """
-
-    dataset: Positional[Path]
-    """Data set folder; for the form `dataset` a folder of case folders."""
-    out: Path
-    """Folder for the result."""
-    form: Literal["folders", "webdataset", "dataset"] = "folders"
-    """Which form to write."""
-    cases_per_shard: int = 500
-    """Cases in one tar file."""
-
-    def run(self) -> int:
-        """Open and write."""
-        from training.dataset import Dataset, export_folders, export_webdataset, import_folders
-
-        with self.reporting() as progress:
-            if self.form == "dataset":
-                cases = len(import_folders(self.dataset, self.out, progress).cases)
-            elif self.form == "folders":
-                cases = export_folders(Dataset.open(self.dataset), self.out, progress)
-            else:
-                cases = export_webdataset(Dataset.open(self.dataset), self.out, self.cases_per_shard, progress)
-        self.say(f"{self.out}: {cases} cases")
-        return 0

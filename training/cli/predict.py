@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from training.cli.console import Command, listed, structure_key
+from training.cli.exchange import write_segmentation
 from training.errors import ChexanatomyError
+
+if TYPE_CHECKING:
+    from training.images import MaskSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,10 @@ class Predict(Command):
     """Mask codebook for a model that brings none, such as vae-oid.npz."""
     batch: int = 32
     """Structures answered at once."""
+    also: tuple[Literal["coco", "dicom", "dicom-attached"], ...] = ()
+    """Further forms: `coco` writes DIR/coco.json for all images; `dicom` writes radiograph.dcm and masks.dcm (DICOM SEG) for each
+    image, under a made-up patient and study; `dicom-attached` writes masks.dcm under the DICOM image's own patient and study, so
+    that the result names the patient."""
     accurate: bool = False
     """Average five slightly moved looks, in five times the time; writes DIR/<image stem>/<structure>.probability.png as well."""
     measure: bool = False
@@ -46,17 +55,22 @@ class Predict(Command):
         """Predict image by image; what is finished is on disk."""
         from training.batch import Wishes, answer_all, image_files, sources_of
         from training.evaluate.measurements import NEEDED
+        from training.images import write_coco
         from training.model import load
+        from training.results import masks_of
 
         names = [structure_key(name) for name in listed(self.structures)] if self.structures or not self.measure else []
         names = list(dict.fromkeys([*names, *(NEEDED if self.measure else ())]))
         if self.references is not None and not self.references.is_dir():
             raise ChexanatomyError(f"{self.references} is no folder of reference masks.")
+        if {"dicom", "dicom-attached"} <= set(self.also):
+            raise ChexanatomyError("Both dicom and dicom-attached write masks.dcm; ask for one of them.")
         sources = sources_of(image_files(self.images))
         predictor = load(self.model, codebook=self.codebook)
         if untaught := predictor.untaught(names):
             self.warn(f"{self.model} was not taught {', '.join(untaught)}: what it draws there means nothing")
         wishes = Wishes(names, self.batch, self.accurate, self.measure, self.references)
+        sets: list[MaskSet] = []
         done = found = failed = 0
         with self.reporting() as progress:
             for answered in answer_all(predictor, sources, wishes, self.out, self.model, progress):
@@ -68,7 +82,18 @@ class Predict(Command):
                     continue
                 done += 1
                 found += sum(finding.present for finding in answered.findings)
+                masks = masks_of(answered.shape, answered.findings, Path(answered.source.name).name)
+                sets.append(masks)
+                if "dicom" in self.also or "dicom-attached" in self.also:
+                    folder, attach = self.out / answered.source.folder, "dicom-attached" in self.also
+                    try:
+                        write_segmentation(folder, Path(answered.source.name), masks.masks, self.model, attach)
+                    except ChexanatomyError as problem:
+                        failed += 1
+                        self.warn(f"{masks.image} has no masks.dcm: {problem}")
                 if answered.measured is not None and answered.measured.problem:
                     self.warn(f"{Path(answered.source.name).name}: {answered.measured.problem}")
+        if "coco" in self.also and sets:
+            write_coco(sets, self.out / "coco.json")
         self.say(f"{self.out}: {found} structures found in {done} of {len(sources)} images. Research use, not for diagnosis.")
         return 2 if failed else 0

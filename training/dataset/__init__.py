@@ -2,7 +2,7 @@
 
 from training.dataset.agreement import Agreement, agreements
 from training.dataset.case import Case
-from training.dataset.layouts import export_folders, export_webdataset, import_folders
+from training.dataset.layouts import export_coco, export_dicom, export_folders, export_webdataset, import_folders
 from training.dataset.reviews import Decision, Reviews
 from training.dataset.store import Dataset
 from training.dataset.suspicion import Queue, Suspicion, judge, suspicion
@@ -18,6 +18,8 @@ __all__ = [
     "Suspicion",
     "Thumbnails",
     "agreements",
+    "export_coco",
+    "export_dicom",
     "export_folders",
     "export_webdataset",
     "import_folders",

@@ -1,4 +1,4 @@
-"""A data set in other programs' layouts: the reference's case folders, and WebDataset tar shards."""
+"""A data set in other programs' layouts: the reference's case folders, WebDataset tar shards, COCO and DICOM."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,20 @@ import numpy as np
 from training import __version__
 from training.dataset.case import Case
 from training.dataset.store import Dataset
+from training.dataset.unfinished import PART, exporting, whole_folder
+from training.drr import Geometry
 from training.errors import BrokenDataset
-from training.filenames import file_stem
-from training.images import read_mask_png, read_radiograph, write_mask_png
+from training.images import (
+    MaskSet,
+    read_mask_png,
+    read_radiograph,
+    write_coco,
+    write_mask_folder,
+    write_masks_dicom,
+    write_radiograph_dicom,
+    write_radiograph_png,
+)
+from training.images.dicom_write import made_up
 from training.images.types import Radiograph
 from training.progress import ProgressCallback, report
 
@@ -25,19 +37,17 @@ PICTURE = "ct.png"
 def export_folders(dataset: Dataset, out: str | Path, progress: ProgressCallback | None = None) -> int:
     """Write one folder per case with ct.png (8 bit) and <structure>.png (0 and 255), without what reviewers rejected.
 
-    Returns how many cases were written. Raises BrokenDataset when out holds something already.
+    Returns how many cases there are. Raises BrokenDataset when out holds something else already.
     """
     from PIL import Image
 
-    folder = _new_folder(out)
-    kept = dataset.kept()
-    for number, case in enumerate(kept):
-        target = folder / case.id
-        target.mkdir()
-        Image.fromarray(np.round(dataset.image(case).pixels * 255).astype(np.uint8)).save(target / PICTURE)
-        for structure, mask in dataset.masks(case, case.present).items():
-            write_mask_png(mask, target / f"{file_stem(structure)}.png")
-        report(progress, number + 1, len(kept), "Exporting")
+    with exporting(dataset, out, "folders") as (folder, kept):
+        for number, case in enumerate(kept):
+            if not (folder / case.id).exists():
+                with whole_folder(folder / case.id) as target:
+                    Image.fromarray(np.round(dataset.image(case).pixels * 255).astype(np.uint8)).save(target / PICTURE)
+                    write_mask_folder(dataset.masks(case, case.present), target)
+            report(progress, number + 1, len(kept), "Exporting")
     return len(kept)
 
 
@@ -48,33 +58,85 @@ def export_webdataset(
 
     WebDataset ends a key at its first dot, so dots in ids become underscores there.
 
-    What reviewers rejected is left out. Returns how many cases were written. Raises BrokenDataset when out is in use.
+    What reviewers rejected is left out. Returns how many cases there are. Raises BrokenDataset when out holds something else
+    already.
     """
-    folder = _new_folder(out)
-    kept = dataset.kept()
-    done = 0
-    for split in ("train", "val", "test"):
-        cases = [case for case in kept if case.split == split]
-        for shard in range(0, len(cases), max(1, cases_per_shard)):
-            path = folder / f"{split}-{shard // max(1, cases_per_shard):06d}.tar"
-            part = path.with_suffix(".part")
-            with tarfile.open(part, "w") as tar:
-                for case in cases[shard : shard + max(1, cases_per_shard)]:
-                    encoded = dataset.encoded_masks(case)
-                    masks = {s: encoded[s] for s in case.present if s in encoded}
-                    key = case.id.replace(".", "_")
-                    _add(tar, f"{key}.png", (dataset.folder / case.image).read_bytes())
-                    _add(tar, f"{key}.masks.json", json.dumps(masks).encode())
-                    _add(tar, f"{key}.case.json", case.to_json().encode())
-                    done += 1
-                    report(progress, done, len(kept), "Exporting")
-            os.replace(part, path)
+    size, done = max(1, cases_per_shard), 0
+    with exporting(dataset, out, f"webdataset of {size}") as (folder, kept):
+        for split in ("train", "val", "test"):
+            cases = [case for case in kept if case.split == split]
+            for first in range(0, len(cases), size):
+                path = folder / f"{split}-{first // size:06d}.tar"
+                shard = cases[first : first + size]
+                if not path.exists():
+                    _write_shard(dataset, shard, path)
+                done += len(shard)
+                report(progress, done, len(kept), "Exporting")
     return done
+
+
+def export_coco(dataset: Dataset, out: str | Path, progress: ProgressCallback | None = None) -> int:
+    """Write images/<id>.png (16 bit) and annotations.json (COCO instances, run-length codes), without what was rejected.
+
+    Returns how many cases there are. Raises BrokenDataset when out holds something else already.
+    """
+    with exporting(dataset, out, "coco") as (folder, kept):
+        (folder / "images").mkdir(exist_ok=True)
+        sets = []
+        for number, case in enumerate(kept):
+            target = folder / "images" / f"{case.id}.png"
+            picture = dataset.image(case)
+            if not target.exists():
+                write_radiograph_png(picture, target)
+            sets.append(_mask_set(dataset, case, picture, f"{case.id}.png"))
+            report(progress, number + 1, len(kept), "Exporting")
+        write_coco(sets, folder / "annotations.json")
+    return len(kept)
+
+
+def export_dicom(dataset: Dataset, out: str | Path, progress: ProgressCallback | None = None) -> int:
+    """Write one folder per case with radiograph.dcm (DX with the pose where it is known) and masks.dcm (SEG).
+
+    Patients and studies are made up, one for each subject. Returns how many cases there are. Raises BrokenDataset when out holds
+    something else already.
+    """
+    with exporting(dataset, out, "dicom") as (folder, kept):
+        for number, case in enumerate(kept):
+            if not (folder / case.id).exists():
+                pose = Geometry.from_dict(case.geometry) if case.geometry else None
+                owner = made_up(case.subject, image=case.id)
+                with whole_folder(folder / case.id) as target:
+                    image = write_radiograph_dicom(dataset.image(case), target / "radiograph.dcm", pose, owner)
+                    masks = dataset.masks(case, case.present)
+                    if masks:
+                        write_masks_dicom(masks, target / "masks.dcm", image, "label projection")
+            report(progress, number + 1, len(kept), "Exporting")
+    return len(kept)
+
+
+def _mask_set(dataset: Dataset, case: Case, picture: Radiograph, name: str) -> MaskSet:
+    size = (picture.pixels.shape[0], picture.pixels.shape[1])
+    absent = {structure: np.zeros(size, bool) for structure in case.absent}
+    return MaskSet(name, size, {**dataset.masks(case, case.present), **absent})
+
+
+def _write_shard(dataset: Dataset, cases: Sequence[Case], path: Path) -> None:
+    part = path.with_name(f"{PART}{path.name}")
+    with tarfile.open(part, "w") as tar:
+        for case in cases:
+            encoded = dataset.encoded_masks(case)
+            masks = {s: encoded[s] for s in case.present if s in encoded}
+            key = case.id.replace(".", "_")
+            _add(tar, f"{key}.png", (dataset.folder / case.image).read_bytes())
+            _add(tar, f"{key}.masks.json", json.dumps(masks).encode())
+            _add(tar, f"{key}.case.json", case.to_json().encode())
+    os.replace(part, path)
 
 
 def import_folders(source: str | Path, out: str | Path, progress: ProgressCallback | None = None) -> Dataset:
     """Read the reference layout into a new data set; each case folder counts as a subject, its structures by vocabulary key.
 
+    A data set that an interrupted import left is continued.
     Raises BrokenDataset when no folder of source holds ct.png.
     """
     from training import anatomy
@@ -84,6 +146,7 @@ def import_folders(source: str | Path, out: str | Path, progress: ProgressCallba
     if not folders:
         raise BrokenDataset(f"{Path(source).name} holds no case folder with a {PICTURE}.")
     dataset = Dataset.create(out)
+    before = list(dataset.cases)
     for number, folder in enumerate(folders):
         masks = {}
         for path in sorted(folder.glob("*.png")):
@@ -98,33 +161,23 @@ def import_folders(source: str | Path, out: str | Path, progress: ProgressCallba
         wrong = [s for s, m in masks.items() if m.shape != picture.pixels.shape]
         if wrong:
             raise BrokenDataset(f"In {folder.name} the mask of {wrong[0]} has another size than {PICTURE}.")
-        dataset.add(
-            Case(
-                id=folder.name,
-                subject=folder.name,
-                view="",
-                geometry=None,
-                image=f"images/{folder.name}.png",
-                present=tuple(s for s, m in masks.items() if m.any()),
-                absent=(),
-                cut_off=(),
-                provenance="imported from case folders",
-                seed=0,
-                version=__version__,
-            ),
-            Radiograph(picture.pixels, name=folder.name),
-            {s: m for s, m in masks.items() if m.any()},
+        case = Case(
+            id=folder.name,
+            subject=folder.name,
+            view="",
+            geometry=None,
+            image=f"images/{folder.name}.png",
+            present=tuple(s for s, m in masks.items() if m.any()),
+            absent=(),
+            cut_off=(),
+            provenance="imported from case folders",
+            seed=0,
+            version=__version__,
         )
+        if case not in before:
+            dataset.add(case, Radiograph(picture.pixels, name=folder.name), {s: m for s, m in masks.items() if m.any()})
         report(progress, number + 1, len(folders), "Importing")
     return dataset
-
-
-def _new_folder(out: str | Path) -> Path:
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BrokenDataset(f"{folder.name} holds something already: name a new or empty folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

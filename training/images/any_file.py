@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import FrameMismatch, UnreadableFile
+from training.images.coco import read_coco
 from training.images.ct import ct_from_stored, read_ct
 from training.images.dicom_headers import dicom_files, quiet, read_header
+from training.images.dicom_seg import is_segmentation, read_masks_dicom
 from training.images.grid import Stored
 from training.images.labels import check_sides, labels_from_stored, read_labels
 from training.images.mask_folder import is_beside_masks
+from training.images.mask_sets import MaskSet
 from training.images.paths import existing, is_volume_name, kind, stem
 from training.images.radiograph import read_picture, read_radiograph
 from training.images.types import CT, LabelMap, Radiograph
@@ -25,7 +28,7 @@ MOST_IDS = 1000
 MOST_RADIOGRAPHS = 100
 """Radiographs opened from one folder at most."""
 
-Opened = CT | LabelMap | Radiograph | np.ndarray
+Opened = CT | LabelMap | Radiograph | MaskSet | np.ndarray
 """What a path may hold; the array is a mask picture, bool [row, column]."""
 
 
@@ -39,6 +42,10 @@ def read_any(path: str | os.PathLike[str], cts: Sequence[CT] = ()) -> list[Opene
     match kind(source):
         case "folder":
             return _folder(source, cts)
+        case "dicom" if is_segmentation(source):
+            return [read_masks_dicom(source)]
+        case "unknown" if source.suffix.lower() == ".json":
+            return list(read_coco(source))
         case "dicom":
             return [read_ct(source) if _modality(source) == "CT" else read_radiograph(source)]
         case "picture":
@@ -109,7 +116,7 @@ def _folder(folder: Path, cts: Sequence[CT]) -> list[Opened]:
         modalities = {_modality(file) for file in files}
         if "CT" in modalities or len(files) > MOST_RADIOGRAPHS:
             return [read_ct(folder)]
-        return [read_radiograph(file) for file in files]
+        return [read_masks_dicom(file) if is_segmentation(file) else read_radiograph(file) for file in files]
     volumes = sorted(path for path in folder.iterdir() if is_volume_name(path) and path.is_file())
     scans = [path for path in volumes if is_beside_masks(path)]
     masks = [path for path in volumes if path not in scans]

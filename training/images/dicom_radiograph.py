@@ -9,6 +9,7 @@ import numpy as np
 
 from training.errors import UnreadableFile
 from training.images.dicom_ct import decoded
+from training.images.dicom_geometry import geometry_in
 from training.images.dicom_headers import dicom_errors, quiet
 from training.images.paths import damaged, stem
 from training.images.radiograph import check_size, first_frame, grey_of, oriented
@@ -65,9 +66,11 @@ def _read(dataset: Any, path: Path) -> Radiograph:
     padding = dataset.get("PixelPaddingValue", None)
     if padding is not None and (stored == padding).any():
         pixels[stored == padding] = 0
-    pixels, turned = oriented(pixels, dataset.get("PatientOrientation", None))
+    pose = geometry_in(dataset)
+    # A radiograph of ours lies as its pose says, rolled ones too.
+    pixels, turned = oriented(pixels, dataset.get("PatientOrientation", None)) if pose is None else (pixels, ())
     notes.extend(turned)
-    spacing = _spacing(dataset)
+    spacing = _spacing(dataset) if pose is None else (float(pose["spacing"][0]), float(pose["spacing"][1]))
     if spacing is not None and any("upright" in text for text in turned):
         spacing = spacing[::-1]
     view = _VIEWS.get(str(dataset.get("ViewPosition", "") or "").strip().upper(), "")

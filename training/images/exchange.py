@@ -69,9 +69,9 @@ def _runs(text: bytes) -> list[int]:
     return runs
 
 
-def write_mask_png(mask: np.ndarray, path: str | os.PathLike[str]) -> None:
-    """Write a bool mask [row, column] as 8-bit PNG of 0 and 255."""
-    _write_png(np.where(mask, np.uint8(255), np.uint8(0)), path)
+def write_mask_png(mask: np.ndarray, path: str | os.PathLike[str], name: str = "") -> None:
+    """Write a bool mask [row, column] as 8-bit PNG of 0 and 255; name: the structure's, kept in the file as PNG's "Title"."""
+    _write_png(np.where(mask, np.uint8(255), np.uint8(0)), path, name)
 
 
 def read_mask_png(path: str | os.PathLike[str]) -> np.ndarray:
@@ -89,12 +89,14 @@ def write_radiograph_png(radiograph: Radiograph, path: str | os.PathLike[str]) -
     _write_png(np.rint(pixels * FULL_SCALE).astype(np.uint16), path)
 
 
-def _write_png(values: np.ndarray, path: str | os.PathLike[str]) -> None:
+def _write_png(values: np.ndarray, path: str | os.PathLike[str], title: str = "") -> None:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     origin = PngInfo()
     origin.add_text("Software", WRITTEN_BY)
+    if title:
+        origin.add_itxt("Title", title)
     with replacing(path) as temporary:
         Image.fromarray(np.ascontiguousarray(values)).save(temporary, format="PNG", compress_level=3, pnginfo=origin)
 

@@ -37,13 +37,17 @@ _WANTED = "give a radiograph as PNG, JPEG, TIFF or DICOM (CR, DX, RG)"
 def read_radiograph(path: str | os.PathLike[str]) -> Radiograph:
     """Read a radiograph: PNG, JPEG, TIFF (8 or 16 bit, grey, palette or RGB) or DICOM CR, DX, RG, RF, XA.
 
+    A PNG with the JSON file that write_radiograph puts beside it has its pixel pitch and view from there.
+
     DICOM values go through the modality LUT and the VOI LUT or window, MONOCHROME1 is inverted, spacing and view are taken over.
     Raises UnreadableFile for a CT slice, a colour photograph, a damaged or oversized file.
     """
     source = existing(path)
     match kind(source):
         case "picture":
-            return _from_picture(source)
+            from training.images.sidecar import with_sidecar
+
+            return with_sidecar(_from_picture(source), source)
         case "dicom":
             from training.images.dicom_radiograph import from_dicom
 

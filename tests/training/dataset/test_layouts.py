@@ -2,11 +2,12 @@ import json
 import tarfile
 
 import numpy as np
+import pydicom
 import pytest
 
-from training.dataset import Case, Dataset, export_folders, export_webdataset, import_folders
+from training.dataset import Case, Dataset, export_coco, export_dicom, export_folders, export_webdataset, import_folders
 from training.errors import BrokenDataset
-from training.images import from_rle
+from training.images import from_rle, read_coco, read_masks_dicom
 
 
 def test_case_folders_go_out_and_come_back(dataset, tmp_path):
@@ -45,7 +46,7 @@ def test_shards_hold_every_kept_case_once(dataset, tmp_path):
 
 def test_a_folder_in_use_is_not_written_into(dataset, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    for export in (export_folders, export_webdataset):
+    for export in (export_folders, export_webdataset, export_coco, export_dicom):
         with pytest.raises(BrokenDataset, match="already"):
             export(dataset, tmp_path)
 
@@ -54,3 +55,64 @@ def test_a_folder_without_cases_is_refused(tmp_path):
     with pytest.raises(BrokenDataset, match=r"ct\.png"):
         import_folders(tmp_path, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_coco_holds_every_kept_mask(dataset, tmp_path):
+    dataset.reviews.decide("someone-00001", "heart", "reject")
+    assert export_coco(dataset, tmp_path / "out") == 20
+    sets = read_coco(tmp_path / "out/annotations.json")
+    for one, case in zip(sets, dataset.kept(), strict=True):
+        assert (tmp_path / "out/images" / one.image).is_file()
+        assert set(one.masks) == {*case.present, *case.absent}
+        for structure, mask in dataset.masks(case, case.present).items():
+            np.testing.assert_array_equal(one.masks[structure], mask)
+
+
+def test_dicom_files_cases_under_one_made_up_patient_a_subject(dataset, tmp_path):
+    assert export_dicom(dataset, tmp_path / "out") == 20
+    patients = set()
+    for case in dataset.cases:
+        for structure, mask in read_masks_dicom(tmp_path / "out" / case.id / "masks.dcm").masks.items():
+            np.testing.assert_array_equal(mask, dataset.masks(case)[structure])
+        patients.add(pydicom.dcmread(tmp_path / "out" / case.id / "radiograph.dcm").PatientID)
+    assert len(patients) == 1
+
+
+@pytest.mark.parametrize("export", [export_folders, export_webdataset, export_coco, export_dicom])
+def test_an_interrupted_export_goes_on_and_ends_as_if_it_had_not_been(dataset, tmp_path, export):
+    def stop_after_seven(progress):
+        if progress.done == 7:
+            raise KeyboardInterrupt
+
+    options = {"cases_per_shard": 7} if export is export_webdataset else {}
+    export(dataset, tmp_path / "whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        export(dataset, tmp_path / "out", progress=stop_after_seven, **options)
+    (tmp_path / "out" / ".part-x").write_text("half")
+    export(dataset, tmp_path / "out", **options)
+    whole, again = ({p.relative_to(f) for p in f.rglob("*")} for f in (tmp_path / "whole", tmp_path / "out"))
+    assert whole == again
+    with pytest.raises(BrokenDataset, match="already"):
+        export(dataset, tmp_path / "out", **options)
+
+
+def test_an_export_begun_before_the_data_changed_is_not_mixed_with_the_new(dataset, tmp_path):
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_folders(dataset, tmp_path / "out", stop)
+    dataset.reviews.decide("someone-00001", "heart", "reject")
+    with pytest.raises(BrokenDataset, match="before the data changed"):
+        export_folders(dataset, tmp_path / "out")
+
+
+def test_an_interrupted_import_goes_on(dataset, tmp_path):
+    def stop_after_seven(progress):
+        if progress.done == 7:
+            raise KeyboardInterrupt
+
+    export_folders(dataset, tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        import_folders(tmp_path / "out", tmp_path / "again", stop_after_seven)
+    assert len(import_folders(tmp_path / "out", tmp_path / "again").cases) == 20

@@ -1,0 +1,84 @@
+"""Exchange on the command line: DICOM beside what render and predict write, convert, and exports for other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from tests.training.images.makers import dicom
+from tests.training.test_cli import Run, body, one_line, picture, run, untrained
+from training.images import read_coco, read_mask_pictures, read_masks_dicom
+
+__all__ = ["body", "run", "untrained"]
+
+
+def test_rendered_dicom_holds_the_same_masks_and_takes_the_same_picture_again(run: Run, body: Path, tmp_path: Path) -> None:
+    labels = ("--labels", body / "labels.nii.gz", "--label-names", body / "labels_names.csv", "--structures", "heart,lung_left")
+    pose = ("--primary", 12, "--size", 40, 50, "--spacing", 8)
+    assert run("render", body / "ct.nii.gz", *labels, *pose, "--dicom", "--out", tmp_path / "a")[0] == 0
+    pictures, segments = read_mask_pictures(tmp_path / "a"), read_masks_dicom(tmp_path / "a/masks.dcm")
+    assert set(pictures.masks) == set(segments.masks) == {"heart", "lung_left"}
+    assert all(np.array_equal(mask, segments.masks[name]) for name, mask in pictures.masks.items())
+    assert run("render", body / "ct.nii.gz", "--geometry", tmp_path / "a/radiograph.dcm", "--out", tmp_path / "b")[0] == 0
+    assert (tmp_path / "b/geometry.json").read_text() == (tmp_path / "a/geometry.json").read_text()
+    assert (tmp_path / "b/radiograph.png").read_bytes() == (tmp_path / "a/radiograph.png").read_bytes()
+
+
+def test_masks_go_through_every_form_unchanged(run: Run, body: Path, tmp_path: Path) -> None:
+    labels = ("--labels", body / "labels.nii.gz", "--label-names", body / "labels_names.csv")
+    assert run("render", body / "ct.nii.gz", *labels, "--size", 40, 50, "--spacing", 8, "--out", tmp_path / "a")[0] == 0
+    image = tmp_path / "a/radiograph.png"
+    for source, form, target in (("a", "coco", "c.json"), ("c.json", "dicom", "d"), ("d/masks.dcm", "png", "p")):
+        status, _, complaint = run("convert", tmp_path / source, "--image", image, "--form", form, "--out", tmp_path / target)
+        assert (status, complaint) == (0, "")
+    first, last = read_mask_pictures(tmp_path / "a"), read_mask_pictures(tmp_path / "p")
+    assert set(first.masks) == set(last.masks)
+    assert all(np.array_equal(mask, last.masks[name]) for name, mask in first.masks.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("c.json --form dicom --out x", "add --image"),
+        ("c.json --form dicom --out x --image a.png --attach", "no DICOM file"),
+        ("nowhere --form coco --out x", "nowhere"),
+        ("a.png --form coco --out x", "COCO JSON"),
+        ("c.json --form dicom --out x --image small.png", "40 x 40"),
+    ],
+)
+def test_what_cannot_be_converted_is_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, expected: str
+) -> None:
+    from training.images import MaskSet, write_coco
+
+    monkeypatch.chdir(tmp_path)
+    write_coco([MaskSet("a.png", (48, 64), {"heart": np.eye(48, 64, dtype=bool)})], tmp_path / "c.json")
+    picture(tmp_path / "a.png", (48, 64))
+    picture(tmp_path / "small.png", (40, 40))
+    status, _, complaint = run("convert", *arguments.split())
+    assert status == 2
+    assert one_line(complaint), complaint
+    assert expected in complaint
+
+
+def test_predictions_name_the_patient_only_where_that_was_asked_for(run: Run, untrained: Path, tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 900, (48, 64)).astype(np.uint16)
+    source = dicom(tmp_path / "x.dcm", stored, SOPClassUID="1.2.840.10008.5.1.4.1.1.1", Modality="CR", PatientID="4711-geheim")
+    ask = ("predict", source, "--structures", "heart,lung_left", "--model", untrained)
+    assert run(*ask, "--also", "coco", "dicom", "--out", tmp_path / "found")[0] == 0
+    assert run(*ask, "--also", "dicom-attached", "--out", tmp_path / "attached")[0] == 0
+    (record,) = json.loads((tmp_path / "found/predictions.json").read_text())
+    (coco,) = read_coco(tmp_path / "found/coco.json")
+    (predicted,) = read_coco(tmp_path / "found/predictions.json")
+    segments = read_masks_dicom(tmp_path / "found/x/masks.dcm")
+    assert [f["structure"] for f in record["findings"]] == list(segments.masks)
+    for name, mask in segments.masks.items():
+        assert np.array_equal(mask, coco.masks[name])
+        assert np.array_equal(mask, predicted.masks[name])
+    assert not [p for p in (tmp_path / "found").rglob("*") if p.is_file() and b"geheim" in p.read_bytes()]
+    assert pydicom.dcmread(tmp_path / "attached/x/masks.dcm").PatientID == "4711-geheim"
+    assert run(*ask, "--also", "dicom", "dicom-attached", "--out", tmp_path / "both")[0] == 2

@@ -1,0 +1,147 @@
+"""Masks of many images as one COCO file: instances with run-length codes, readable by pycocotools and labelling tools."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.anatomy import find, vocabulary
+from training.errors import ChexanatomyError, UnknownStructure, UnreadableFile
+from training.images.exchange import from_rle, to_rle
+from training.images.mask_sets import MaskSet
+from training.images.paths import existing, replacing
+from training.images.radiograph import MOST_MEGAPIXELS, WRITTEN_BY
+
+
+def write_coco(sets: Iterable[MaskSet], path: str | os.PathLike[str]) -> int:
+    """Write the masks of many images as COCO instances and return how many masks were written.
+
+    Categories are structures by key; `segmentation` is compressed run-length code, `bbox` (left, top, width, height) [px]. A
+    structure known not to be there has no annotation and stands in its image's own list `absent`.
+    """
+    from training import __version__
+
+    categories: dict[str, int] = {}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, one in enumerate(sets, 1):
+        rows, columns = one.size
+        absent = [structure for structure, mask in one.masks.items() if not mask.any()]
+        images.append({"id": number, "file_name": one.image, "width": columns, "height": rows, "absent": absent})
+        for structure, mask in one.masks.items():
+            category = categories.setdefault(structure, len(categories) + 1)
+            if structure in absent:
+                continue
+            annotation = _annotation(len(annotations) + 1, number, category, mask)
+            if structure in one.scores:
+                annotation["score"] = float(one.scores[structure])
+            annotations.append(annotation)
+    content = {
+        "info": {"description": "Anatomy on radiographs. Research use, not for diagnosis.", "version": __version__, "url": "",
+                 "contributor": WRITTEN_BY},
+        "licenses": [],
+        "images": images,
+        "categories": [{"id": i, "name": s, "supercategory": _group(s)} for s, i in categories.items()],
+        "annotations": annotations,
+    }  # fmt: skip
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    return len(annotations)
+
+
+def read_coco(path: str | os.PathLike[str]) -> list[MaskSet]:
+    """Read a COCO file of instances (run-length codes or polygons), or predictions.json of `predict`; one MaskSet an image.
+
+    Several annotations of one category on an image become one mask. Raises UnreadableFile or ChexanatomyError.
+    """
+    source = existing(path)
+    try:
+        content = json.loads(source.read_text(encoding="utf-8"))
+        if isinstance(content, list):
+            return [_predicted(record) for record in content]
+        return _instances(content)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError) as error:
+        raise UnreadableFile(f"{source.name} is no COCO file and no predictions.json; give one with images and masks.") from error
+
+
+def holds_masks(path: Path) -> bool:
+    """True for a JSON file that begins as the files do that read_coco reads."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            head = file.read(4096)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return '"annotations"' in head or '"images"' in head or '"findings"' in head
+
+
+def _annotation(number: int, image: int, category: int, mask: np.ndarray) -> dict[str, Any]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    box = [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top]
+    return {
+        "id": number, "image_id": image, "category_id": category, "segmentation": to_rle(mask), "area": int(mask.sum()),
+        "bbox": box, "iscrowd": 0,
+    }  # fmt: skip
+
+
+def _group(structure: str) -> str:
+    known = vocabulary().get(structure)
+    return known.group if known is not None else "Other"
+
+
+def _predicted(record: Mapping[str, Any]) -> MaskSet:
+    rows, columns = (int(n) for n in record["size"])
+    _check_size(rows, columns)
+    masks = {str(f["structure"]): from_rle(f["rle"]) if f["rle"] else np.zeros((rows, columns), bool) for f in record["findings"]}
+    scores = {str(f["structure"]): float(f["confidence"]) for f in record["findings"]}
+    return MaskSet(Path(str(record["image"])).name, (rows, columns), masks, scores)
+
+
+def _instances(content: Mapping[str, Any]) -> list[MaskSet]:
+    names = {int(category["id"]): _key(str(category["name"])) for category in content["categories"]}
+    masks: dict[int, dict[str, np.ndarray]] = {}
+    scores: dict[int, dict[str, float]] = {}
+    sizes: dict[int, tuple[int, int]] = {}
+    for image in content["images"]:
+        number, size = int(image["id"]), (int(image["height"]), int(image["width"]))
+        _check_size(*size)
+        sizes[number], scores[number] = size, {}
+        masks[number] = {_key(str(structure)): np.zeros(size, bool) for structure in image.get("absent", [])}
+    for annotation in content["annotations"]:
+        number, structure = int(annotation["image_id"]), names[int(annotation["category_id"])]
+        mask = _mask(annotation["segmentation"], sizes[number])
+        held = masks[number].get(structure)
+        masks[number][structure] = mask if held is None else held | mask
+        if "score" in annotation:
+            scores[number][structure] = max(float(annotation["score"]), scores[number].get(structure, 0.0))
+    files = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
+    return [MaskSet(files[number], sizes[number], masks[number], scores[number]) for number in sizes]
+
+
+def _mask(code: Any, size: tuple[int, int]) -> np.ndarray:
+    from pycocotools import mask as coco
+
+    if isinstance(code, list):
+        if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in code) or not code:
+            raise ValueError("a polygon has three corners or more")
+        return coco.decode(coco.merge(coco.frPyObjects(code, *size))).astype(bool)
+    if tuple(code["size"]) != size:
+        raise ChexanatomyError(f"A mask of the COCO file is {code['size']} pixels and its image {list(size)}; export it again.")
+    return from_rle(code)
+
+
+def _key(name: str) -> str:
+    try:
+        return find(name).key
+    except UnknownStructure:
+        return name
+
+
+def _check_size(rows: int, columns: int) -> None:
+    if not (rows > 0 and columns > 0 and rows * columns <= MOST_MEGAPIXELS * 1_000_000):
+        raise ChexanatomyError(f"The COCO file claims an image of {rows} x {columns} pixels; no radiograph is as large.")
