@@ -13,7 +13,7 @@ from training.drr.integrals import path_per_slice
 from training.drr.traversal import ACROSS, VoxelPose
 from training.errors import UnknownStructure
 from training.images.types import LabelMap
-from training.threads import in_stretches
+from training.threads import in_stretches, thread_count
 
 LUNG_OF = {
     "lung_field_left": "lung_left",
@@ -167,7 +167,9 @@ class _Shadow:
         steps_on = (pose.column_step, pose.row_step) if self.swapped else (pose.row_step, pose.column_step)
         frame = (pose.march, pose.source, pose.corner - pose.source, *steps_on)
         given = (runs.offsets, runs.begin, runs.end, runs.ids, shape, *frame, self.slots, self.pixels, bits, steps)
-        in_stretches(lambda begin, end: cast(*given, begin, end), self.lines, LINES)
+        # Every stretch goes through the runs that fall on it: few long stretches, two to a thread so that none waits for long.
+        stretch = max(LINES, -(-self.lines // (2 * thread_count())))
+        in_stretches(lambda begin, end: cast(*given, begin, end), self.lines, stretch)
 
 
 def _lies_across(pose: VoxelPose, geometry: Geometry) -> bool:

@@ -13,11 +13,13 @@ import numpy as np
 from numba import njit
 
 LINES = 32
-"""Detector lines that one thread works on at a time."""
+"""Detector lines that one thread works on at a time, at least."""
 ROUNDING = 1e-6
 """Positions closer than this to a face are worked out exactly [voxels]."""
 FAR = 1e9
 """Crossings are kept within this many pixels, so that they fit an integer."""
+FEW = 4
+"""So many detector lines are gone through one by one; of more, those are worked out that a run falls on."""
 
 
 @njit(inline="always")
@@ -91,38 +93,81 @@ def _lines_met(base, slope, sideways, ahead, ahead_slope, ahead_sideways, row, c
 
 
 @njit(inline="always")
-def _pixel(edges, side, t, i, rising):
-    """First pixel of line i from the edge on."""
-    at = min(max(edges[t, side, 0] + i * edges[t, side, 1], -FAR), FAR)
-    return math.ceil(at) if rising else math.floor(at) + 1
+def _meeting(face, at, step):
+    """The line i on which face = (base, slope, sideways), base + slope * i + sideways * j, is zero at j = at + i * step."""
+    closing = face[1] + face[2] * step
+    return -(face[0] + face[2] * at) / closing if closing != 0.0 else np.nan
 
 
 @njit(cache=True)
-def _lay_edges(
-    begin_run, end_run, begin, end, ids, slots, rising, base, down, along, ahead, ahead_down, ahead_along, edges, order
-):
-    """Where the faces of a line's runs fall on detector line i: edges[t, side, 0] + i * edges[t, side, 1] for its begin (side 0)
-    and end (side 1), in the order along the detector; order[t]: the run's slot. Returns how many runs there are.
+def _lay_strip(near, far, forward, ahead, ahead_down, ahead_along, columns, left, right, top, bottom):
+    """Pixels left..right - 1 of the lines top..bottom - 1 whose rays run towards the slice and between two row faces."""
+    if forward and near[2] * far[2] > 0:
+        rising = near[2] > 0
+        one, two = (near, far) if rising else (far, near)
+        at, step, at_end, step_end = -one[0] / one[2], -one[1] / one[2], -two[0] / two[2], -two[1] / two[2]
+        for i in range(top, bottom):
+            begin, end = at + i * step, at_end + i * step_end
+            left[i] = max(0.0, np.ceil(begin) if rising else np.floor(begin) + 1)
+            right[i] = min(float(columns), np.ceil(end) if rising else np.floor(end) + 1)
+        return
+    for i in range(top, bottom):
+        begin, end = 0, columns
+        if not forward:
+            begin, end = _from(ahead + i * ahead_down - ROUNDING, _inverse(ahead_along), begin, end)
+        begin, end = _from(near[0] + i * near[1], _inverse(near[2]), begin, end)
+        begin, end = _before(far[0] + i * far[1], _inverse(far[2]), begin, end)
+        left[i], right[i] = begin, end
 
-    No ray towards the slice meets a face beyond the horizon, which the line nears towards its end or comes from.
+
+@njit(cache=True)
+def _cast_strip(
+    begin_run, end_run, begin, end, ids, slots, rising, base, down, along, ahead, ahead_down, ahead_along,
+    near, far, forward, left, right, top, bottom, bits, steps,
+):  # fmt: skip
+    """Cast the runs of one strip of voxels on the detector lines top..bottom - 1, of which it covers the pixels left..right - 1.
+
+    near, far: (base, slope, sideways) of the strip's faces; forward: all rays of these lines run towards the slice. Run by run,
+    not line by line: a tilted strip falls on many lines, a run on few of them.
     """
-    count = 0
-    for n in range(end_run - begin_run):
-        run = begin_run + n if rising else end_run - 1 - n
+    for run in range(begin_run, end_run):
         slot = slots[ids[run]]
         if slot < 0:
             continue
-        for side in range(2):
-            face = (begin[run] if (side == 0) == rising else end[run]) - 0.5
-            slope = along - face * ahead_along
-            if slope == 0.0 or (slope > 0) != rising:
-                edges[count, side, 0], edges[count, side, 1] = FAR if ahead_along > 0 else -FAR, 0.0
+        first, last = top, bottom
+        face = (begin[run] if rising else end[run]) - 0.5
+        a, a_step, seen = _edge(face, rising, base, down, along, ahead, ahead_down, ahead_along)
+        face = (end[run] if rising else begin[run]) - 0.5
+        b, b_step, also = _edge(face, rising, base, down, along, ahead, ahead_down, ahead_along)
+        if forward and bottom - top > FEW and seen and also:
+            p, q = _meeting(near, a, a_step), _meeting(far, a, a_step)
+            v, w = _meeting(near, b, b_step), _meeting(far, b, b_step)
+            if np.isfinite(p + q + v + w):
+                first = math.ceil(max(float(top), min(FAR, p, q, v, w)))
+                last = math.floor(min(bottom - 1.0, max(-FAR, p, q, v, w))) + 1
+        for i in range(first, last):
+            one, two = a + i * a_step, b + i * b_step
+            one, two = (np.ceil(one), np.ceil(two)) if rising else (np.floor(one) + 1, np.floor(two) + 1)
+            one, two = max(left[i], one), min(right[i], two)
+            if one >= two:
+                continue
+            if bits.size:
+                _mark(bits[slot, i], np.int64(one), np.int64(two))
             else:
-                edges[count, side, 0] = -(base - face * ahead) / slope
-                edges[count, side, 1] = -(down - face * ahead_down) / slope
-        order[count] = slot
-        count += 1
-    return count
+                steps[slot, i, np.int64(one)] += 1
+                steps[slot, i, np.int64(two)] -= 1
+
+
+@njit(inline="always")
+def _edge(face, rising, base, down, along, ahead, ahead_down, ahead_along):
+    """Where a column face falls on detector line i: pixel at + i * step, and whether it is seen at all.
+
+    No ray towards the slice meets a face beyond the horizon, which the line nears towards its end or comes from.
+    """
+    slope = along - face * ahead_along
+    if slope == 0.0 or (slope > 0) != rising:
+        return (FAR if ahead_along > 0 else -FAR), 0.0, False
+    return -(base - face * ahead) / slope, -(down - face * ahead_down) / slope, True
 
 
 @njit(cache=True, nogil=True)
@@ -139,7 +184,7 @@ def cast(offsets, begin, end, ids, shape, march, source, corner, down, along, sl
     """
     row_axis, column_axis = 1 if march == 0 else 0, 1 if march == 2 else 2
     slices, row_count, lines = shape[march], shape[row_axis], shape[2] if march == 2 else shape[1]
-    edges, order = np.empty((shape[column_axis], 2, 2)), np.empty(shape[column_axis], np.int64)
+    left, right = np.empty(last), np.empty(last)
     for k in range(slices):
         reach = k - source[march]
         if reach == 0:
@@ -163,35 +208,23 @@ def cast(offsets, begin, end, ids, shape, march, source, corner, down, along, sl
             top, bottom = first, last
             if forward:
                 top, bottom = _lines_met(row, row_down, row_along, ahead, ahead_down, ahead_along, r, columns, first, last)
-            near_face, far_face = _inverse(row_along - (r - 0.5) * ahead_along), _inverse(row_along - (r + 0.5) * ahead_along)
-            count, now, rising, laid = 0, 0, False, False
-            for i in range(top, bottom):
-                here, there, across = ahead + i * ahead_down, row + i * row_down, column + i * column_down
-                left, right = (0, columns) if forward else _from(here - ROUNDING, _inverse(ahead_along), 0, columns)
-                left, right = _from(there - (r - 0.5) * here, near_face, left, right)
-                left, right = _before(there - (r + 0.5) * here, far_face, left, right)
-                if left >= right:
-                    continue
-                if not laid or rising != (column_along * here > across * ahead_along):
-                    laid, rising, now = True, column_along * here > across * ahead_along, 0
-                    count = _lay_edges(
-                        offsets[line], offsets[line + 1], begin, end, ids, slots, rising,
-                        column, column_down, column_along, ahead, ahead_down, ahead_along, edges, order,
-                    )  # fmt: skip
-                # From line to line the rays in this strip move along it: the runs they meet are next to those met before.
-                while now > 0 and _pixel(edges, 1, now - 1, i, rising) > left:
-                    now -= 1
-                while now < count and _pixel(edges, 1, now, i, rising) <= left:
-                    now += 1
-                for t in range(now, count):
-                    a, b = max(left, _pixel(edges, 0, t, i, rising)), min(right, _pixel(edges, 1, t, i, rising))
-                    if a >= right:
-                        break
-                    if a < b and bits.size:
-                        _mark(bits[order[t], i], a, b)
-                    elif a < b:
-                        steps[order[t], i, a] += 1
-                        steps[order[t], i, b] -= 1
+            near_face = (row - (r - 0.5) * ahead, row_down - (r - 0.5) * ahead_down, row_along - (r - 0.5) * ahead_along)
+            far_face = (row - (r + 0.5) * ahead, row_down - (r + 0.5) * ahead_down, row_along - (r + 0.5) * ahead_along)
+            _lay_strip(near_face, far_face, forward, ahead, ahead_down, ahead_along, columns, left, right, top, bottom)
+            while top < bottom:
+                turn = column_along * ahead - column * ahead_along
+                turn_down = column_along * ahead_down - column_down * ahead_along
+                rising, until = turn + top * turn_down > 0, bottom
+                if (turn + (bottom - 1) * turn_down > 0) != rising:
+                    until = top + 1
+                    while (turn + until * turn_down > 0) == rising:
+                        until += 1
+                _cast_strip(
+                    offsets[line], offsets[line + 1], begin, end, ids, slots, rising,
+                    column, column_down, column_along, ahead, ahead_down, ahead_along,
+                    near_face, far_face, forward, left, right, top, until, bits, steps,
+                )  # fmt: skip
+                top = until
 
 
 @njit(cache=True, nogil=True)
