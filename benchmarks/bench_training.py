@@ -1,4 +1,4 @@
-"""What a training step costs: many questions packed behind an image against one image per question, and what makes the step cheap.
+"""What a training step costs: many questions packed behind an image against one image per question, and what makes it cheap.
 
 python benchmarks/bench_training.py [--image-size 224] [--queries 24] [--threads 1] [--rounds 5]
 

@@ -49,4 +49,7 @@ class Schedule:
     def left(self, step: int) -> str:
         """Time left in words."""
         minutes = (self.steps(step) - step) * self.pace(step) / 60
+        if self._config.max_minutes:
+            rest = max(0.0, self._config.max_minutes - (time.monotonic() - self._started) / 60)
+            minutes = rest if self._config.max_steps is None else min(minutes, rest)
         return f"{minutes:.0f} min" if minutes >= 1.5 else f"{60 * minutes:.0f} s"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,10 +35,11 @@ LEAST_JUDGED = 50
 
 @dataclass(frozen=True)
 class Judged:
-    """An answer, its Dice, and the image it is about."""
+    """An answer, whether the structure is there, its Dice (0 where it is not), and the image it is about."""
 
     structure: str
     answer: decoding.Written
+    there: bool
     dice: float
     image: int
 
@@ -55,7 +58,7 @@ def validate(
     Returns box_error [bins] and dice (mean over structures, at SIDE pixels), dice/<main structure>, token_loss and code_accuracy
     (given the right box and the right codes before), dense_dice (of the auxiliary head, which is not shipped), absent (share of
     absent structures called absent), present (share of present ones called present). augmentation: changes the images before;
-    judged: is given every answer about a structure that is there.
+    judged: is given every answer.
     """
     codebook, model = checkpoint.codebook, checkpoint.model
     assert codebook is not None
@@ -95,6 +98,8 @@ def validate(
         for i, prompt, answer, logits in zip(asked, prompts, written, decoded, strict=True):
             if state[i] == ABSENT:
                 seen["absent"].append(answer.presence < 0.5)
+                if judged is not None:
+                    judged.append(Judged(keys[i], answer, False, 0.0, int(case)))
                 continue
             seen["present"].append(answer.presence >= 0.5)
             box = moved.box(0, i)
@@ -108,8 +113,8 @@ def validate(
             top, left, bottom, right = (v / 1023 * SIDE for v in answer.bins)
             drawn = paste_mask(logits, (top, left, bottom, right), (SIDE, SIDE)) & (answer.presence >= 0.5)
             dice[keys[i]].append(float(2 * (drawn & mask).sum() / (drawn.sum() + mask.sum())))
-            if judged is not None and answer.presence >= 0.5:
-                judged.append(Judged(keys[i], answer, dice[keys[i]][-1], int(case)))
+            if judged is not None:
+                judged.append(Judged(keys[i], answer, True, dice[keys[i]][-1], int(case)))
         if answers:
             right_ones = Segments.of(answers, tokens.pad).to(device)
             hidden, _, _ = read(model, prefix, right_ones, len(answers), copy.deepcopy(prefix.cache))
@@ -124,15 +129,30 @@ def validate(
     return scores | {f"dice/{k}": _mean(dice[k]) for k in keys if k in MAIN and k in dice}
 
 
-def calibrate(checkpoint: Checkpoint, records: Records, images: int, augmentation: Augmentation) -> Confidence | None:
-    """Learn what an answer's certainty says about its mask, on held-out images as they are and changed as in training."""
+def calibrate(checkpoint: Checkpoint, records: Records, images: int, augmentation: Augmentation) -> dict[str, Any]:
+    """Learn, on held-out images as they are and changed as in training, what an answer's certainty says about its mask, and from
+    which probability on a structure is to be called there; for the card, empty where there were too few answers."""
     judged: list[Judged] = []
     for changes in (None, augmentation):
         validate(checkpoint, records, images, None, changes, judged)
-    if len(judged) < LEAST_JUDGED:
-        return None
-    columns = zip(*((j.structure, j.answer, j.dice, j.image) for j in judged), strict=True)
-    return Confidence.learn(*columns)
+    learnt: dict[str, Any] = {}
+    drawn = [j for j in judged if j.there and j.answer.presence >= 0.5]
+    if len(drawn) >= LEAST_JUDGED:
+        columns = zip(*((j.structure, j.answer, j.dice, j.image) for j in drawn), strict=True)
+        learnt["confidence"] = Confidence.learn(*columns).to_dict()
+    if sum(not j.there for j in judged) >= LEAST_JUDGED <= sum(j.there for j in judged):
+        learnt["presence_threshold"] = presence_threshold([j.answer.presence for j in judged], [j.there for j in judged])
+    return learnt
+
+
+def presence_threshold(presence: Sequence[float], there: Sequence[bool]) -> float:
+    """The probability from which on a structure is called there, 0.05 to 0.95: right about as many as possible of those that are
+    and of those that are not, both counting alike however many there are of each."""
+    p, is_there = np.asarray(presence, float), np.asarray(there, bool)
+    cuts = np.linspace(0.05, 0.95, 91)
+    balanced = [(p[is_there] >= cut).mean() + (p[~is_there] < cut).mean() for cut in cuts]
+    best = np.flatnonzero(np.isclose(balanced, max(balanced)))
+    return round(float(cuts[best[len(best) // 2]]), 2)
 
 
 def _mean(values: list[float]) -> float:
