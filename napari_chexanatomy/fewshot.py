@@ -9,38 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QCompleter,
-    QFormLayout,
-    QGroupBox,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QListWidget,
-    QListWidgetItem,
-    QPushButton,
-    QVBoxLayout,
-)
+from qtpy.QtWidgets import QComboBox, QCompleter, QFormLayout, QHBoxLayout, QInputDialog, QLabel, QPushButton, QTabWidget
 
-from napari_chexanatomy.desk import DeskWidget, LayerChooser, plainly
+from napari_chexanatomy.adapter_list import AdapterList
+from napari_chexanatomy.desk import DeskWidget, plainly
+from napari_chexanatomy.draw_page import DrawPage
+from napari_chexanatomy.drawing import ROLE, Drawing
+from napari_chexanatomy.jobs import ChildProcess
 from napari_chexanatomy.labelling import Item, Project
-from napari_chexanatomy.layers import (
-    KEY,
-    Core,
-    drawn_mask,
-    from_radiograph,
-    is_radiograph,
-    label_colormap,
-    look_at,
-    plane_of,
-    radiograph_of,
-)
+from napari_chexanatomy.layers import core_of, drawn_mask, is_drawing, is_radiograph, radiograph_of
 from napari_chexanatomy.learning import LearningPanel, learn_work
-from napari_chexanatomy.model_chooser import ModelChooser
 from napari_chexanatomy.structure_colours import display_name, key_of
 from training.anatomy import vocabulary
 from training.errors import ChexanatomyError
+from training.fit.adapters import Kept, read_adapter
 from training.progress import ProgressCallback, report
 
 if TYPE_CHECKING:
@@ -49,22 +31,21 @@ if TYPE_CHECKING:
 
 AUTOSAVE_MS = 1000
 """How often a drawing is compared with what is on disk [ms]; a kill loses no more than this."""
-NAME_ROLE = Qt.ItemDataRole.UserRole
 IMAGE_KINDS = "Radiographs (*.dcm *.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
 NO_PROJECT = "Start a new project or open one first."
+NO_IMAGE = "Select an image in the list first."
+DRAW, LEARN, ADAPTERS = range(3)
 
 
 class FewShotWidget(DeskWidget):
-    """A labelling project: images, one drawing each, and what was learnt from them."""
+    """A labelling project: images, one drawing of each structure on each, and what was learnt from them."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         """Napari passes the viewer."""
         super().__init__(viewer)
         self.project: Project | None = None
+        self.drawing: Drawing | None = None
         self._current: Item | None = None
-        self._image_layer: Layer | None = None
-        self._drawing: Layer | None = None
-        self._saved: np.ndarray | None = None
         self._build()
         self._autosave = QTimer(self)
         self._autosave.setInterval(AUTOSAVE_MS)
@@ -87,60 +68,56 @@ class FewShotWidget(DeskWidget):
         self.place = QLabel("no project open")
         self.place.setWordWrap(True)
         self.body.addWidget(self.place)
-        self.structure = QLineEdit()
-        self.structure.setPlaceholderText("e.g. heart, or a name of your own")
-        self.structure.setToolTip("What you draw: a structure the model knows, or a wholly new one.")
-        self.structure.setCompleter(_names())
-        self.structure.editingFinished.connect(self._structure_changed)
-        form = QFormLayout()
-        form.addRow("Structure", self.structure)
-        self.body.addLayout(form)
-
-        box = QGroupBox("Images")
-        inside = QVBoxLayout(box)
-        self.layers = LayerChooser(self.viewer, self._addable, "no radiograph open")
-        self.layers.setToolTip("A radiograph that is open in the viewer.")
-        add = QHBoxLayout()
-        add.addWidget(self.layers, 1)
-        for text, tip, slot in (
-            ("Add", "Copy this radiograph into the project.", self.add_layer),
-            ("Files …", "Copy radiograph files (DICOM, PNG, JPEG, TIFF) into the project.", self._ask_files),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.clicked.connect(slot)
-            add.addWidget(button)
-        inside.addLayout(add)
-        self.images = QListWidget()
-        self.images.setMinimumHeight(110)
-        self.images.setToolTip("Images of the project. Select one to draw on it. A ticked one is measured on, not learnt from.")
-        self.images.currentItemChanged.connect(self._image_selected)
-        self.images.itemChanged.connect(self._held_out_changed)
-        inside.addWidget(self.images)
-        inside.addWidget(QLabel("☑ = held out to measure on"))
+        self.structure = QComboBox()
+        self.structure.setEditable(True)
+        self.structure.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.structure.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.structure.setToolTip(
+            "What you draw: a structure the model knows, or a wholly new name. Type another one to draw that on the same images."
+        )
+        line = self.structure.lineEdit()
+        assert line is not None
+        line.setPlaceholderText("e.g. heart, or a name of your own")
+        line.setCompleter(_names())
+        line.editingFinished.connect(self._structure_typed)
+        self.structure.activated.connect(self._structure_typed)
+        rename = QPushButton("Rename …")
+        rename.setToolTip("Call this structure something else; its drawings stay.")
+        rename.clicked.connect(self._ask_rename)
         row = QHBoxLayout()
-        self.absent = QCheckBox("Not in this image")
-        self.absent.setToolTip("The structure is not there: the model learns to say so.")
-        self.absent.toggled.connect(self._absent_changed)
-        remove = QPushButton("Remove image")
-        remove.setToolTip("Take the selected image and its drawing out of the project.")
-        remove.clicked.connect(self.remove_image)
-        row.addWidget(self.absent, 1)
-        row.addWidget(remove)
-        inside.addLayout(row)
-        self.body.addWidget(box)
-
-        self.model = ModelChooser(self, follows=False)
+        row.addWidget(self.structure, 1)
+        row.addWidget(rename)
         form = QFormLayout()
-        form.addRow("Start from", self.model)
+        form.addRow("Structure", row)
         self.body.addLayout(form)
+        self.draw_page = DrawPage(self)
+        self.layers, self.images, self.absent = self.draw_page.layers, self.draw_page.images, self.draw_page.absent
+        self.images.picked.connect(self._image_picked)
+        self.images.held_out.connect(self._held_out_changed)
         self.learning = LearningPanel(self)
-        self.disable_while_busy(self.learning.learn_button)
-        self.body.addWidget(self.learning)
+        self.model = self.learning.model
+        self.adapters = AdapterList(self)
+        self.adapters.chosen.connect(self._adapter_chosen)
+        self.disable_while_busy(self.learning.learn_button, self.draw_page.suggest)
+        self.pages = QTabWidget()
+        for page, title, tip in (
+            (self.draw_page, "1 Draw", "Choose images and draw the structure on each."),
+            (self.learning, "2 Learn", "Teach the model what you drew, and compare before and after."),
+            (self.adapters, "3 Adapters", "Everything this project has learnt so far."),
+        ):
+            self.pages.setTabToolTip(self.pages.addTab(page, title), tip)
+        self.body.addWidget(self.pages, 1)
         self.say(NO_PROJECT)
 
-    def _addable(self, layer: Layer) -> bool:
-        return is_radiograph(layer) and layer is not getattr(self, "_image_layer", None)
+    def addable(self, layer: Layer) -> bool:
+        """Whether a layer is a radiograph that could be copied into the project."""
+        drawing = getattr(self, "drawing", None)
+        return is_radiograph(layer) and (drawing is None or layer is not drawing.image)
+
+    def takeable(self, layer: Layer) -> bool:
+        """Whether a layer is a drawing that could be taken over."""
+        shapes = type(layer).__name__ == "Shapes" and layer.ndim == 2
+        return (is_drawing(layer) or shapes) and core_of(layer).role != ROLE
 
     # The project ----------------------------------------------------------------------------------------------------
 
@@ -172,9 +149,8 @@ class FewShotWidget(DeskWidget):
         self._forget_current()
         self.project = project
         self.place.setText(f"{project.folder}")
-        self.structure.setText(display_name(project.structure) if project.structure else "")
         self._refresh()
-        self.learning.refresh()
+        self.adapters.show_folder(project.folder / "adapters")
         if self.images.count():
             self.images.setCurrentRow(0)
 
@@ -184,12 +160,38 @@ class FewShotWidget(DeskWidget):
         return self.project
 
     @plainly
-    def _structure_changed(self) -> None:
-        text = self.structure.text().strip()
-        if self.project is not None and text:
-            self.project.rename_structure(key_of(text))
-            if self._drawing is not None and self._drawing in self.viewer.layers:
-                self._drawing.name = f"draw {display_name(self.project.structure)}"
+    def _structure_typed(self, *_: Any) -> None:
+        self.choose_structure(self.structure.currentText())
+
+    def choose_structure(self, text: str) -> None:
+        """Draw this structure from now on; its drawings on the same images come back."""
+        name = key_of(text.strip())
+        if self.project is None or not name or name == self.project.structure:
+            return
+        self.flush()
+        self.project.choose_structure(name)
+        self._show_again()
+        self.say(f"You are drawing “{display_name(name)}” now.")
+
+    def _ask_rename(self) -> None:
+        if self.project is None or not self.project.structure:
+            self.complain("Type the name of the structure first.")
+            return
+        name, given = QInputDialog.getText(self, "Rename", "Name of the structure:", text=display_name(self.project.structure))
+        if given:
+            self.rename_structure(name)
+
+    @plainly
+    def rename_structure(self, text: str) -> None:
+        """Call the structure in hand something else."""
+        project = self._need_project()
+        self.flush()
+        project.rename_structure(key_of(text.strip()))
+        if self._current is not None:
+            self._current = project.item(self._current.name)
+        if self.drawing is not None and self.drawing.present:
+            self.drawing.rename(project.structure)
+        self._refresh()
 
     # Images ---------------------------------------------------------------------------------------------------------
 
@@ -202,9 +204,11 @@ class FewShotWidget(DeskWidget):
         assert layer is not None
         item = project.add(replace(radiograph, name=layer.name))
         layer.visible = False
-        self._refresh(item.name)
+        self._refresh()
+        self.images.go_to(item.name)
 
-    def _ask_files(self) -> None:
+    def choose_files(self) -> None:
+        """Let the user choose radiograph files to copy into the project."""
         files = self.ask_files("Radiographs", IMAGE_KINDS)
         if files:
             self.add_files(files)
@@ -228,7 +232,10 @@ class FewShotWidget(DeskWidget):
 
         def add(result: tuple[list[Any], list[str]]) -> None:
             items = [project.add(radiograph) for radiograph in result[0]]
-            self._refresh(items[0].name if items else "")
+            if self.project is project:
+                self._refresh()
+                if items:
+                    self.images.go_to(items[0].name)
             if result[1]:
                 raise ChexanatomyError(" ".join(result[1]))
 
@@ -238,121 +245,197 @@ class FewShotWidget(DeskWidget):
     def remove_image(self, *_: Any) -> None:
         """Take the selected image out of the project."""
         project = self._need_project()
-        if self._current is None:
-            raise ChexanatomyError("Select an image in the list first.")
-        project.remove(self._current)
+        item = self._need_item()
         self._forget_current()
+        project.remove(item)
         self._refresh()
 
-    def _refresh(self, select: str = "") -> None:
-        project = self.project
-        name = select or (self._current.name if self._current is not None else "")
-        self.images.blockSignals(True)
-        self.images.clear()
-        chosen = None
-        for item in project.items if project is not None else []:
-            drawn = project is not None and project.drawn(item)
-            state = "not there" if item.absent else ("drawn" if drawn else "to draw")
-            line = QListWidgetItem(f"{item.title}   ({state})")
-            line.setData(NAME_ROLE, item.name)
-            line.setFlags(line.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-            line.setCheckState(Qt.CheckState.Checked if item.held_out else Qt.CheckState.Unchecked)
-            self.images.addItem(line)
-            if item.name == name:
-                chosen = line
-        self.images.blockSignals(False)
-        if chosen is not None:
-            if self._current is not None and self._current.name == name:
-                self.images.blockSignals(True)
-                self.images.setCurrentItem(chosen)
-                self.images.blockSignals(False)
-            else:
-                self.images.setCurrentItem(chosen)
+    @plainly
+    def suggest(self, *_: Any) -> None:
+        """Go to the image without a drawing that the model is least sure of; a child process asks the model."""
+        project = self._need_project()
+        self.flush()
+        open_ones = [item for item in project.items if not project.drawn(item)]
+        if not project.structure:
+            raise ChexanatomyError("Name the structure that you are drawing first.")
+        if not open_ones:
+            raise ChexanatomyError("Every image has a drawing already: add more radiographs first.")
+        answer = project.folder / "suggested.json"
+        answer.unlink(missing_ok=True)
+        arguments = ["suggest", *(str(project.folder / "images" / f"{item.name}.png") for item in open_ones)]
+        arguments += ["--structure", project.structure, "--model", self._knower(project), "--out", str(answer)]
+        child = ChildProcess([*arguments, "--progress", "json"])
 
-    def _item(self, line: QListWidgetItem | None) -> Item | None:
-        name = line.data(NAME_ROLE) if line is not None else None
-        return next((item for item in self.project.items if item.name == name), None) if self.project is not None else None
+        def work(progress: ProgressCallback) -> list[dict[str, Any]]:
+            import json
+
+            child.run(progress)
+            found: list[dict[str, Any]] = json.loads(answer.read_text(encoding="utf-8"))
+            return found
+
+        def go(found: list[dict[str, Any]]) -> None:
+            undrawn = {item.name: item for item in project.items if not project.drawn(item)}
+            best = next((entry for entry in found if entry["name"] in undrawn), None)
+            if best is not None and self.project is project:
+                self.images.go_to(best["name"])
+                title, doubt = undrawn[best["name"]].title, best["doubt"]
+                self.say(f"The model is least sure of “{title}” (doubt {doubt:.2f} of 1): draw on it next.")
+
+        self.start("Looking for the next image", work, go)
+
+    def _knower(self, project: Project) -> str:
+        """What knows most of the structure in hand: the newest adapter for it that got better, else the chosen model."""
+        better = [k for k in self.adapters.kept if k.structure == project.structure and k.better]
+        return str(better[0].folder) if better else self.model.spec
+
+    def _refresh(self) -> None:
+        """Say again what is in the project, in every list."""
+        project = self.project
+        if project is None:
+            return
+        self.images.show_project(project, self._current.name if self._current is not None else "")
+        names = [display_name(name) for name in project.structures]
+        self.structure.blockSignals(True)
+        if names != [self.structure.itemText(i) for i in range(self.structure.count())]:
+            self.structure.clear()
+            self.structure.addItems(names)
+        self.structure.setCurrentText(display_name(project.structure) if project.structure else "")
+        self.structure.blockSignals(False)
+        self.adapters.titles = {item.name: item.title for item in project.items}
 
     @plainly
-    def _held_out_changed(self, line: QListWidgetItem) -> None:
-        item = self._item(line)
-        wanted = line.checkState() == Qt.CheckState.Checked
+    def _held_out_changed(self, name: str, wanted: bool) -> None:
+        item = self.project.item(name) if self.project is not None else None
         if item is None or self.project is None or item.held_out == wanted:
             return
         try:
-            changed = self.project.change(item, held_out=wanted)
-            if self._current is not None and self._current.name == item.name:
-                self._current = changed
+            self._keep(self.project.change(item, held_out=wanted))
         finally:
             QTimer.singleShot(0, self._refresh)
 
-    @plainly
-    def _absent_changed(self, absent: bool) -> None:
-        if self.project is not None and self._current is not None and self._current.absent != absent:
-            self._current = self.project.change(self._current, absent=absent)
-            self._after_drawing()
+    def _keep(self, changed: Item) -> None:
+        if self._current is not None and self._current.name == changed.name:
+            self._current = changed
+
+    def _need_item(self) -> Item:
+        if self._current is None:
+            raise ChexanatomyError(NO_IMAGE)
+        return self._current
 
     # Drawing --------------------------------------------------------------------------------------------------------
 
     @plainly
-    def _image_selected(self, line: QListWidgetItem | None, _before: Any = None) -> None:
-        item = self._item(line)
-        if item is None or self.project is None or (self._current is not None and item.name == self._current.name):
+    def _image_picked(self, name: str) -> None:
+        item = self.project.item(name) if self.project is not None else None
+        if item is None or (self._current is not None and item.name == self._current.name):
             return
         self.flush()
-        radiograph, mask = self.project.image(item), self.project.mask(item)
+        self._open_item(item)
+        self.say("Draw the structure. It is saved as you draw; Ctrl+Z, or Undo, takes a stroke back.")
+
+    def _open_item(self, item: Item) -> None:
+        project = self._need_project()
+        radiograph, mask, others = project.image(item), project.mask(item), project.others(item)
         self._forget_current()
         self._current = item
-        data, keywords, _ = from_radiograph(radiograph)
-        self._image_layer = self.viewer.add_image(data, **keywords)
+        self.drawing = Drawing(self.viewer, radiograph, project.structure, mask, others)
         self.layers.refresh()
-        drawing = np.zeros(data.shape, np.uint8) if mask is None else mask.astype(np.uint8)
-        structure = self.project.structure or "structure"
-        self._drawing = self.viewer.add_labels(
-            drawing, name=f"draw {display_name(structure)}", colormap=label_colormap({1: structure}), opacity=0.5,
-            metadata={KEY: Core(role="drawing")}, **plane_of(self._image_layer),
-        )  # fmt: skip
-        self._drawing.brush_size = max(3, max(data.shape) // 60)
-        self._drawing.mode = "paint"
-        self._saved = drawing > 0
-        self.viewer.layers.selection.active = self._drawing
-        look_at(self.viewer, self._image_layer)
+        self._show_absent()
+
+    def _show_again(self) -> None:
+        """The structure in hand is another one."""
+        if self._current is not None and self.project is not None:
+            item = self.project.item(self._current.name)
+            if item is not None:
+                self._open_item(item)
+        self._refresh()
+
+    def _show_absent(self) -> None:
         self.absent.blockSignals(True)
-        self.absent.setChecked(item.absent)
+        self.absent.setChecked(self.project is not None and self._current is not None and self.project.absent(self._current))
         self.absent.blockSignals(False)
-        self.say("Draw the structure with the brush. It is saved as you draw; Ctrl+Z takes a stroke back.")
 
     def _forget_current(self) -> None:
-        for layer in (self._drawing, self._image_layer):
-            if layer is not None and layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
-        self._current = self._image_layer = self._drawing = self._saved = None
+        drawing, self.drawing, self._current = self.drawing, None, None
+        if drawing is not None:
+            drawing.close()
+
+    def _need_drawing(self) -> Drawing:
+        self._need_project()
+        if self.drawing is None or not self.drawing.present:
+            raise ChexanatomyError(NO_IMAGE)
+        return self.drawing
+
+    @plainly
+    def draw_freely(self, *_: Any) -> None:
+        """Take the brush."""
+        self._need_drawing().draw_freely()
+        self.say("Draw with the brush. It is saved as you draw.")
+
+    @plainly
+    def draw_outline(self, *_: Any) -> None:
+        """Take the outline tool."""
+        self._need_drawing().draw_outline()
+        self.say("Draw around the structure with the mouse button held down. The inside counts as drawn.")
+
+    @plainly
+    def undo(self, *_: Any) -> None:
+        """Take the last stroke back; when there is none, go back to what was saved before."""
+        drawing, project, item = self._need_drawing(), self._need_project(), self._need_item()
+        if drawing.undo():
+            self.flush()
+            return
+        mask = project.take_back(item)
+        if mask is None or mask.shape != drawing.shape:
+            raise ChexanatomyError("There is nothing to take back.")
+        drawing.saved = mask
+        drawing.replace(mask)
+        self._after_drawing()
+        self.say("This is what was saved before.")
+
+    @plainly
+    def take_over(self, *_: Any) -> None:
+        """Use what is drawn in another layer."""
+        drawing = self._need_drawing()
+        layer = self.draw_page.drawings.chosen
+        if layer is None:
+            raise ChexanatomyError("There is no other Labels or Shapes layer: draw in one, or open a mask, first.")
+        drawing.replace(drawn_mask(layer, drawing.shape))
+        self.flush()
+        self.say(f"“{layer.name}” is the drawing of this image now; that layer stays as it is.")
+
+    @plainly
+    def set_absent(self, absent: bool) -> None:
+        """The structure is not in the image in hand, or it is."""
+        if self.project is not None and self._current is not None and self.project.absent(self._current) != absent:
+            self._current = self.project.set_absent(self._current, absent)
+            self._after_drawing()
 
     @plainly
     def flush(self) -> None:
         """Put the drawing on disk when it differs from what is there."""
-        if self.project is None or self._current is None or self._drawing is None or self._saved is None:
+        drawing, item = self.drawing, self._current
+        if self.project is None or item is None or drawing is None:
             return
-        if self._drawing not in self.viewer.layers:
+        if not drawing.present:
             self._forget_current()
             self.images.setCurrentRow(-1)
             self.say("The drawing layer was closed; what you drew is saved. Select the image to go on.")
             return
-        mask = drawn_mask(self._drawing, self._saved.shape)
-        if not np.array_equal(mask, self._saved):
-            self.project.set_mask(self._current, mask)
-            self._saved = mask
-            if mask.any() and self._current.absent:
-                self._current = self.project.change(self._current, absent=False)
-                self.absent.setChecked(False)
+        mask = drawing.mask
+        if not np.array_equal(mask, drawing.saved):
+            self.project.set_mask(item, mask)
+            drawing.saved = mask
+            if mask.any() and self.project.absent(item):
+                self._current = self.project.set_absent(item, False)
+                self._show_absent()
             self._after_drawing()
 
     def _after_drawing(self) -> None:
         chosen = self.project.hold_one_out() if self.project is not None else None
         if chosen is not None:
             self.say(f"“{chosen.title}” is held out, to measure on: tick another one if you prefer.")
-            if self._current is not None and self._current.name == chosen.name:
-                self._current = chosen
+            self._keep(chosen)
         self._refresh()
 
     # Learning -------------------------------------------------------------------------------------------------------
@@ -361,20 +444,32 @@ class FewShotWidget(DeskWidget):
     def learn(self, *_: Any) -> None:
         """Learn from the drawings in a child process."""
         project = self._need_project()
-        self._structure_changed()
+        self._structure_typed()
         self.flush()
         if self.busy:
             raise ChexanatomyError("Something is still running here: wait for it or press Cancel.")
         staged, adapter = project.stage(), project.new_adapter()
+        self._refresh()
         held_out = [item.name for item in project.ready() if item.held_out]
         arguments = ["adapt", "--images", str(staged / "images"), "--masks", str(staged / "masks")]
-        arguments += ["--structure", project.structure, "--out", str(adapter), "--model", self.model.spec]
+        arguments += ["--structure", project.structure, "--out", str(adapter), *self.learning.arguments()]
         arguments += ["--held-out-images", ",".join(held_out)] if held_out else []
-        arguments += ["--seconds", str(self.learning.seconds.value()), "--progress", "json"]
-        child = self.learning.prepare(arguments)
-        job = self.start("Learning", learn_work(child, adapter), self.learning.show_result)
+        child = self.learning.prepare([*arguments, "--progress", "json"])
+
+        def show(folder: Path) -> None:
+            kept = read_adapter(folder)
+            if kept is not None and self.project is project:
+                self.adapters.show_folder(project.folder / "adapters", folder)
+                self.learning.show_result(kept, project)
+
+        job = self.start("Learning", learn_work(child, adapter), show)
+        self.pages.setCurrentIndex(LEARN)
         job.progressed.connect(self.learning.show_progress)
         job.ended.connect(self.learning.ended)
+
+    def _adapter_chosen(self, kept: Kept) -> None:
+        if self.project is not None and not self.busy:
+            self.learning.show_kept(kept, self.project)
 
     # A clean end ----------------------------------------------------------------------------------------------------
 

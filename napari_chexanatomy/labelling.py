@@ -1,13 +1,16 @@
-"""A labelling project: a folder of radiographs with one drawn structure, on disk after every change. No Qt here.
+"""A labelling project: a folder of radiographs with drawn structures, on disk after every change. No Qt here.
 
-Layout: project.json, images/<name>.png (16 bit), masks/<name>.png (0/255), adapters/<name>/.
+Layout: project.json, images/<name>.png (16 bit), masks/<structure>/<name>.png (0/255), adapters/<name>/, and what a drawing was
+before in history/<structure>/<name>/<number>.png. Structures have masks of their own, so they may overlap as they like.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,16 @@ from training.images.types import Radiograph
 PROJECT_FILE = "project.json"
 HELD_OUT_FROM = 3
 """From this many drawn images on, at least one is held out to measure on."""
+UNNAMED = "unnamed"
+"""Folder of what is drawn before it has a name."""
+KEPT_VERSIONS = 100
+"""Earlier states of a drawing that are kept."""
 
 
 @dataclass(frozen=True)
 class Item:
     """One image of a project. name: file stem; title: what the user calls it; spacing: (row, column) [mm] or None; held_out: kept
-    for measuring, never learnt from; absent: the structure is not in this image, so an empty mask is the right answer.
+    for measuring, never learnt from; absent: structures that are not in this image, so an empty mask is the right answer.
     """
 
     name: str
@@ -33,16 +40,17 @@ class Item:
     spacing: tuple[float, float] | None = None
     view: str = ""
     held_out: bool = False
-    absent: bool = False
+    absent: tuple[str, ...] = ()
 
 
 class Project:
-    """A labelling project that is open."""
+    """A labelling project that is open; one of its structures is in hand."""
 
-    def __init__(self, folder: Path, structure: str, items: list[Item]) -> None:
-        """Use `create` or `open_project`."""
+    def __init__(self, folder: Path, structure: str, structures: dict[str, str], items: list[Item]) -> None:
+        """Use `create` or `open_project`. structures: name -> folder of its masks."""
         self.folder = folder
         self.structure = structure
+        self._folders = structures
         self.items = items
 
     @classmethod
@@ -52,7 +60,7 @@ class Project:
             raise ChexanatomyError(f"{folder.name} is not empty: name a new folder for the project.")
         for part in ("images", "masks", "adapters"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        project = cls(folder, "", [])
+        project = cls(folder, "", {}, [])
         project.save()
         return project
 
@@ -63,31 +71,67 @@ class Project:
             record = json.loads((folder / PROJECT_FILE).read_text(encoding="utf-8"))
             items = [_item(entry) for entry in record["images"]]
             structure = str(record["structure"])
+            structures = {str(name): _plain(str(where)) for name, where in record["structures"].items()}
         except FileNotFoundError as error:
             raise ChexanatomyError(f"{folder.name} is no labelling project: it has no {PROJECT_FILE}.") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ChexanatomyError(f"{folder.name}/{PROJECT_FILE} cannot be read ({error}).") from error
         for part in ("images", "masks", "adapters"):
             (folder / part).mkdir(exist_ok=True)
-        return cls(folder, structure, [item for item in items if (folder / "images" / f"{item.name}.png").is_file()])
+        there = [item for item in items if (folder / "images" / f"{item.name}.png").is_file()]
+        return cls(folder, structure, structures, there)
 
     def save(self) -> None:
         """Write project.json in one step."""
         from training.results import write_json
 
-        write_json(self.folder / PROJECT_FILE, {"structure": self.structure, "images": [asdict(item) for item in self.items]})
+        images = [asdict(item) for item in self.items]
+        content = {"structure": self.structure, "structures": self._folders, "images": images}
+        write_json(self.folder / PROJECT_FILE, content)
+
+    # Structures -----------------------------------------------------------------------------------------------------
+
+    @property
+    def structures(self) -> list[str]:
+        """What was drawn in this project so far, and what is in hand."""
+        return list(self._folders)
+
+    def choose_structure(self, name: str) -> None:
+        """Take a structure in hand, a new one or one drawn before. One in hand that nothing was drawn of is forgotten."""
+        if name == self.structure or not name:
+            return
+        before = self.structure
+        if before and not any(self.drawn(item) for item in self.items):
+            del self._folders[before]
+        if not before:  # what was drawn before it had a name
+            self.items = [replace(i, absent=tuple(name if a == "" else a for a in i.absent)) for i in self.items]
+            if (self.folder / "masks" / UNNAMED).is_dir():
+                self._folders.setdefault(name, UNNAMED)
+        if name not in self._folders:
+            self._folders[name] = _free(_plain(name) or "structure", (*self._folders.values(), UNNAMED))
+        self.structure = name
+        self.save()
 
     def rename_structure(self, name: str) -> None:
-        """Say what is drawn."""
-        if name != self.structure:
+        """Give the structure in hand another name; its drawings stay. Raises ChexanatomyError when the name is taken."""
+        if not self.structure:
+            self.choose_structure(name)
+        elif name and name != self.structure:
+            if name in self._folders:
+                raise ChexanatomyError(f"This project has drawings of “{name}” already: choose another name.")
+            before = self.structure
+            self._folders = {name if key == before else key: where for key, where in self._folders.items()}
+            self.items = [replace(i, absent=tuple(name if a == before else a for a in i.absent)) for i in self.items]
             self.structure = name
             self.save()
+
+    # Images ---------------------------------------------------------------------------------------------------------
 
     def add(self, radiograph: Radiograph) -> Item:
         """Copy a radiograph into the project."""
         from training.images import write_radiograph_png
 
-        name = self._free_name(radiograph.name)
+        name = _free(_plain(radiograph.name) or "image", (item.name for item in self.items))
         write_radiograph_png(radiograph, self.folder / "images" / f"{name}.png")
         number = sum(other.title.split(" #")[0] == radiograph.name for other in self.items) + 1
         title = f"{radiograph.name} #{number}" if number > 1 else radiograph.name
@@ -103,32 +147,74 @@ class Project:
         radiograph = read_radiograph(self.folder / "images" / f"{item.name}.png")
         return replace(radiograph, spacing=item.spacing, view=item.view, name=item.title)
 
-    def mask(self, item: Item) -> np.ndarray | None:
-        """What is drawn, bool [row, column]; None where nothing was drawn yet."""
+    def item(self, name: str) -> Item | None:
+        """The image of this name."""
+        return next((item for item in self.items if item.name == name), None)
+
+    def remove(self, item: Item) -> None:
+        """Take an image and its drawings out of the project."""
+        self.items = [other for other in self.items if other.name != item.name]
+        self.save()
+        for where in self._folders.values():
+            (self.folder / "masks" / where / f"{item.name}.png").unlink(missing_ok=True)
+            shutil.rmtree(self.folder / "history" / where / item.name, ignore_errors=True)
+        (self.folder / "images" / f"{item.name}.png").unlink(missing_ok=True)
+
+    # Drawings of the structure in hand ------------------------------------------------------------------------------
+
+    def mask(self, item: Item, structure: str = "") -> np.ndarray | None:
+        """What is drawn, bool [row, column]; None where nothing was drawn yet. structure: by default the one in hand."""
         from training.images import read_mask_png
 
-        path = self._mask_path(item)
+        path = self._mask_path(item, structure)
         return read_mask_png(path) if path.is_file() else None
 
     def set_mask(self, item: Item, mask: np.ndarray) -> None:
-        """Write a drawing in one step; an empty one takes the file away."""
+        """Write a drawing in one step, and keep what it was before; an empty one takes the file away."""
         from training.images import write_mask_png
 
         path = self._mask_path(item)
-        if not mask.any():
-            path.unlink(missing_ok=True)
+        if path.is_file():
+            self._keep_version(path, item)
+        elif not mask.any():
             return
-        part = path.with_name(path.stem + ".part.png")
-        write_mask_png(mask, part)
-        part.replace(path)
+        if not mask.any():
+            path.unlink()
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_mask_png(mask, path)
+
+    def take_back(self, item: Item) -> np.ndarray | None:
+        """Bring back what the drawing was before it was saved last, bool [row, column]; None where nothing is kept."""
+        versions = self._versions(item)
+        if not versions:
+            return None
+        path = self._mask_path(item)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(versions[-1], path)
+        return self.mask(item)
+
+    def others(self, item: Item) -> dict[str, np.ndarray]:
+        """What is drawn of other structures in this image: name -> bool [row, column]."""
+        found = {name: self.mask(item, name) for name in self._folders if name != self.structure}
+        return {name: mask for name, mask in found.items() if mask is not None}
+
+    def absent(self, item: Item) -> bool:
+        """True where the structure in hand was marked as not there."""
+        return self.structure in item.absent
 
     def drawn(self, item: Item) -> bool:
         """True when this image can be learnt from: something is drawn, or the structure is marked as not there."""
-        return item.absent or self._mask_path(item).is_file()
+        return self.absent(item) or self._mask_path(item).is_file()
 
     def ready(self) -> list[Item]:
         """Images that can be learnt from or measured on."""
         return [item for item in self.items if self.drawn(item)]
+
+    def set_absent(self, item: Item, absent: bool) -> Item:
+        """Say that the structure in hand is not in this image, or that it is."""
+        rest = tuple(name for name in item.absent if name != self.structure)
+        return self.change(item, absent=(*rest, self.structure) if absent else rest)
 
     def change(self, item: Item, **changes: Any) -> Item:
         """Replace fields of an item. Raises ChexanatomyError when no image would be left to measure on, or to learn from."""
@@ -148,14 +234,8 @@ class Project:
         ready = self.ready()
         if len(ready) < HELD_OUT_FROM or any(item.held_out for item in ready):
             return None
-        return self.change(ready[-1], held_out=True)
-
-    def remove(self, item: Item) -> None:
-        """Take an image and its drawing out of the project."""
-        self.items = [other for other in self.items if other.name != item.name]
-        self.save()
-        self._mask_path(item).unlink(missing_ok=True)
-        (self.folder / "images" / f"{item.name}.png").unlink(missing_ok=True)
+        shown = [item for item in ready if not self.absent(item)]
+        return self.change((shown if len(shown) > 1 else ready)[-1], held_out=True)
 
     def stage(self) -> Path:
         """Lay out what is drawn as folders images/ and masks/ for `chexanatomy adapt`; returns the folder.
@@ -164,10 +244,11 @@ class Project:
         """
         from training.images import write_mask_png
 
+        self.hold_one_out()
         ready = self.ready()
         if not self.structure:
             raise ChexanatomyError("Name the structure that you are drawing first.")
-        if not any(not item.held_out and not item.absent for item in ready):
+        if not any(not item.held_out and not self.absent(item) for item in ready):
             raise ChexanatomyError("Draw the structure on at least one image that is not held out.")
         staged = self.folder / "learning"
         shutil.rmtree(staged, ignore_errors=True)
@@ -176,7 +257,7 @@ class Project:
         for item in ready:
             file = f"{item.name}.png"
             shutil.copyfile(self.folder / "images" / file, staged / "images" / file)
-            if self._mask_path(item).is_file() and not item.absent:
+            if self._mask_path(item).is_file() and not self.absent(item):
                 shutil.copyfile(self._mask_path(item), staged / "masks" / file)
             else:
                 write_mask_png(np.zeros(self.image(item).pixels.shape, bool), staged / "masks" / file)
@@ -184,31 +265,42 @@ class Project:
 
     def new_adapter(self) -> Path:
         """A free folder name for the next adapter."""
+        taken = [path.name.lstrip(".").removesuffix(".partial") for path in (self.folder / "adapters").iterdir()]
         stem = _plain(self.structure) or "adapter"
         number = 1
-        while (self.folder / "adapters" / f"{stem}-{number}").exists():
+        while f"{stem}-{number}" in taken:
             number += 1
         return self.folder / "adapters" / f"{stem}-{number}"
 
-    def adapters(self) -> list[Path]:
-        """Finished adapters, oldest first."""
-        found = [path for path in (self.folder / "adapters").iterdir() if path.is_dir() and any(path.iterdir())]
-        return sorted(found, key=lambda path: path.stat().st_mtime)
+    def _mask_path(self, item: Item, structure: str = "") -> Path:
+        where = self._folders.get(structure or self.structure, UNNAMED)
+        return self.folder / "masks" / where / f"{item.name}.png"
 
-    def _mask_path(self, item: Item) -> Path:
-        return self.folder / "masks" / f"{item.name}.png"
+    def _versions(self, item: Item) -> list[Path]:
+        where = self.folder / "history" / self._mask_path(item).parent.name / item.name
+        return sorted(where.glob("*.png")) if where.is_dir() else []
 
-    def _free_name(self, title: str) -> str:
-        stem = _plain(title) or "image"
-        taken = {item.name.casefold() for item in self.items}
-        name, number = stem, 2
-        while name.casefold() in taken:
-            name, number = f"{stem}-{number}", number + 1
-        return name
+    def _keep_version(self, path: Path, item: Item) -> None:
+        versions = self._versions(item)
+        number = int(versions[-1].stem) + 1 if versions else 1
+        kept = self.folder / "history" / path.parent.name / item.name / f"{number:06d}.png"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, kept)
+        for old in versions[: max(0, len(versions) + 1 - KEPT_VERSIONS)]:
+            old.unlink()
 
 
 def _plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:60]
+
+
+def _free(stem: str, taken: Iterable[str]) -> str:
+    """`stem`, with a number behind it where it is taken."""
+    folded = {name.casefold() for name in taken}
+    name, number = stem, 2
+    while name.casefold() in folded:
+        name, number = f"{stem}-{number}", number + 1
+    return name
 
 
 def _item(entry: dict[str, Any]) -> Item:
@@ -219,5 +311,5 @@ def _item(entry: dict[str, Any]) -> Item:
         spacing=(float(spacing[0]), float(spacing[1])) if spacing else None,
         view=str(entry.get("view", "")),
         held_out=bool(entry.get("held_out", False)),
-        absent=bool(entry.get("absent", False)),
+        absent=tuple(map(str, entry.get("absent", ()))),
     )

@@ -1,41 +1,59 @@
-"""Learning, in a child process: the live plot, Stop and Cancel, before and after, and the list of adapters."""
+"""Learning, in a child process: its settings, the live plot, Stop and Cancel, before and after."""
 
 from __future__ import annotations
 
-import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QListWidget, QListWidgetItem, QPushButton, QSpinBox, QVBoxLayout
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
+from napari_chexanatomy.adapter_list import shown, verdict
+from napari_chexanatomy.before_after import BeforeAfter, Compared, legend, read_comparison
 from napari_chexanatomy.jobs import ChildProcess
-from napari_chexanatomy.model_chooser import apply_everywhere, read_card
+from napari_chexanatomy.model_chooser import ModelChooser, apply_everywhere
+from napari_chexanatomy.section import Section
 from training.errors import ChexanatomyError
+from training.fit.adapters import Kept
 from training.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from napari_chexanatomy.fewshot import FewShotWidget
+    from napari_chexanatomy.labelling import Project
 
-PATH_ROLE = Qt.ItemDataRole.UserRole
 LEARNING_SECONDS = 40
 """Most time for learning, unless the user says otherwise [s]."""
 LOSS, DICE = "loss", "held_out_dice"
+METHODS = (
+    ("a small adapter (LoRA)", "lora", "Quick, needs little memory, keeps the rest of the model as it is: the usual choice."),
+    ("the whole decoder", "decoder", "Everything that writes answers; the file is as large as the model."),
+    ("the whole model", "model", "The image tower as well: slow, for many drawings of something that looks like nothing known."),
+)
 
 
-class LearningPanel(QGroupBox):
-    """The lower half of the Few-shot widget."""
+class LearningPanel(QWidget):
+    """The middle page of the Few-shot widget."""
 
     def __init__(self, desk: FewShotWidget) -> None:
         """`desk` is the widget whose project is learnt from."""
-        super().__init__("Learning")
+        super().__init__()
         import pyqtgraph
 
         self._desk = desk
         self._child: ChildProcess | None = None
-        self._first_step = 0.0
         self._points: dict[str, tuple[list[float], list[float]]] = {}
+        self.model = ModelChooser(self, follows=False)
         row = QHBoxLayout()
         self.learn_button = QPushButton("Learn")
         self.learn_button.setToolTip("Teach the model what you drew. It runs beside the window; you can go on drawing.")
@@ -44,54 +62,79 @@ class LearningPanel(QGroupBox):
         self.stop_button.setToolTip("End the learning now and keep the best state so far. Cancel, below, throws it away.")
         self.stop_button.clicked.connect(self.stop)
         self.stop_button.setEnabled(False)
-        self.seconds = QSpinBox()
-        self.seconds.setRange(1, 3600)
-        self.seconds.setValue(LEARNING_SECONDS)
-        self.seconds.setSuffix(" s")
-        self.seconds.setToolTip("Most time for learning. It ends sooner when the held-out images get no better any more.")
         row.addWidget(self.learn_button, 1)
-        row.addWidget(self.seconds)
-        row.addWidget(self.stop_button)
+        row.addWidget(self.stop_button, 1)
         self.plot = pyqtgraph.GraphicsLayoutWidget()
         self.plot.setBackground(None)
-        self.plot.setFixedHeight(170)
+        self.plot.setFixedHeight(150)
         self.plot.setToolTip("Left: loss on the images learnt from. Right: Dice on the held-out ones, at most 1.")
         self._curves = {
             LOSS: _curve(self.plot, 0, "loss", "#e8a33d"),
             DICE: _curve(self.plot, 1, "held-out Dice", "#4fb0e8", (0, 1)),
         }
-        self.result = QLabel()
+        self.result = QLabel("Draw on some images first, then press Learn.")
         self.result.setWordWrap(True)
         self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.adapters = QListWidget()
-        self.adapters.setMaximumHeight(80)
-        self.adapters.setToolTip("What this project has learnt so far. Select one and press Apply to predict with it.")
-        buttons = QHBoxLayout()
-        for text, tip, slot in (
-            ("Apply", "Predict with the selected adapter from now on, also when it is not better than before.", self.apply),
-            ("Delete", "Throw the selected adapter away.", self.delete),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.clicked.connect(slot)
-            buttons.addWidget(button)
+        self.comparison = BeforeAfter()
+        self.legend = legend()
+        self.legend.hide()
+        form = QFormLayout()
+        form.addRow("Start from", self.model)
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(2, 4, 2, 2)
+        layout.addLayout(form)
+        layout.addWidget(self._settings())
         layout.addLayout(row)
         layout.addWidget(self.plot)
+        layout.addWidget(self.comparison)
+        layout.addWidget(self.legend)
         layout.addWidget(self.result)
-        layout.addWidget(QLabel("Learnt so far"))
-        layout.addWidget(self.adapters)
-        layout.addLayout(buttons)
+        layout.addStretch(1)
+
+    def _settings(self) -> Section:
+        section = Section("How to learn", "Time, what is trained, and the adapter's name.", unfolded=False)
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("by itself")
+        self.name.setToolTip("What the adapter is called in the lists. It can be changed later.")
+        self.seconds = QSpinBox()
+        self.seconds.setRange(1, 36000)
+        self.seconds.setValue(LEARNING_SECONDS)
+        self.seconds.setSuffix(" s")
+        self.seconds.setToolTip("Most time for learning. It ends sooner when the held-out images get no better any more.")
+        self.method = QComboBox()
+        for row, (text, value, tip) in enumerate(METHODS):
+            self.method.addItem(text, value)
+            self.method.setItemData(row, tip, Qt.ItemDataRole.ToolTipRole)
+        self.method.setToolTip("What is trained. The small adapter is quick and forgets least.")
+        self.augment = QCheckBox("Vary the images")
+        self.augment.setChecked(True)
+        self.augment.setToolTip(
+            "Also learn from turned, zoomed, shifted and differently exposed copies; your drawings move along."
+        )
+        form = QFormLayout()
+        form.addRow("Name", self.name)
+        form.addRow("Most time", self.seconds)
+        form.addRow("Train", self.method)
+        form.addRow("", self.augment)
+        section.body.addLayout(form)
+        return section
 
     # A run ----------------------------------------------------------------------------------------------------------
+
+    def arguments(self) -> list[str]:
+        """The settings as arguments of `chexanatomy adapt`."""
+        given = ["--model", self.model.spec, "--seconds", str(self.seconds.value()), "--method", self.method.currentData()]
+        given += ["--name", self.name.text().strip()] if self.name.text().strip() else []
+        return given + ([] if self.augment.isChecked() else ["--no-augmentation"])
 
     def prepare(self, arguments: list[str]) -> ChildProcess:
         """Clear the plot and make the child process for a run."""
         self._points = {LOSS: ([], []), DICE: ([], [])}
         for curve in self._curves.values():
             curve.setData([], [])
-        self._first_step = 0.0
-        self.result.clear()
+        self.comparison.show_images([])
+        self.legend.hide()
+        self.result.setText("Starting …")
         self._child = ChildProcess(arguments)
         self.stop_button.setEnabled(True)
         return self._child
@@ -107,6 +150,8 @@ class LearningPanel(QGroupBox):
         """The run is over, whatever way."""
         self._child = None
         self.stop_button.setEnabled(False)
+        if self.result.text().startswith(("Starting", "Step")):
+            self.result.setText("")
 
     def show_progress(self, report: Progress) -> None:
         """Plot the figures of a report and say how long it will take."""
@@ -116,71 +161,45 @@ class LearningPanel(QGroupBox):
                 steps.append(report.done)
                 values.append(report.values[name])
                 curve.setData(steps, values)
-        if report.total and report.done:
-            now = time.monotonic()
-            self._first_step = self._first_step or now
-            gone = now - self._first_step
-            left = min(gone / report.done * (report.total - report.done), max(0.0, self.seconds.value() - gone))
-            self.result.setText(f"Step {report.done} of at most {report.total}, at most {left:.0f} s left.")
+        if "seconds_left" in report.values:
+            left = f"{report.values['seconds_left']:.0f}"
+            self.result.setText(f"Step {report.done} of at most {report.total}, at most {left} s left.")
 
-    def show_result(self, adapter: Path) -> None:
+    def show_result(self, kept: Kept, project: Project) -> None:
         """Before and after on the held-out images; a better adapter is applied, any other only kept."""
-        card = read_card(adapter)
-        before, after = _dice(card.get("before")), _dice(card.get("after"))
-        self.refresh(adapter)
-        if before is None and after is None:
-            self.result.setText("Learnt, but no image was held out, so nobody knows whether it is better. Press Apply to use it.")
+        if kept.better:
+            apply_everywhere(str(kept.folder), kept.name)
+        self.show_kept(kept, project)
+
+    def show_kept(self, kept: Kept, project: Project) -> None:
+        """Before and after of an adapter, in pictures and numbers."""
+        self.comparison.show_images(_compared(kept, project))
+        self.legend.setVisible(bool(self.comparison.images))
+        if kept.after is None:
+            self.result.setText(verdict(kept))
             return
-        project = self._desk.project
-        titles = {item.name: item.title for item in project.items} if project is not None else {}
-        scores = _per_image(card)
-        rows = [("", "before", "after"), *((titles.get(name, name), _shown(old), _shown(new)) for name, old, new in scores)]
-        rows.append(("<b>mean Dice</b>", f"<b>{_shown(before)}</b>", f"<b>{_shown(after)}</b>"))
+        titles = {item.name: item.title for item in project.items}
+        rows = [("", "before", "after")]
+        rows += [(titles.get(name, name), shown(old), shown(new)) for name, (old, new) in kept.per_image.items()]
+        rows.append(("<b>mean Dice</b>", f"<b>{shown(kept.before)}</b>", f"<b>{shown(kept.after)}</b>"))
+        if kept.others is not None:
+            rows.append(("other structures, agreement with before", "", shown(kept.others)))
         cells = (f"<td>{name}</td><td align=right>{old}&nbsp;</td><td align=right>{new}</td>" for name, old, new in rows)
         table = "<table>" + "".join(f"<tr>{cell}</tr>" for cell in cells) + "</table>"
-        better = bool(card.get("better", (after or 0) > (before or 0)))
-        if better:
-            apply_everywhere(str(adapter), adapter.name)
-            verdict = "Better than before: Predict uses it now."
-        else:
-            verdict = "Not better than before, so it is kept but not used. Press Apply to use it all the same."
-        self.result.setText(f"{table}<p>{verdict}</p>")
+        self.result.setText(f"{table}<p>{verdict(kept)}</p>")
 
-    # Adapters -------------------------------------------------------------------------------------------------------
 
-    def refresh(self, select: Path | None = None) -> None:
-        """List the project's adapters."""
-        self.adapters.clear()
-        project = self._desk.project
-        for path in project.adapters() if project is not None else []:
-            after = _dice(read_card(path).get("after"))
-            item = QListWidgetItem(f"{path.name}   held-out Dice {_shown(after)}")
-            item.setData(PATH_ROLE, str(path))
-            self.adapters.addItem(item)
-            if path == select:
-                item.setSelected(True)
-
-    def apply(self, *_: Any) -> None:
-        """Predict with the selected adapter."""
-        chosen = self._chosen()
-        if chosen is not None:
-            apply_everywhere(str(chosen), chosen.name)
-            self._desk.say(f"Predict uses “{chosen.name}” now.")
-
-    def delete(self, *_: Any) -> None:
-        """Remove the selected adapter from disk."""
-        chosen = self._chosen()
-        if chosen is not None:
-            shutil.rmtree(chosen)
-            self.refresh()
-            self._desk.say(f"“{chosen.name}” is deleted.")
-
-    def _chosen(self) -> Path | None:
-        items = self.adapters.selectedItems()
-        if not items:
-            self._desk.complain("Select one of the learnt adapters in the list first.")
-            return None
-        return Path(items[0].data(PATH_ROLE))
+def _compared(kept: Kept, project: Project) -> list[Compared]:
+    """The held-out images that are still in the project."""
+    found = []
+    for name, masks in read_comparison(kept.folder).items():
+        item = project.item(name)
+        if item is None:
+            continue
+        pixels = project.image(item).pixels
+        if all(mask.shape == pixels.shape for mask in masks.values()):
+            found.append(Compared(item.title, pixels, **masks, scores=kept.per_image.get(name, (None, None))))
+    return found
 
 
 def _curve(window: Any, column: int, title: str, colour: str, reach: tuple[float, float] | None = None) -> Any:
@@ -207,17 +226,3 @@ def learn_work(child: ChildProcess, adapter: Path) -> Any:
         return adapter
 
     return work
-
-
-def _dice(scores: Any) -> float | None:
-    value = scores.get("dice") if isinstance(scores, dict) else None
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _per_image(card: dict[str, Any]) -> list[tuple[str, float | None, float | None]]:
-    old, new = ((card.get(when) or {}).get("per_image") or {} for when in ("before", "after"))
-    return [(name, old.get(name), new.get(name)) for name in new]
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

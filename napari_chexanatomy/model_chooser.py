@@ -31,6 +31,14 @@ def apply_everywhere(spec: str, name: str) -> None:
             chooser.use(spec, name)
 
 
+def withdraw_everywhere(spec: str) -> None:
+    """Let no widget offer this model any more; those that use it go back to the model applied before, or to the embedded one."""
+    _applied[:] = [entry for entry in _applied if entry[0] != spec]
+    for chooser in list(_live):
+        if isalive(chooser):
+            chooser.withdraw(spec)
+
+
 class ModelChooser(QWidget):
     """Offers models and keeps the one that was opened last, so that a second question costs no loading."""
 
@@ -94,6 +102,16 @@ class ModelChooser(QWidget):
         self._last = index
         self.chosen_changed.emit()
         self._show_card()
+
+    def withdraw(self, spec: str) -> None:
+        """Stop offering a model."""
+        index, chosen = self.choice.findData(spec), self.spec
+        if index < 0:
+            return
+        self.choice.removeItem(index)
+        if chosen == spec:
+            self.use(*(_applied[-1] if _applied else (EMBEDDED, EMBEDDED_NAME)))
+        self._last = self.choice.currentIndex()
 
     def opener(self) -> Callable[[], Any]:
         """A function that opens the chosen model, to be called off the GUI thread; at once when it is open already."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from training.errors import ChexanatomyError, UnknownStructure
+from training.errors import Cancelled, ChexanatomyError, UnknownStructure
 from training.progress import Progress, ProgressCallback
 
 ProgressKind = Literal["bar", "json", "none"]
@@ -55,8 +55,13 @@ def _speaks() -> bool:
 
 
 def _json_line(report: Progress) -> None:
-    sys.stdout.write(json.dumps(report.to_dict()) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(report.to_dict()) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        # The program that listened was killed: end as if it had said stop, so that what is worth keeping is kept.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - so that the interpreter's own flush at exit is silent
+        raise Cancelled("The program that started this is gone.") from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 
 from training.cli.console import Command
 from training.cli.exchange import Convert, Export
-from training.cli.learn import Adapt, Train
+from training.cli.learn import Adapt, Suggest, Train
 from training.cli.look import Demo, Info
 from training.cli.make import Render, SampleCT, SamplePhantom, Synthesize
 from training.cli.predict import Predict
@@ -37,6 +37,7 @@ _COMMANDS: dict[str, type[Command]] = {
     "adapt": Adapt,
     "synthesize": Synthesize,
     "review": Review,
+    "suggest": Suggest,
     "train": Train,
     "evaluate": Evaluate,
     "export": Export,

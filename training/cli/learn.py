@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from tyro.conf import Positional
 
 from training.cli.console import Command, listed
 from training.errors import ChexanatomyError
@@ -140,8 +142,12 @@ class Adapt(Command):
     """Most optimiser steps."""
     seconds: float | None = None
     """Most time for learning [seconds]."""
-    whole_decoder: bool = False
-    """Teach the whole decoder instead of a low-rank adapter in it."""
+    name: str = ""
+    """What the adapter is called; default the folder's name."""
+    method: Literal["lora", "decoder", "model"] = "lora"
+    """What is taught: a low-rank adapter in the decoder, the whole decoder, or the whole model with its image tower (slow)."""
+    no_augmentation: bool = False
+    """Show the images as they are only, not turned, zoomed, shifted and exposed otherwise as well."""
     rank: int | None = None
     """Rank of the low-rank adapter."""
     seed: int = 0
@@ -150,7 +156,7 @@ class Adapt(Command):
     def run(self) -> int:
         """Read the examples, adapt, say before and after."""
         from training.evaluate import from_folders, pairs
-        from training.fit import AdaptSettings, Example, adapt
+        from training.fit import AdaptSettings, Augmentation, Example, adapt
 
         files = pairs(self.images, self.masks)
         kept = set(listed(self.held_out_images)) if self.held_out_images else set()
@@ -160,14 +166,66 @@ class Adapt(Command):
         samples = from_folders(files, self.structure)
         examples = [Example(s.radiograph, s.references[self.structure], s.id in kept, s.id) for s in samples]
         given = {name: getattr(self, name) for name in ("steps", "seconds", "rank") if getattr(self, name) is not None}
-        settings = AdaptSettings(lora=not self.whole_decoder, seed=self.seed, **given)
+        given |= {"augmentation": Augmentation.none()} if self.no_augmentation else {}
+        settings = AdaptSettings(method=self.method, seed=self.seed, **given)
         with self.reporting() as progress:
-            adapter = adapt(self.model, examples, self.structure, self.out, settings, codebook=self.codebook, progress=progress)
+            adapter = adapt(
+                self.model,
+                examples,
+                self.structure,
+                self.out,
+                settings,
+                codebook=self.codebook,
+                name=self.name,
+                progress=progress,
+            )
         if adapter.after:
             before, after = (sum(d.values()) / len(d) for d in (adapter.before, adapter.after))
             verdict = "better" if adapter.better else "NOT better: keep the model as it was, or draw more examples"
             self.say(f"{len(adapter.after)} held-out radiographs: Dice {before:.3f} before, {after:.3f} after, {verdict}")
+            others = adapter.card["others"]
+            if others["mean"] is not None:
+                lost = f"; forgotten: {', '.join(others['forgotten'])}" if others["forgotten"] else ""
+                self.say(f"Other structures agree with what was said of them before: Dice {others['mean']:.3f}{lost}")
         else:
             self.say("Nothing was held out, so nothing says whether it got better; give at least three radiographs.")
         self.say(f"{adapter.folder}: the adapter, for --model and --structures '{self.structure}' of chexanatomy predict")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggest(Command):
+    """Say which radiograph a model is least sure of: the one that is most worth drawing on next.
+
+    Example: chexanatomy suggest few/images --structure heart --model adapter
+    """
+
+    images: Positional[tuple[Path, ...]]
+    """Radiographs (DICOM, PNG, JPEG, TIFF), or folders of them."""
+    structure: str
+    """What is to be drawn."""
+    model: str = "embedded"
+    """The model that is asked: the embedded one, a folder, a hub id, an adapter, or BASE+ADAPTER."""
+    out: Path | None = None
+    """Also write the list into this JSON file, least sure first."""
+
+    def run(self) -> int:
+        """Ask about every image, print the list."""
+        from dataclasses import asdict, replace
+
+        from training.cli.predict import image_files
+        from training.fit.doubt import least_sure
+        from training.images import read_radiograph
+        from training.model import load
+        from training.results import write_json
+
+        files = image_files(self.images)
+        predictor = load(self.model)
+        with self.reporting() as progress:
+            images = [replace(read_radiograph(path), name=path.stem) for path in files]
+            doubts = least_sure(predictor, images, self.structure, progress)
+        for doubt in doubts:
+            self.say(f"{doubt.doubt:.3f}  {doubt.name}")
+        if self.out is not None:
+            write_json(self.out, [asdict(doubt) for doubt in doubts])
         return 0

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,26 @@ from torch import Tensor
 from training import __version__
 from training.anatomy import find, vocabulary
 from training.errors import BrokenModel, Cancelled, ChexanatomyError, UnknownStructure
-from training.fit.augment import Augmentation, photograph, place, resample, spread
+from training.fit.adapters import HELD_OUT, write_card
 from training.fit.examples import Adapter, AdaptSettings, Example, hold_out, mean_score
+from training.fit.judging import FORGOTTEN, Judgement, Memory, Seen, judge
+from training.fit.lessons import Lessons, Look
 from training.fit.lora import adapter_weights, add_lora, write_adapter
-from training.fit.losses import token_loss
-from training.fit.queries import MAIN
-from training.model import decoding
-from training.model.checkpoint import Checkpoint, read_card, save_checkpoint
-from training.model.packing import Prefix, Segment, Segments, logits_of, read, recall
-from training.model.predictor import Predictor, display_name, load
-from training.model.preprocess import letterbox
+from training.fit.losses import mask_loss, token_loss
+from training.fit.optimiser import optimiser
+from training.images import to_rle
+from training.model.checkpoint import Checkpoint, save_checkpoint
+from training.model.packing import Segments, logits_of, read, recall
+from training.model.predictor import Predictor, load
 from training.progress import ProgressCallback, report
-from training.tokens import bins_to_box, box_to_bins, tight_box
-from training.tokens.codebook import crop_mask, paste_mask
-from training.tokens.grammar import clean_name, segment_prompt
+from training.tokens.grammar import clean_name
 
-
-@dataclass(frozen=True)
-class _Views:
-    """features: float [views, tokens, width]; segments: per view the questions about it, the taught structure first."""
-
-    features: Tensor
-    segments: list[list[Segment]]
+SIGMA = 4.0
+"""Spread of the aim at a location [bins]."""
+SMOOTHING = 0.05
+"""Label smoothing over the mask codes."""
+WARM_UP = 10
+"""Steps until the full learning rate."""
 
 
 def adapt(
@@ -50,221 +48,192 @@ def adapt(
     settings: AdaptSettings | None = None,
     *,
     codebook: str | Path | None = None,
+    name: str = "",
     progress: ProgressCallback | None = None,
 ) -> Adapter:
     """Teach `model` (which stays as it is) the named structure, new or known, and write an adapter folder.
 
     Without held-out examples among three or more, about a quarter is held out by chance. The best state on the held-out images
-    is kept, and is compared with the model before. Stopped by the callback, it keeps the best so far.
-    Raises ChexanatomyError for examples that cannot teach anything.
+    is kept, and is compared with the model before, also in what it says of other structures. name: what the adapter is called.
+    Stopped by the callback, it keeps the best so far. Raises ChexanatomyError for examples that cannot teach anything.
     """
     settings = settings or AdaptSettings()
+    started = time.monotonic()
     predictor = model if isinstance(model, Predictor) else load(model, codebook)
     if predictor.checkpoint.codebook is None:
         raise BrokenModel(f"The model {predictor.checkpoint.name} has no mask codebook: give the path of vae-oid.npz.")
-    key, name = _named(structure)
+    key, called = _named(structure)
     out = _free(Path(out))
     examples = hold_out(examples, settings.seed)
     taught, kept = [e for e in examples if not e.held_out], [e for e in examples if e.held_out]
     if not any(e.mask.any() for e in taught):
-        raise ChexanatomyError(f"None of the {len(taught)} images to learn from shows {name}: draw it on at least one.")
-    started = time.monotonic()
+        raise ChexanatomyError(f"None of the {len(taught)} images to learn from shows {called}: draw it on at least one.")
     report(progress, 0, settings.steps, "Looking at the images")
-    before = _measure(predictor, _held_out(predictor, kept), name)
-    views = _views(predictor, taught, name, settings, progress)
-    held_out = _held_out(predictor, kept)
+    frozen = settings.method != "model"
+    held_out = [Seen.of(predictor, e, features=frozen) for e in kept]
+    before = judge(predictor, held_out, called)
+    watched = held_out + [Seen.of(predictor, e, features=frozen) for e in taught]
+    memory = Memory.of(predictor, watched, called)
+    lessons = Lessons.of(predictor, taught, called, settings.augmentation, settings.rehearsal, progress, settings.steps)
     pupil = _pupil(predictor)
     config = _trainable(pupil, settings)
-    best, steps, curve, stopped = _learn(pupil, views, held_out, name, settings, started, progress)
-    _restore(pupil.model, best)
+    course = _Course(pupil, lessons, held_out, called, settings, started)
+    course.run(progress)
     pupil.model.eval()
-    after = _measure(pupil, held_out, name)
+    after = judge(pupil, held_out, called)
+    agreement = memory.agreement(pupil)
+    others = float(np.mean(list(agreement.values()))) if agreement else None
+    kept_well = others is None or others >= FORGOTTEN
     card = {
+        "adapter": name or out.name,
         "structure": key,
         "learned": [] if key in vocabulary() else [key],
         "before": _scores(before),
         "after": _scores(after),
-        "better": mean_score(after) > mean_score(before) if after else None,
+        "better": mean_score(after.dice) > mean_score(before.dice) and kept_well if after.dice else None,
+        "others": {
+            "mean": round(others, 4) if others is not None else None,
+            "agreement": agreement,
+            "forgotten": [k for k, value in agreement.items() if value < FORGOTTEN],
+        },
         "note": "" if kept else "Nothing was held out: with fewer than three images there is no measure of what was learnt.",
         "images": {"learnt_from": [e.label for e in taught], "held_out": [e.label for e in kept]},
-        "steps": steps,
+        "steps": course.step,
         "seconds": round(time.monotonic() - started, 1),
-        "stopped_early": stopped,
-        "curve": curve,
+        "stopped_early": course.stopped,
+        "curve": course.curve,
         "settings": asdict(settings),
+        "made": time.strftime("%Y-%m-%d %H:%M:%S"),
         "software": __version__,
+        "base": predictor.checkpoint.source or predictor.checkpoint.name,
         "use": "Research only, not for diagnosis.",
     }
-    _write(pupil, config, best, predictor.checkpoint.source or predictor.checkpoint.name, card, out)
-    report(progress, settings.steps, settings.steps, "Adapter written", **({"held_out_dice": mean_score(after)} if after else {}))
-    return Adapter(out, key, before, after, read_card(out))
+    _write(pupil, config, card, _comparison(held_out, before, after), out)
+    closing = {"held_out_dice": mean_score(after.dice)} if after.dice else {}
+    report(None if course.stopped else progress, settings.steps, settings.steps, "Adapter written", **closing)
+    return Adapter(out, key, before.dice, after.dice, card)
 
 
-def _learn(
-    pupil: Predictor,
-    views: _Views,
-    held_out: list[_HeldOut],
-    name: str,
-    settings: AdaptSettings,
-    started: float,
-    progress: ProgressCallback | None,
-) -> tuple[dict[str, Tensor], int, list[dict[str, float]], bool]:
-    """Train until time, steps or patience run out. Returns the best weights, steps done, the curve, and whether it was
-    stopped."""
-    model, tokens = pupil.model, pupil.tokens
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    rate = settings.learning_rate or (2e-3 if pupil.checkpoint.packed else 2e-4)
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
-    rng = np.random.default_rng(settings.seed)
-    best, best_score, since, step, losses = _snapshot(model), -1.0, 0, 0, 0.0
-    curve: list[dict[str, float]] = []
-    try:
-        while step < settings.steps and time.monotonic() - started < settings.seconds and since < settings.patience:
-            warm = min(1.0, (step + 1) / 10)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * warm * 0.5 * (1 + np.cos(np.pi * step / settings.steps))
-            chosen = rng.integers(0, len(views.segments), min(settings.batch, len(views.segments)))
-            asked = Segments.of([s for v in chosen for s in views.segments[v]], tokens.pad).to(pupil.device)
-            features = views.features[torch.from_numpy(chosen)].to(pupil.device)
-            prefix = recall(model, features, features, packed=pupil.checkpoint.packed)
-            hidden, _, _ = read(model, prefix, asked, len(views.segments[0]))
-            row, position, wanted = asked.targets()
-            loss, _ = token_loss(logits_of(model, hidden[row, position]), wanted, tokens, sigma=4.0, smoothing=0.05)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            step += 1
-            losses = float(loss.detach())
-            values = {"loss": losses}
-            if step % settings.measure_steps == 0 or step == settings.steps:
-                score = mean_score(_measure(pupil, held_out, name)) if held_out else -losses
-                curve.append({"step": step, "loss": losses, **({"held_out_dice": score} if held_out else {})})
-                values |= {"held_out_dice": score} if held_out else {}
-                since += best_score > 0
-                if score > best_score or not held_out:
-                    best, best_score, since = _snapshot(model), score, 0
-            report(progress, step, settings.steps, "Learning", **values)
-    except (Cancelled, KeyboardInterrupt):
-        if step == 0:
-            raise
-        if not curve:
-            best = _snapshot(model)
-        return best, step, curve, True
-    if not curve:
-        best = _snapshot(model)
-    return best, step, curve, False
+@dataclass
+class _Course:
+    """The training loop. At its end the pupil has the best weights."""
+
+    pupil: Predictor
+    lessons: Lessons
+    held_out: list[Seen]
+    name: str
+    settings: AdaptSettings
+    started: float
+    step: int = 0
+    stopped: bool = False
+    curve: list[dict[str, float]] = field(default_factory=list)
+    _looks: list[Look] = field(default_factory=list)
+
+    def run(self, progress: ProgressCallback | None) -> None:
+        """Train until time, steps or patience run out, or the callback says stop; then take the best state."""
+        settings, model = self.settings, self.pupil.model
+        rate = settings.learning_rate or _usual_rate(settings, self.pupil.checkpoint.packed)
+        muon = settings.muon if settings.method != "lora" else 0.0
+        optimizer = optimiser(model, rate, settings.weight_decay, muon, fused=False)
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        average = [p.detach().clone() for p in parameters]
+        rng = np.random.default_rng(settings.seed)
+        best, best_score, since = None, -1.0, 0
+        model.train()
+        began: float | None = None
+        try:
+            while (done := self._fraction()) < 1 and since < settings.patience:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * min(1.0, (self.step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * done))
+                loss = self._loss(rng)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+                optimizer.step()
+                keep = min(settings.average, (1 + self.step) / (10 + self.step))
+                torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - keep)
+                self.step += 1
+                values = {"loss": float(loss.detach())}
+                if self.step % settings.measure_steps == 0 or self._fraction() >= 1:
+                    score = self._measure(parameters, average)
+                    self.curve.append({"step": self.step, **values, **({"held_out_dice": score} if self.held_out else {})})
+                    values |= {"held_out_dice": score} if self.held_out else {}
+                    since += 1
+                    if score > best_score or not self.held_out:
+                        best, best_score, since = [a.clone() for a in average], score, 0
+                began = began or time.monotonic()
+                left = self._left(began)
+                report(progress, self.step, settings.steps, "Learning", seconds_left=left, **values)
+        except (Cancelled, KeyboardInterrupt):
+            if self.step == 0:
+                raise
+            self.stopped = True
+        _put(parameters, best or average)
+
+    def _fraction(self) -> float:
+        """Finished part, 0..1, by steps or by the clock, whichever is further: so the rate always falls to nothing."""
+        clock = (time.monotonic() - self.started) / self.settings.seconds
+        return min(1.0, max(self.step / self.settings.steps, clock))
+
+    def _left(self, began: float) -> float:
+        """Seconds left at most."""
+        now = time.monotonic()
+        pace = (now - began) / max(self.step - 1, 1)
+        return max(0.0, min(pace * (self.settings.steps - self.step), self.settings.seconds - (now - self.started)))
+
+    def _measure(self, parameters: list[Tensor], average: list[Tensor]) -> float:
+        """Mean Dice of the averaged weights on the held-out images; 0 where there are none."""
+        if not self.held_out:
+            return 0.0
+        now = [p.detach().clone() for p in parameters]
+        _put(parameters, average)
+        score = mean_score(judge(self.pupil, self.held_out, self.name).dice)
+        _put(parameters, now)
+        return score
+
+    def _look(self, rng: np.random.Generator) -> Look:
+        """A look made before, or, until there are enough, a new one; the first at each image is as it is."""
+        images, number = len(self.lessons.records), len(self._looks)
+        frozen = self.settings.method != "model"
+        if number >= max(self.settings.views, images * self.settings.least_views):
+            return self._looks[int(rng.integers(number))]
+        self._looks.append(self.lessons.look(number % images, number >= images, rng, features=frozen))
+        return self._looks[-1]
+
+    def _loss(self, rng: np.random.Generator) -> Tensor:
+        """Loss of one batch: the taught structure, and others as the model described them before."""
+        settings, model, tokens = self.settings, self.pupil.model, self.pupil.tokens
+        looks = [self._look(rng) for _ in range(settings.batch)]
+        each = 1 + max(len(look.others) for look in looks)
+        asked = [s for look in looks for s in (look.taught, *look.others, *[look.taught] * each)[:each]]
+        segments = Segments.of(asked, tokens.pad).to(self.pupil.device)
+        seen = torch.stack([look.seen for look in looks]).to(self.pupil.device, model.dtype)
+        features = seen if settings.method != "model" else model.model.get_image_features(seen, return_dict=True).pooler_output
+        prefix = recall(model, features, features, packed=self.pupil.checkpoint.packed)
+        hidden, _, _ = read(model, prefix, segments, each)
+        row, position, wanted = segments.targets()
+        logits = logits_of(model, hidden[row, position])
+        loss, _ = token_loss(logits, wanted, tokens, sigma=SIGMA, smoothing=SMOOTHING)
+        shown = {n * each: look.crop for n, look in enumerate(looks) if look.crop is not None}
+        if settings.mask_loss and shown:
+            book = self.pupil.checkpoint.codebook
+            assert book is not None
+            here = torch.isin(row, torch.tensor(list(shown), device=row.device)) & (tokens.code_of.to(row.device)[wanted] >= 0)
+            codes = logits[here][:, tokens.seg.to(row.device)].view(len(shown), -1, len(tokens.seg))
+            loss = loss + settings.mask_loss * mask_loss(codes, torch.stack(list(shown.values())).to(row.device), book)
+        return loss
 
 
-@dataclass(frozen=True)
-class _HeldOut:
-    example: Example
-    features: Tensor
-    place: Any
+@torch.no_grad()
+def _put(parameters: list[Tensor], values: list[Tensor]) -> None:
+    torch._foreach_copy_(parameters, values)
 
 
-@torch.inference_mode()
-def _held_out(predictor: Predictor, examples: Sequence[Example]) -> list[_HeldOut]:
-    looked = []
-    for example in examples:
-        pixels, where = predictor.prepare(example.radiograph.pixels)
-        looked.append(_HeldOut(example, _features(predictor, pixels).cpu(), where))
-    return looked
-
-
-@torch.inference_mode()
-def _measure(predictor: Predictor, held_out: list[_HeldOut], name: str) -> dict[str, float]:
-    """Dice of each held-out image at its own size; two empty masks agree fully."""
-    book = predictor.checkpoint.codebook
-    assert book is not None
-    training = predictor.model.training
-    predictor.model.eval()
-    scores = {}
-    for number, item in enumerate(held_out):
-        features = item.features.to(predictor.device)
-        prefix = recall(predictor.model, features, features, packed=predictor.checkpoint.packed)
-        (answer,) = decoding.write(predictor.model, predictor.tokens, prefix, [predictor.tokens.prompt(segment_prompt(name))])
-        mask = np.zeros(item.place.shape, bool)
-        if answer.presence >= 0.5 or not predictor.checkpoint.packed:
-            box = item.place.out_of(bins_to_box(answer.bins, (item.place.size, item.place.size)))
-            mask = paste_mask(book.decode(torch.tensor([answer.codes]))[0].cpu().numpy(), box, item.place.shape)
-        both = int(mask.sum()) + int(item.example.mask.sum())
-        label = item.example.label if item.example.label not in scores else f"{item.example.label} ({number + 1})"
-        scores[label] = 2 * int((mask & item.example.mask).sum()) / both if both else 1.0
-    predictor.model.train(training)
-    return scores
-
-
-def _features(predictor: Predictor, pixels: Tensor) -> Tensor:
-    looked = predictor.model.model.get_image_features(pixels.to(predictor.device, predictor.model.dtype), return_dict=True)
-    features: Tensor = looked.pooler_output
-    return features
-
-
-@torch.inference_mode()
-def _views(
-    predictor: Predictor, examples: Sequence[Example], name: str, settings: AdaptSettings, progress: ProgressCallback | None
-) -> _Views:
-    """Look at altered copies of every image, and write the right answers for each."""
-    rng = np.random.default_rng(settings.seed)
-    tokens, size = predictor.tokens, predictor.checkpoint.image_size
-    features, segments = [], []
-    for number, example in enumerate(examples):
-        report(progress, 0, settings.steps, f"Looking at image {number + 1} of {len(examples)}")
-        square, where = letterbox(example.radiograph.pixels, size)
-        box = tight_box(example.mask)
-        known = _answers(predictor, example, name, settings.rehearsal)
-        boxes = np.array([*([where.into(box)] if box else []), *(b for _, b, _ in known)]).reshape(-1, 4) / size
-        codes = _codes(predictor, example.mask, box) if box else ()
-        for view in range(settings.views):
-            placement = place(settings.augmentation if view else Augmentation.none(), 1, rng)
-            moved = placement.boxes(boxes[None])[0]
-            if len(moved) and box and (moved[0].min() < -0.01 or moved[0].max() > 1.01):
-                placement = place(Augmentation.none(), 1, rng)
-                moved = boxes
-            image = resample(torch.from_numpy(square)[None, None], placement, size)
-            image = photograph(image, settings.augmentation, rng) if view else image
-            image = spread(image) if predictor.card.get("stretch", predictor.checkpoint.packed) else image
-            features.append(_features(predictor, (image * 2 - 1).expand(1, 3, -1, -1)).cpu())
-            prompt = tokens.prompt(segment_prompt(name))
-            absent = Segment(prompt, (*tokens.encode(f"none {name}"), tokens.eos))
-            asked = [_segment(predictor, name, moved[0], codes) if box else absent]
-            others = [
-                _segment(predictor, other, place_, c)
-                for (other, _, c), place_ in zip(known, moved[1 if box else 0 :], strict=True)
-                if place_.min() > -0.01 and place_.max() < 1.01
-            ]
-            picked = rng.permutation(len(others))[: settings.rehearsal]
-            asked += [others[i] for i in picked]
-            asked += [asked[0]] * (1 + settings.rehearsal - len(asked))
-            segments.append(asked)
-    return _Views(torch.cat(features), segments)
-
-
-def _answers(predictor: Predictor, example: Example, name: str, rehearsal: int) -> list[tuple[str, Any, tuple[int, ...]]]:
-    """What the model says now about the main structures of an image: (name, box in pixels of the square, codes)."""
-    known = [display_name(k) for k in MAIN if k in set(predictor.card.get("structures", ())) and display_name(k) != name]
-    if not rehearsal or not known:
-        return []
-    pixels, where = predictor.prepare(example.radiograph.pixels)
-    features = _features(predictor, pixels)
-    prefix: Prefix = recall(predictor.model, features, features, packed=predictor.checkpoint.packed)
-    prompts = [predictor.tokens.prompt(segment_prompt(n)) for n in known]
-    written = decoding.write(predictor.model, predictor.tokens, prefix, prompts)
-    size = (where.size, where.size)
-    return [(n, bins_to_box(w.bins, size), w.codes) for n, w in zip(known, written, strict=True) if w.presence >= 0.5]
-
-
-def _codes(predictor: Predictor, mask: np.ndarray, box: Any) -> tuple[int, ...]:
-    assert predictor.checkpoint.codebook is not None
-    return tuple(predictor.checkpoint.codebook.encode(torch.from_numpy(crop_mask(mask, box))[None])[0].tolist())
-
-
-def _segment(predictor: Predictor, name: str, box: np.ndarray, codes: tuple[int, ...]) -> Segment:
-    tokens = predictor.tokens
-    bins = box_to_bins((float(box[0]), float(box[1]), float(box[2]), float(box[3])), (1, 1))
-    ids = [int(tokens.loc[b]) for b in bins] + [int(tokens.seg[c]) for c in codes]
-    return Segment(tokens.prompt(segment_prompt(name)), (*ids, *tokens.encode(f" {name}"), tokens.eos))
+def _usual_rate(settings: AdaptSettings, small: bool) -> float:
+    """Rates that suit the embedded model (small) and PaliGemma."""
+    if settings.method == "lora":
+        return 2e-3 if small else 2e-4
+    return 5e-4 if small else 2e-5
 
 
 def _named(structure: str) -> tuple[str, str]:
@@ -292,42 +261,48 @@ def _pupil(predictor: Predictor) -> Predictor:
 
 
 def _trainable(pupil: Predictor, settings: AdaptSettings) -> Any:
-    if settings.lora:
+    """Choose what is trained; returns peft's configuration of a low-rank adapter, None where weights are trained themselves."""
+    if settings.method == "lora":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             return add_lora(pupil.model, settings.rank, freeze_vision=True)
     for n, p in pupil.model.named_parameters():
-        p.requires_grad_("language_model" in n or "lm_head" in n)
+        p.requires_grad_(settings.method == "model" or "language_model" in n or "lm_head" in n)
     return None
 
 
-def _snapshot(model: Any) -> dict[str, Tensor]:
-    return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+def _comparison(held_out: Sequence[Seen], before: Judgement, after: Judgement) -> dict[str, Any]:
+    """Held-out image -> what is drawn and what the model said before and after, as run-length codes."""
+    drawn = dict(zip(after.masks, (seen.example.mask for seen in held_out), strict=True))
+    return {
+        label: {"drawn": to_rle(drawn[label]), "before": to_rle(before.masks[label]), "after": to_rle(after.masks[label])}
+        for label in after.masks
+    }
 
 
-def _restore(model: Any, weights: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for n, p in model.named_parameters():
-            if n in weights:
-                p.copy_(weights[n])
-
-
-def _write(pupil: Predictor, config: Any, best: dict[str, Tensor], base: str, card: dict[str, Any], out: Path) -> None:
+def _write(pupil: Predictor, config: Any, card: dict[str, Any], comparison: dict[str, Any], out: Path) -> None:
     """Write beside the target, then put it in place as a whole."""
+    import json
+
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     if config is not None:
-        write_adapter(partial, adapter_weights(pupil.model), config, base, card)
+        write_adapter(partial, adapter_weights(pupil.model), config, card["base"], card)
     else:
         checkpoint: Checkpoint = pupil.checkpoint
         learned = list(dict.fromkeys([*checkpoint.card.get("learned", ()), *card["learned"]]))
-        checkpoint.card = {**checkpoint.card, **card, "learned": learned, "base": base}
+        card = {**checkpoint.card, **card, "learned": learned, "name": checkpoint.name, "packed": checkpoint.packed}
+        card["image_size"] = checkpoint.image_size
+        checkpoint.card = card
         save_checkpoint(checkpoint, partial)
+    write_card(partial, card)
+    (partial / HELD_OUT).write_text(json.dumps(comparison), encoding="utf-8")
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.exists():
         shutil.rmtree(out)
     os.replace(partial, out)
 
 
-def _scores(scores: dict[str, float]) -> dict[str, Any]:
+def _scores(judgement: Judgement) -> dict[str, Any]:
+    scores = judgement.dice
     return {"dice": mean_score(scores) if scores else None, "per_image": {k: round(v, 4) for k, v in scores.items()}}

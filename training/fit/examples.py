@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -55,21 +55,35 @@ class Adapter:
         return mean_score(self.after) > mean_score(self.before) if self.after else None
 
 
+Method = Literal["lora", "decoder", "model"]
+METHODS: tuple[Method, ...] = ("lora", "decoder", "model")
+
+
 @dataclass(frozen=True)
 class AdaptSettings:
-    """How to learn. seconds: time for it, steps: most optimiser steps; lora: low-rank adapters (rank) in the decoder, False
-    trains the whole decoder; views: altered copies of each image that are looked at once, beforehand; batch: views per step;
-    rehearsal: other structures per view that are asked as well, with the model's own former answers, so that they are not
-    forgotten; patience: measurements without improvement before it stops."""
+    """How to learn.
+
+    seconds: time for it; steps: most optimiser steps; method: low-rank adapters (rank) in the decoder, the whole decoder, or the
+    whole model with its vision tower (slow: nothing of what it saw can be kept); views: altered looks that are kept and learnt
+    from again, least_views: of each image at least; batch: looks per step; rehearsal: other structures per look that are asked as
+    well, with the model's own former answers, so that they are not forgotten; mask_loss: weight of the loss on the drawn mask
+    beside that on the tokens; average: share of the weights' moving average that stays per step; muon: size of Muon's steps where
+    weights are trained themselves; patience: measurements without improvement before it stops.
+    """
 
     seconds: float = 40.0
-    steps: int = 400
-    lora: bool = True
+    steps: int = 300
+    method: Method = "lora"
     rank: int = RANK
     learning_rate: float | None = None
-    views: int = 24
+    weight_decay: float = 0.01
+    views: int = 96
+    least_views: int = 16
     batch: int = 8
     rehearsal: int = 2
+    mask_loss: float = 0.0
+    average: float = 0.0
+    muon: float = 7.0
     patience: int = 8
     measure_steps: int = 20
     seed: int = 0

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from training.model.special import SpecialTokens
 from training.tokens.boxes import LOC_BINS
+
+if TYPE_CHECKING:
+    from training.tokens.codebook import MaskCodebook
 
 
 def token_loss(
@@ -40,3 +46,15 @@ def token_loss(
         watched["code_accuracy"] = (float(right.sum()), len(right))
     everything = torch.cat(parts)
     return everything.mean(), watched
+
+
+def mask_loss(codes: Tensor, crops: Tensor, codebook: MaskCodebook) -> Tensor:
+    """Cross-entropy and Dice of the mask that the codes are expected to draw: codes that draw nearly the same cost little.
+
+    codes: float32 [n, 16, 128], scores of every code at every place; crops: float32 [n, 64, 64], the wanted mask in its box.
+    """
+    home, crops = codes.device, crops.to(codebook.embedding.device)
+    drawn = codebook.logits(codes.to(crops.device).softmax(-1) @ codebook.embedding)
+    p = torch.sigmoid(drawn)
+    overlap = (2 * (p * crops).sum((1, 2)) + 1) / (p.sum((1, 2)) + crops.sum((1, 2)) + 1)
+    return (functional.binary_cross_entropy_with_logits(drawn, crops) + 1 - overlap.mean()).to(home)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -243,12 +243,18 @@ def _decode_chunk(job: tuple[str, list[str], list[str], int]) -> list[_Decoded]:
 
 
 def _decode(dataset: Any, case: Any, structures: list[str], size: int) -> _Decoded:
+    masks = dataset.masks(case, [s for s in structures if s in set(case.present)])
+    return decode(dataset.image(case).pixels, masks, set(case.absent), structures, size, case.view)
+
+
+def decode(
+    pixels: np.ndarray, masks: Mapping[str, np.ndarray], absent: set[str], structures: Sequence[str], size: int, view: str = ""
+) -> _Decoded:
+    """One case of a Records. masks: structure -> bool [row, column]; what is neither there nor in `absent` is UNKNOWN."""
     from training.tokens import tight_box
     from training.tokens.codebook import crop_mask
 
-    image, where = letterbox(dataset.image(case).pixels, size)
-    masks = dataset.masks(case, [s for s in structures if s in set(case.present)])
-    absent = set(case.absent)
+    image, where = letterbox(pixels, size)
     k = len(structures)
     state = np.array([ABSENT if s in absent else UNKNOWN for s in structures], np.int8)
     boxes = np.zeros((k, 4), np.float32)
@@ -263,8 +269,16 @@ def _decode(dataset: Any, case: Any, structures: list[str], size: int) -> _Decod
         boxes[i] = np.array(where.into(box)) / size
         bits[i] = np.packbits((crop_mask(mask, box, CELLS) >= 0.5).ravel())
         outermost[i] = (outermost_points(mask) * where.scale + (where.top, where.left)) / size
-    view = VIEWS.index(case.view.upper()) if case.view.upper() in VIEWS else 0
-    return _Decoded(image.astype(np.float16), state, boxes, bits, outermost, view)
+    return _Decoded(
+        image.astype(np.float16), state, boxes, bits, outermost, VIEWS.index(view.upper()) if view.upper() in VIEWS else 0
+    )
+
+
+def gather(cases: Sequence[_Decoded], structures: Sequence[str], ids: Sequence[str]) -> Records:
+    """Decoded cases as a Records in memory."""
+    arrays = {name: np.stack([getattr(case, name) for case in cases]) for name in _KEPT}
+    parts: dict[str, Any] = {name: Stacked([value]) if name in _LARGE else value for name, value in arrays.items()}
+    return Records(structures=np.array(structures), ids=np.array(ids), **parts)
 
 
 def outermost_points(mask: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, codebook_file: Path) -> Path:
 @pytest.fixture(scope="module")
 def schooled(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Adapter:
     """The same after its decoder was taught a round heart."""
-    settings = replace(QUICK, lora=False, learning_rate=6e-3, steps=160)
+    settings = replace(QUICK, method="decoder", learning_rate=6e-3, steps=160)
     return adapt(base, examples(5), "heart", tmp_path_factory.mktemp("schooled") / "model", settings)
 
 
