@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QPoint, QRect, Qt, Signal
@@ -19,7 +18,7 @@ SAID = (255, 150, 40)
 SAID_OPACITY = 0.45
 LARGEST = 900
 """Longest side of a picture that is drawn [px]."""
-SMALL_HEIGHT, LARGE_SIZE = 190, (1100, 620)
+SMALL_HEIGHT, LARGE_SIZE = 165, (1100, 620)
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,7 @@ class BeforeAfter(QWidget):
             button.setMaximumWidth(36)
             button.clicked.connect(lambda _=False, step=step: self.walk(step))
         self.title = QLabel()
+        self.title.setTextFormat(Qt.TextFormat.RichText)
         self.title.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         row.addWidget(self._back)
@@ -135,6 +135,7 @@ class BeforeAfter(QWidget):
         row.addWidget(self._on)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
         layout.addLayout(panes)
         layout.addLayout(row)
         if not large:
@@ -177,21 +178,12 @@ class BeforeAfter(QWidget):
         ):
             caption = f"{when}: Dice {score:.3f}" if score is not None else when
             pane.show_picture(picture(shown.pixels, shown.drawn, said), caption)
-        self.title.setText(f"{shown.title}  ({self._number + 1} of {len(self.images)})")
+        number = f" ({self._number + 1} of {len(self.images)})" if len(self.images) > 1 else ""
+        self.title.setText(f"{shown.title}{number} &nbsp; {swatch(SAID)} model &nbsp; ▭ your drawing")
         for button in (self._back, self._on):
-            button.setEnabled(len(self.images) > 1)
+            button.setVisible(len(self.images) > 1)
 
 
 def swatch(colour: tuple[int, int, int]) -> str:
-    """A square of a colour for a legend in rich text."""
+    """A square of a colour, for a legend in rich text."""
     return f'<span style="color:{QColor(*colour).name()}">■</span>'
-
-
-LEGEND = f"{swatch(SAID)} model &nbsp; {swatch((200, 200, 200))} your drawing, as a white line"
-
-
-def legend() -> Any:
-    """What the colours mean, as a label."""
-    label = QLabel(LEGEND)
-    label.setTextFormat(Qt.TextFormat.RichText)
-    return label

@@ -89,12 +89,17 @@ class Drawing:
 
     def replace(self, mask: np.ndarray) -> None:
         """Show another drawing; napari's own undo takes it back."""
-        if self.outline is not None and self.outline in self._viewer.layers:
-            self._viewer.layers.remove(self.outline)
-        self.outline = self._outlined = None
+        self._drop_outline()
         changed = np.nonzero((np.asarray(self.brush.data) > 0) != mask)
         if len(changed[0]):
             self.brush.data_setitem(changed, mask[changed].astype(np.uint8))
+
+    def restore(self, mask: np.ndarray) -> None:
+        """Show what was saved before, past napari's own undo, which would otherwise take this taking back back."""
+        self.saved = mask
+        self._drop_outline()
+        np.copyto(self.brush.data, mask.astype(self.brush.data.dtype))
+        self.brush.refresh()
 
     def undo(self) -> bool:
         """Take the last stroke back; False where there is none."""
@@ -114,6 +119,11 @@ class Drawing:
         for layer in (self.outline, self.brush, self.image):
             if layer is not None and layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+
+    def _drop_outline(self) -> None:
+        if self.outline is not None and self.outline in self._viewer.layers:
+            self._viewer.layers.remove(self.outline)
+        self.outline = self._outlined = None
 
     def _outline_changed(self, _event: Any = None) -> None:
         self._outlined = None

@@ -388,8 +388,7 @@ class FewShotWidget(DeskWidget):
         mask = project.take_back(item)
         if mask is None or mask.shape != drawing.shape:
             raise ChexanatomyError("There is nothing to take back.")
-        drawing.saved = mask
-        drawing.replace(mask)
+        drawing.restore(mask)
         self._after_drawing()
         self.say("This is what was saved before.")
 

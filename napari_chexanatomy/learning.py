@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_chexanatomy.adapter_list import shown, verdict
-from napari_chexanatomy.before_after import BeforeAfter, Compared, legend, read_comparison
+from napari_chexanatomy.before_after import BeforeAfter, Compared, read_comparison
 from napari_chexanatomy.jobs import ChildProcess
 from napari_chexanatomy.model_chooser import ModelChooser, apply_everywhere
 from napari_chexanatomy.section import Section
@@ -66,7 +66,7 @@ class LearningPanel(QWidget):
         row.addWidget(self.stop_button, 1)
         self.plot = pyqtgraph.GraphicsLayoutWidget()
         self.plot.setBackground(None)
-        self.plot.setFixedHeight(150)
+        self.plot.setFixedHeight(125)
         self.plot.setToolTip("Left: loss on the images learnt from. Right: Dice on the held-out ones, at most 1.")
         self._curves = {
             LOSS: _curve(self.plot, 0, "loss", "#e8a33d"),
@@ -76,8 +76,6 @@ class LearningPanel(QWidget):
         self.result.setWordWrap(True)
         self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.comparison = BeforeAfter()
-        self.legend = legend()
-        self.legend.hide()
         form = QFormLayout()
         form.addRow("Start from", self.model)
         layout = QVBoxLayout(self)
@@ -87,7 +85,6 @@ class LearningPanel(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.plot)
         layout.addWidget(self.comparison)
-        layout.addWidget(self.legend)
         layout.addWidget(self.result)
         layout.addStretch(1)
 
@@ -133,7 +130,6 @@ class LearningPanel(QWidget):
         for curve in self._curves.values():
             curve.setData([], [])
         self.comparison.show_images([])
-        self.legend.hide()
         self.result.setText("Starting …")
         self._child = ChildProcess(arguments)
         self.stop_button.setEnabled(True)
@@ -174,19 +170,19 @@ class LearningPanel(QWidget):
     def show_kept(self, kept: Kept, project: Project) -> None:
         """Before and after of an adapter, in pictures and numbers."""
         self.comparison.show_images(_compared(kept, project))
-        self.legend.setVisible(bool(self.comparison.images))
         if kept.after is None:
             self.result.setText(verdict(kept))
             return
         titles = {item.name: item.title for item in project.items}
-        rows = [("", "before", "after")]
+        rows = [("Dice, at most 1", "before", "after")]
         rows += [(titles.get(name, name), shown(old), shown(new)) for name, (old, new) in kept.per_image.items()]
-        rows.append(("<b>mean Dice</b>", f"<b>{shown(kept.before)}</b>", f"<b>{shown(kept.after)}</b>"))
+        if len(kept.per_image) > 1:
+            rows.append(("<b>mean Dice</b>", f"<b>{shown(kept.before)}</b>", f"<b>{shown(kept.after)}</b>"))
         if kept.others is not None:
-            rows.append(("other structures, agreement with before", "", shown(kept.others)))
+            rows.append(("other structures, against before", "", shown(kept.others)))
         cells = (f"<td>{name}</td><td align=right>{old}&nbsp;</td><td align=right>{new}</td>" for name, old, new in rows)
         table = "<table>" + "".join(f"<tr>{cell}</tr>" for cell in cells) + "</table>"
-        self.result.setText(f"{table}<p>{verdict(kept)}</p>")
+        self.result.setText(f"<b>{verdict(kept)}</b>{table}")
 
 
 def _compared(kept: Kept, project: Project) -> list[Compared]:
@@ -207,7 +203,6 @@ def _curve(window: Any, column: int, title: str, colour: str, reach: tuple[float
     import pyqtgraph
 
     plot = window.addPlot(row=0, col=column, title=title)
-    plot.setLabel("bottom", "step")
     plot.setMouseEnabled(False, False)
     plot.hideButtons()
     plot.setMenuEnabled(False)

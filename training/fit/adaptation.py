@@ -232,7 +232,7 @@ def _put(parameters: list[Tensor], values: list[Tensor]) -> None:
 def _usual_rate(settings: AdaptSettings, small: bool) -> float:
     """Rates that suit the embedded model (small) and PaliGemma."""
     if settings.method == "lora":
-        return 2e-3 if small else 2e-4
+        return 5e-3 if small else 2e-4
     return 5e-4 if small else 2e-5
 
 
@@ -305,4 +305,4 @@ def _write(pupil: Predictor, config: Any, card: dict[str, Any], comparison: dict
 
 def _scores(judgement: Judgement) -> dict[str, Any]:
     scores = judgement.dice
-    return {"dice": mean_score(scores) if scores else None, "per_image": {k: round(v, 4) for k, v in scores.items()}}
+    return {"dice": mean_score(scores) if scores else None, "per_image": {k: round(v, 6) for k, v in scores.items()}}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.anatomy import vocabulary
 from training.errors import ChexanatomyError
 from training.model.checkpoint import CARD
 
@@ -116,7 +117,12 @@ def card_page(card: Mapping[str, Any]) -> str:
     """The card in Markdown."""
     images, others = card.get("images") or {}, (card.get("others") or {}).get("agreement") or {}
     before, after = ((card.get(when) or {}) for when in ("before", "after"))
-    lines = [f"# {card.get('adapter') or card['structure']}", "", f"Teaches **{card['structure']}** to `{card.get('base')}`.", ""]
+    lines = [
+        f"## {card.get('adapter') or card['structure']}",
+        "",
+        f"Teaches **{_name(card['structure'])}** to `{card.get('base')}`.",
+        "",
+    ]
     lines += [f"- learnt from {len(images.get('learnt_from', ()))} images, measured on {len(images.get('held_out', ()))}"]
     lines += [f"- {card.get('steps')} steps in {card.get('seconds')} s, made {card.get('made')}, version {card.get('software')}"]
     lines += [f"- {card.get('use')}"]
@@ -128,11 +134,16 @@ def card_page(card: Mapping[str, Any]) -> str:
         lines += [f"| **mean** | {_shown(before.get('dice'))} | {_shown(after.get('dice'))} |"]
     if others:
         lines += ["", "| other structure | agrees with before (Dice) |", "|---|---|"]
-        lines += [f"| {name} | {_shown(value)} |" for name, value in sorted(others.items(), key=lambda pair: pair[1])]
+        lines += [f"| {_name(key)} | {_shown(value)} |" for key, value in sorted(others.items(), key=lambda pair: pair[1])]
     settings = card.get("settings") or {}
     lines += ["", "| setting | value |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in settings.items() if not isinstance(value, dict)]
     return "\n".join(lines) + "\n"
+
+
+def _name(key: str) -> str:
+    known = vocabulary().get(key)
+    return known.name if known else key
 
 
 def _number(value: Any) -> float | None:

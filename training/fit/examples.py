@@ -87,7 +87,9 @@ class AdaptSettings:
     patience: int = 8
     measure_steps: int = 20
     seed: int = 0
-    augmentation: Augmentation = field(default_factory=lambda: Augmentation(zoom=0.15, aspect=0.05, shift=0.08, untouched=0.1))
+    augmentation: Augmentation = field(
+        default_factory=lambda: Augmentation(zoom=0.2, aspect=0.06, turn=6, shift=0.1, untouched=0.1)
+    )
 
 
 def hold_out(examples: Sequence[Example], seed: int) -> list[Example]:
