@@ -27,7 +27,7 @@ from training.fit import AdaptSettings, Example, adapt
 from training.images import read_mask_png, read_radiograph
 from training.model import Predictor, load
 
-TESTS = 24
+TESTS = 16
 """Images to score on."""
 
 

@@ -1,4 +1,4 @@
-"""Take the pictures of desk.md and radiograph.md by working in the real window: `python docs/make_screenshots.py docs/images`.
+"""Take the pictures of the desk's pages by working in the real window: `python docs/make_screenshots.py docs/images`.
 
 Needs a display (xvfb-run gives one) and the sample CT. Data are kept in a temporary folder.
 """
@@ -124,8 +124,7 @@ def fewshot(viewer: Any, folder: Path, scratch: Path) -> None:
     labels = next(core_of(layer).labels for layer in viewer.layers if is_labels(layer))
     widget = open_alone(viewer, "Few-shot")
     widget.new(scratch / "kidney")
-    widget.structure.setText("left kidney")
-    widget.structure.editingFinished.emit()
+    widget.choose_structure("left kidney")
     for angle in ANGLES:
         pose = Geometry.view(ct, angle, rows=512, columns=512)
         mask = project_labels(labels, pose, [TAUGHT])[TAUGHT]
@@ -133,12 +132,14 @@ def fewshot(viewer: Any, folder: Path, scratch: Path) -> None:
         widget.layers.choose(layer)
         widget.add_layer()
         viewer.layers.remove(layer)
-        widget._drawing.data = mask.astype(np.uint8)
+        widget.drawing.replace(mask)
         widget.flush()
+    picture(viewer, folder / "fewshot_draw.png")
     widget.learn()
     wait(lambda: not widget.busy)
-    widget.findChild(_scroll_area()).verticalScrollBar().setValue(100_000)
     picture(viewer, folder / "fewshot.png")
+    widget.pages.setCurrentWidget(widget.adapters)
+    picture(viewer, folder / "fewshot_adapters.png")
 
 
 def open_alone(viewer: Any, name: str) -> Any:
@@ -177,12 +178,6 @@ def picture(viewer: Any, path: Path) -> None:
     """Write a picture of the whole window when everything is drawn."""
     settle()
     viewer.screenshot(str(path), canvas_only=False, flash=False)
-
-
-def _scroll_area() -> Any:
-    from qtpy.QtWidgets import QScrollArea
-
-    return QScrollArea
 
 
 if __name__ == "__main__":

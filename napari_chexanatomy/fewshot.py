@@ -18,7 +18,7 @@ from napari_chexanatomy.drawing import ROLE, Drawing
 from napari_chexanatomy.jobs import ChildProcess
 from napari_chexanatomy.labelling import Item, Project
 from napari_chexanatomy.layers import core_of, drawn_mask, is_drawing, is_radiograph, radiograph_of
-from napari_chexanatomy.learning import LearningPanel, learn_work
+from napari_chexanatomy.learning import LearningPanel, learn_work, quietly
 from napari_chexanatomy.structure_colours import display_name, key_of
 from training.anatomy import vocabulary
 from training.errors import ChexanatomyError
@@ -264,7 +264,7 @@ class FewShotWidget(DeskWidget):
         answer.unlink(missing_ok=True)
         arguments = ["suggest", *(str(project.folder / "images" / f"{item.name}.png") for item in open_ones)]
         arguments += ["--structure", project.structure, "--model", self._knower(project), "--out", str(answer)]
-        child = ChildProcess([*arguments, "--progress", "json"])
+        child = ChildProcess([*arguments, *quietly()])
 
         def work(progress: ProgressCallback) -> list[dict[str, Any]]:
             import json
@@ -453,7 +453,7 @@ class FewShotWidget(DeskWidget):
         arguments = ["adapt", "--images", str(staged / "images"), "--masks", str(staged / "masks")]
         arguments += ["--structure", project.structure, "--out", str(adapter), *self.learning.arguments()]
         arguments += ["--held-out-images", ",".join(held_out)] if held_out else []
-        child = self.learning.prepare([*arguments, "--progress", "json"])
+        child = self.learning.prepare([*arguments, *quietly()])
 
         def show(folder: Path) -> None:
             kept = read_adapter(folder)

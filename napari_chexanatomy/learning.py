@@ -211,6 +211,13 @@ def _curve(window: Any, column: int, title: str, colour: str, reach: tuple[float
     return plot.plot(pen=pyqtgraph.mkPen(colour, width=2), symbol="o" if reach else None, symbolSize=5, symbolBrush=colour)
 
 
+def quietly() -> list[str]:
+    """Arguments of a command that works beside the window: it reports line by line, and leaves one processor to the window."""
+    from training.threads import thread_count
+
+    return ["--progress", "json", "--threads", str(max(1, thread_count() - 1))]
+
+
 def learn_work(child: ChildProcess, adapter: Path) -> Any:
     """The job that runs the child and hands back the adapter's folder."""
 

@@ -150,6 +150,8 @@ class Adapt(Command):
     """Show the images as they are only, not turned, zoomed, shifted and exposed otherwise as well."""
     rank: int | None = None
     """Rank of the low-rank adapter."""
+    threads: int | None = None
+    """Threads for the arithmetic (default: as many as there are processors)."""
     seed: int = 0
     """Seed of what is held out and of the training."""
 
@@ -158,6 +160,7 @@ class Adapt(Command):
         from training.evaluate import from_folders, pairs
         from training.fit import AdaptSettings, Augmentation, Example, adapt
 
+        _use_threads(self.threads)
         files = pairs(self.images, self.masks)
         kept = set(listed(self.held_out_images)) if self.held_out_images else set()
         unknown = kept - {image.stem for image, _ in files}
@@ -193,6 +196,13 @@ class Adapt(Command):
         return 0
 
 
+def _use_threads(count: int | None) -> None:
+    if count is not None:
+        import torch
+
+        torch.set_num_threads(max(1, count))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Suggest(Command):
     """Say which radiograph a model is least sure of: the one that is most worth drawing on next.
@@ -208,6 +218,8 @@ class Suggest(Command):
     """The model that is asked: the embedded one, a folder, a hub id, an adapter, or BASE+ADAPTER."""
     out: Path | None = None
     """Also write the list into this JSON file, least sure first."""
+    threads: int | None = None
+    """Threads for the arithmetic (default: as many as there are processors)."""
 
     def run(self) -> int:
         """Ask about every image, print the list."""
@@ -219,6 +231,7 @@ class Suggest(Command):
         from training.model import load
         from training.results import write_json
 
+        _use_threads(self.threads)
         files = image_files(self.images)
         predictor = load(self.model)
         with self.reporting() as progress:

@@ -140,7 +140,7 @@ class _Course:
         rng = np.random.default_rng(settings.seed)
         best, best_score, since = None, -1.0, 0
         model.train()
-        began: float | None = None
+        began = time.monotonic()
         try:
             while (done := self._fraction()) < 1 and since < settings.patience:
                 for group in optimizer.param_groups:
@@ -161,9 +161,7 @@ class _Course:
                     since += 1
                     if score > best_score or not self.held_out:
                         best, best_score, since = [a.clone() for a in average], score, 0
-                began = began or time.monotonic()
-                left = self._left(began)
-                report(progress, self.step, settings.steps, "Learning", seconds_left=left, **values)
+                report(progress, self.step, settings.steps, "Learning", seconds_left=self._left(began), **values)
         except (Cancelled, KeyboardInterrupt):
             if self.step == 0:
                 raise
@@ -171,15 +169,17 @@ class _Course:
         _put(parameters, best or average)
 
     def _fraction(self) -> float:
-        """Finished part, 0..1, by steps or by the clock, whichever is further: so the rate always falls to nothing."""
+        """Finished part, 0..1, by steps or by the clock, whichever is further: so the rate always falls to nothing.
+
+        On a machine that is busy with other things the clock waits for the least number of steps.
+        """
         clock = (time.monotonic() - self.started) / self.settings.seconds
-        return min(1.0, max(self.step / self.settings.steps, clock))
+        return min(1.0, max(self.step / self.settings.steps, min(clock, self.step / self.settings.least_steps)))
 
     def _left(self, began: float) -> float:
-        """Seconds left at most."""
-        now = time.monotonic()
-        pace = (now - began) / max(self.step - 1, 1)
-        return max(0.0, min(pace * (self.settings.steps - self.step), self.settings.seconds - (now - self.started)))
+        """Seconds left at most, judging by what is finished of the learning."""
+        done = self._fraction()
+        return (time.monotonic() - began) * (1 - done) / max(done, 1e-3)
 
     def _measure(self, parameters: list[Tensor], average: list[Tensor]) -> float:
         """Mean Dice of the averaged weights on the held-out images; 0 where there are none."""

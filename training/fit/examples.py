@@ -63,16 +63,18 @@ METHODS: tuple[Method, ...] = ("lora", "decoder", "model")
 class AdaptSettings:
     """How to learn.
 
-    seconds: time for it; steps: most optimiser steps; method: low-rank adapters (rank) in the decoder, the whole decoder, or the
-    whole model with its vision tower (slow: nothing of what it saw can be kept); views: altered looks that are kept and learnt
-    from again, least_views: of each image at least; batch: looks per step; rehearsal: other structures per look that are asked as
-    well, with the model's own former answers, so that they are not forgotten; mask_loss: weight of the loss on the drawn mask
-    beside that on the tokens; average: share of the weights' moving average that stays per step; muon: size of Muon's steps where
-    weights are trained themselves; patience: measurements without improvement before it stops.
+    seconds: time for it; steps, least_steps: most and fewest optimiser steps, the fewest even when the time is over; method:
+    low-rank adapters (rank) in the decoder, the whole decoder, or the whole model with its vision tower (slow: nothing of what
+    it saw can be kept); views: altered looks that are kept and learnt from again, least_views: of each image at least; batch:
+    looks per step; rehearsal: other structures per look that are asked as well, with the model's own former answers, so that
+    they are not forgotten; mask_loss: weight of the loss on the drawn mask beside that on the tokens; average: share of the
+    weights' moving average that stays per step; muon: size of Muon's steps where weights are trained themselves; patience:
+    measurements without improvement before it stops.
     """
 
     seconds: float = 40.0
     steps: int = 300
+    least_steps: int = 40
     method: Method = "lora"
     rank: int = RANK
     learning_rate: float | None = None
@@ -84,7 +86,7 @@ class AdaptSettings:
     mask_loss: float = 0.0
     average: float = 0.0
     muon: float = 7.0
-    patience: int = 8
+    patience: int = 6
     measure_steps: int = 20
     seed: int = 0
     augmentation: Augmentation = field(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +15,10 @@ import torch
 
 from training.errors import Cancelled, ChexanatomyError
 from training.fit import Adapter, AdaptSettings, Augmentation, Example, adapt
-from training.images import Radiograph
+from training.fit.adapters import adapters_in, delete_adapter, export_adapter, rename_adapter
+from training.fit.doubt import least_sure
+from training.fit.lessons import Lessons
+from training.images import Radiograph, write_mask_png, write_radiograph_png
 from training.model import Predictor, load, save_checkpoint
 from training.model.checkpoint import create
 from training.progress import Progress
@@ -21,7 +27,7 @@ from training.tokens.tokenizer import build_tokenizer
 
 NAME = "bright blob as drawn"
 MOVED = replace(Augmentation.none(), shift=0.12, untouched=0.1)
-QUICK = AdaptSettings(seconds=300, steps=60, views=24, rehearsal=0, learning_rate=1e-2, augmentation=MOVED)
+QUICK = AdaptSettings(seconds=3000, steps=60, views=24, rehearsal=0, learning_rate=1e-2, augmentation=MOVED)
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +133,89 @@ def test_stopping_before_the_first_step_leaves_nothing(base: Path, tmp_path: Pat
     assert not (tmp_path / "adapter").exists()
 
 
+def test_a_run_whose_starter_was_killed_keeps_its_best(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for number, example in enumerate(examples(3)):
+        write_radiograph_png(example.radiograph, tmp_path / "images" / f"{number}.png")
+        write_mask_png(example.mask, tmp_path / "masks" / f"{number}.png")
+    command = ["adapt", "--images", tmp_path / "images", "--masks", tmp_path / "masks", "--structure", NAME, "--model", base]
+    command += ["--out", tmp_path / "adapter", "--seconds", "600", "--steps", "100000", "--progress", "json", "--threads", "1"]
+    child = subprocess.Popen([sys.executable, "-m", "training.cli", *map(str, command)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if json.loads(line)["done"] >= 25:
+            break
+    child.stdout.close()
+    child.wait(timeout=300)
+    card = json.loads((tmp_path / "adapter" / "chexanatomy.json").read_text())
+    assert card["stopped_early"]
+    assert load(tmp_path / "adapter").learned == (NAME,)
+
+
+def test_the_vision_tower_learns_only_when_it_is_asked_to(base: Path, tmp_path: Path) -> None:
+    before = load(base).model.state_dict()
+    for method, learns in (("model", True), ("decoder", False)):
+        adapt(base, examples(2), NAME, tmp_path / method, replace(QUICK, steps=2, method=method))
+        after = load(tmp_path / method).model.state_dict()
+        changed = {name for name, weight in after.items() if not torch.allclose(weight, before[name], atol=1e-4)}
+        assert any("vision_tower" in name for name in changed) == learns
+        assert any("language_model" in name for name in changed)
+
+
+def test_masks_go_where_the_image_goes(base: Path) -> None:
+    """A look at a bright blob, read back from its answer, covers what is bright in it."""
+    model = load(base)
+    (example,) = examples(1)
+    bright = replace(example, radiograph=Radiograph(example.mask.astype(np.float32)))
+    changes = replace(Augmentation.none(), zoom=0.3, shift=0.1, turn=20, untouched=0)
+    lessons = Lessons.of(model, [bright], NAME, changes, 0)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        look = lessons.look(0, True, rng, features=False)
+        assert look.crop is not None
+        bins = model.tokens.bin_of[list(look.taught.answer[:4])].tolist()
+        top, left, bottom, right = (round(b / 1023 * 64) for b in bins)
+        inside = look.seen[0, top:bottom, left:right] > 0
+        assert inside.sum() >= 0.98 * (look.seen[0] > 0).sum()
+        drawn = torch.nn.functional.interpolate(look.crop[None, None], inside.shape, mode="bilinear")[0, 0] > 0.5
+        assert 2 * (drawn & inside).sum() / (drawn.sum() + inside.sum()) > 0.9
+
+
+def test_a_model_says_which_image_it_is_least_sure_of(schooled: Adapter) -> None:
+    clear = replace(examples(1)[0].radiograph, name="clear")
+    noise = Radiograph(np.random.default_rng(0).random((64, 64), dtype=np.float32), name="noise")
+    reports: list[Progress] = []
+    order = least_sure(load(schooled.folder), [clear, noise], "heart", reports.append)
+    assert [doubt.name for doubt in order] == ["noise", "clear"]
+    assert 0 <= order[1].doubt < order[0].doubt <= 1
+    assert reports[-1].done == 2
+
+
+def test_adapters_are_listed_renamed_exported_and_moved_away(base: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        adapt(base, examples(3), NAME, tmp_path / "adapters" / name, replace(QUICK, steps=2), name=f"try {name}")
+    first, second = adapters_in(tmp_path / "adapters")
+    assert [first.name, second.name] == ["try a", "try b"]
+    first = rename_adapter(first, "  better  name ")
+    assert adapters_in(tmp_path / "adapters")[0].name == "better name"
+    assert "better name" in (first.folder / "README.md").read_text()
+    with pytest.raises(ChexanatomyError, match="at least one letter"):
+        rename_adapter(first, " ")
+    shutil.unpack_archive(export_adapter(first, tmp_path / "out"), tmp_path / "unpacked")
+    assert load(tmp_path / "unpacked" / "a").learned == (NAME,)
+    where = delete_adapter(second)
+    assert [kept.folder.name for kept in adapters_in(tmp_path / "adapters")] == ["a"]
+    assert load(where).learned == (NAME,)
+
+
 def test_other_structures_are_rehearsed_with_the_models_own_answers(base: Path, tmp_path: Path) -> None:
     checkpoint = load(base).checkpoint
     willing = replace(checkpoint, card={**checkpoint.card, "structures": ["heart", "lung_left"], "presence_threshold": 0.0})
     adapter = adapt(Predictor(willing, "cpu"), examples(3), NAME, tmp_path / "adapter", replace(QUICK, steps=2, rehearsal=2))
     assert adapter.card["settings"]["rehearsal"] == 2
+    assert set(adapter.card["others"]["agreement"]) <= {"heart", "lung_left"}
+    assert 0 <= adapter.card["others"]["mean"] <= 1
 
 
 def test_a_mask_of_another_size_is_refused() -> None:
