@@ -225,7 +225,7 @@ class Suggest(Command):
         """Ask about every image, print the list."""
         from dataclasses import asdict, replace
 
-        from training.cli.predict import image_files
+        from training.batch import image_files
         from training.fit.doubt import least_sure
         from training.images import read_radiograph
         from training.model import load
