@@ -83,7 +83,7 @@ def predict(viewer: Any, folder: Path) -> None:
     """What the model finds, one structure selected."""
     widget = open_alone(viewer, "Predict")
     widget.structures.set_checked(FOUND)
-    widget.style.setCurrentIndex(1)
+    widget.style_combo.setCurrentIndex(1)
     widget.run()
     wait(lambda: not widget.busy)
     widget.table.selectRow([f.structure for f in widget.findings].index("heart"))

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 from qtpy.compat import isalive
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QInputDialog, QPushButton, QTextBrowser, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QInputDialog,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QTextBrowser,
+    QVBoxLayout,
+    QWidget,
+)
 
 from training.errors import ChexanatomyError
 
 CARD = "chexanatomy.json"
+TOOLTIP = Qt.ItemDataRole.ToolTipRole
 EMBEDDED = "embedded"
 EMBEDDED_NAME = "chexanatomy-tiny (embedded)"
-FOLDER = "A folder …"
+FOLDER = "A folder of a model or an adapter …"
 HUB = "A hub name …"
+CODEBOOK = "A mask codebook …"
+LIMITS = "## Limits"
+MOST_LIMITS = 190
+"""Characters of the limits that are always in view; the card has all of them."""
 _live: WeakSet[ModelChooser] = WeakSet()
 _applied: list[tuple[str, str]] = []
 
@@ -56,12 +73,24 @@ class ModelChooser(QWidget):
         self.choice.insertSeparator(1)
         self.choice.addItem(FOLDER, FOLDER)
         self.choice.addItem(HUB, HUB)
+        self.choice.addItem(CODEBOOK, CODEBOOK)
+        for row, tip in (
+            (2, "A PaliGemma or PaliGemma 2 model, one trained with this program, or an adapter that names its base."),
+            (3, "A model of the Hugging Face hub, or BASE+ADAPTER; fetched once, where there is a connection."),
+            (4, "For models that come without one: the file vae-oid.npz, which turns mask tokens into masks."),
+        ):
+            self.choice.setItemData(row, tip, TOOLTIP)
         self.choice.activated.connect(self._activated)
         self._last = 0
         self.card_button = QPushButton("Card")
         self.card_button.setCheckable(True)
         self.card_button.setToolTip("What this model was trained on, how well it does, and what it is not for.")
         self.card_button.toggled.connect(self._toggle_card)
+        self.codebook: str | None = None
+        self.limits = QLabel()
+        self.limits.setWordWrap(True)
+        self.limits.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.limits.setStyleSheet("QLabel { font-size: 11px; }")
         self.card = QTextBrowser()
         self.card.setMaximumHeight(180)
         self.card.setOpenLinks(False)
@@ -72,8 +101,11 @@ class ModelChooser(QWidget):
         row.addWidget(self.card_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
         layout.addLayout(row)
+        layout.addWidget(self.limits)
         layout.addWidget(self.card)
+        self._show_card()
         if follows:
             _live.add(self)
             for spec, name in _applied[-1:]:
@@ -113,14 +145,19 @@ class ModelChooser(QWidget):
             self.use(*(_applied[-1] if _applied else (EMBEDDED, EMBEDDED_NAME)))
         self._last = self.choice.currentIndex()
 
+    def use_codebook(self, file: str) -> None:
+        """Let models that come without a mask codebook use this one."""
+        self.codebook, self._open = file, None
+        self._show_card()
+
     def opener(self) -> Callable[[], Any]:
         """A function that opens the chosen model, to be called off the GUI thread; at once when it is open already."""
-        spec, kept = self.spec, self._open
+        spec, kept, codebook = self.spec, self._open, self.codebook
 
         def open_model() -> Any:
             from training.model import load
 
-            return kept[1] if kept is not None and kept[0] == spec else load(spec)
+            return kept[1] if kept is not None and kept[0] == spec else load(spec, codebook=codebook)
 
         return open_model
 
@@ -144,6 +181,11 @@ class ModelChooser(QWidget):
             name, given = QInputDialog.getText(self, "Model hub", "Name of a model, or base+adapter:")
             if given and name.strip():
                 self.use(name.strip(), name.strip())
+        elif chosen == CODEBOOK:
+            self.choice.setCurrentIndex(self._last)
+            file = QFileDialog.getOpenFileName(self, "Mask codebook", "", "Codebooks (*.npz *.safetensors)")[0]
+            if file:
+                self.use_codebook(file)
         else:
             self._last = index
             self.chosen_changed.emit()
@@ -154,6 +196,10 @@ class ModelChooser(QWidget):
         self._show_card()
 
     def _show_card(self) -> None:
+        text = limits_text(self.spec)
+        beside = f" Mask codebook: {Path(self.codebook).name}." if self.codebook and self.spec != EMBEDDED else ""
+        self.limits.setText(shortened(text, MOST_LIMITS) + beside)
+        self.limits.setToolTip(text)
         if not self.card_button.isChecked():
             return
         try:
@@ -171,15 +217,40 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     return card if isinstance(card, dict) else {}
 
 
-def card_text(spec: str) -> str:
-    """The model card as Markdown: README.md in the model's folder. Raises ChexanatomyError when there is none."""
+def limits_text(spec: str) -> str:
+    """What the model knows and what it is not good at, in its card's own words."""
+    try:
+        text = card_text(spec)
+    except ChexanatomyError as error:
+        return str(error)
+    known = len(read_card(_folder_of(spec)).get("structures", ()))
+    count = f"Knows {known} structures. " if known else ""
+    _, _, limits = text.partition(LIMITS)
+    limits = " ".join(limits.partition("\n## ")[0].split())
+    return count + (limits or "Its card does not say what it is not good at.")
+
+
+def shortened(text: str, most: int) -> str:
+    """Whole sentences of a text up to so many characters; the first sentence in any case."""
+    kept = ""
+    for sentence in re.split(r"(?<=[.!?])\s+", text):
+        if kept and len(kept) + len(sentence) > most:
+            break
+        kept = f"{kept} {sentence}".strip()
+    return kept
+
+
+def _folder_of(spec: str) -> Path:
     if spec == EMBEDDED:
         import training
 
-        folder = Path(training.__file__).parent / "model" / "chexanatomy_tiny"
-    else:
-        folder = Path(spec.rsplit("+", 1)[-1])
-    card = folder / "README.md"
+        return Path(training.__file__).parent / "model" / "chexanatomy_tiny"
+    return Path(spec.rsplit("+", 1)[-1])
+
+
+def card_text(spec: str) -> str:
+    """The model card as Markdown: README.md in the model's folder. Raises ChexanatomyError when there is none."""
+    card = _folder_of(spec) / "README.md"
     if not card.is_file():
         raise ChexanatomyError("This model came without a card; its training data and its limits are unknown.")
     text = card.read_text(encoding="utf-8", errors="replace")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 Style = Literal["fill", "outline"]
+DOT = 3
+"""Length of a dot of a doubtful mask's outline, in widths of a line."""
 FILL = 0.42
 """Opacity of a filled mask, 0..1; edges are drawn opaque."""
 
@@ -50,8 +52,18 @@ def patches(masks: Mapping[str, np.ndarray]) -> list[Patch]:
     return sorted((patch for patch in found if patch is not None), key=lambda patch: -patch.crop.size)
 
 
-def compose(shape: tuple[int, int], parts: Iterable[Patch], style: Style = "fill", highlight: str | None = None) -> np.ndarray:
-    """Paint the patches into one uint8 [row, column, 4] picture; the highlighted one last, filled and edged in white."""
+def compose(
+    shape: tuple[int, int],
+    parts: Iterable[Patch],
+    style: Style = "fill",
+    highlight: str | None = None,
+    doubtful: Collection[str] = (),
+    boxes: Mapping[str, tuple[float, float, float, float]] | None = None,
+) -> np.ndarray:
+    """Paint the patches into one uint8 [row, column, 4] picture; the highlighted one last, filled and edged in white.
+
+    doubtful: structures that get a dotted outline and no area; boxes: (top, left, bottom, right) [px] to draw, by structure.
+    """
     canvas = np.zeros((*shape, 4), np.float32)
     width = max(1, round(max(shape) / 400))
     ordered = sorted(parts, key=lambda patch: patch.structure == highlight)
@@ -61,9 +73,16 @@ def compose(shape: tuple[int, int], parts: Iterable[Patch], style: Style = "fill
         window = canvas[rows, columns]
         colour = np.array(colour_of(patch.structure), np.float32)
         chosen = patch.structure == highlight
-        if style == "fill" or chosen:
+        unsure = patch.structure in doubtful
+        if (style == "fill" or chosen) and not unsure:
             _over(window, patch.crop, colour, 0.6 if chosen else FILL)
-        _over(window, edge(patch.crop, width), np.full(3, 255, np.float32) if chosen else colour, 1.0)
+        line = edge(patch.crop, 2 * width if unsure else width)
+        if unsure:
+            line &= _dots(line.shape, DOT * width)
+        _over(window, line, np.full(3, 255, np.float32) if chosen else colour, 1.0)
+    for structure, box in (boxes or {}).items():
+        colour = np.full(3, 255, np.float32) if structure == highlight else np.array(colour_of(structure), np.float32)
+        _over(canvas, _frame(shape, box, width), colour, 1.0)
     canvas[..., 3] *= 255
     return canvas.round().astype(np.uint8)
 
@@ -74,6 +93,21 @@ def edge(mask: np.ndarray, width: int) -> np.ndarray:
     for _ in range(width):
         inside[1:-1, 1:-1] &= inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
     return mask & ~inside[1:-1, 1:-1]
+
+
+def _dots(shape: tuple[int, ...], period: int) -> np.ndarray:
+    """Bool [row, column]: a chequerboard, which leaves dots of any outline."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    chosen: np.ndarray = (rows // period + columns // period) % 2 == 0
+    return chosen
+
+
+def _frame(shape: tuple[int, int], box: tuple[float, float, float, float], width: int) -> np.ndarray:
+    """Bool [row, column]: the border of a box (top, left, bottom, right) [px]."""
+    top, left, bottom, right = (round(value) for value in box)
+    inside = np.zeros(shape, bool)
+    inside[max(top, 0) : bottom, max(left, 0) : right] = True
+    return edge(inside, width)
 
 
 def _over(window: np.ndarray, where: np.ndarray, colour: np.ndarray, alpha: float) -> None:
@@ -107,6 +141,9 @@ class CompositeOverlay:
             self._pixels.show(self.layer, picture, tuple(base.scale), live)
             place(self.layer, base)
             self.layer.metadata[KEY] = core
+            layers = self._viewer.layers
+            if base in layers and layers.index(self.layer) < layers.index(base):
+                layers.move(layers.index(self.layer), layers.index(base) + 1)
             return
         active = self._viewer.layers.selection.active
         keywords: dict[str, Any] = {"name": self._name, "rgb": True, "blending": "translucent", "metadata": {KEY: core}}

@@ -23,6 +23,12 @@ def group_of(structure: str) -> str:
     return known.group if known else OTHER_GROUP
 
 
+def side_of(structure: str) -> str:
+    """Patient's side: right, left, both or midline; "" for a name that the vocabulary does not hold."""
+    known = vocabulary().get(structure)
+    return known.side if known else ""
+
+
 def search_text(structure: str) -> str:
     """Everything a person might type to find a structure, in lower case."""
     known = vocabulary().get(structure)

@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QComboBox,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -18,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_chexanatomy.structure_colours import OTHER_GROUP, colour_of, display_name, group_of, search_text
+from napari_chexanatomy.structure_colours import OTHER_GROUP, colour_of, display_name, group_of, search_text, side_of
 from training.anatomy import vocabulary
 
 KEY_ROLE = Qt.ItemDataRole.UserRole
@@ -35,10 +36,21 @@ class StructureList(QWidget):
         """`purpose` completes the tooltip: what ticking a structure does."""
         super().__init__()
         self.search = QLineEdit()
-        self.search.setPlaceholderText("Search: lung, RUL, rib 5, clavicle …")
+        self.search.setPlaceholderText("Search: RUL, rib 5 …")
         self.search.setClearButtonEnabled(True)
         self.search.setToolTip("Type any name or synonym of a structure to find it in the list.")
         self.search.textChanged.connect(self._filter)
+        self.side = QComboBox()
+        for text, side in (
+            ("any side", ""),
+            ("right", "right"),
+            ("left", "left"),
+            ("midline", "midline"),
+            ("both sides", "both"),
+        ):
+            self.side.addItem(text, side)
+        self.side.setToolTip("Show only structures that lie on this side of the patient.")
+        self.side.currentIndexChanged.connect(lambda _: self._filter(self.search.text()))
         self.tree = QTreeWidget()
         self.tree.setHeaderHidden(True)
         self.tree.setMinimumHeight(170)
@@ -59,7 +71,10 @@ class StructureList(QWidget):
         row.addWidget(self.none_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.search)
+        looking = QHBoxLayout()
+        looking.addWidget(self.search, 1)
+        looking.addWidget(self.side)
+        layout.addLayout(looking)
         layout.addWidget(self.tree, 1)
         layout.addLayout(row)
         self._items: dict[str, QTreeWidgetItem] = {}
@@ -124,14 +139,14 @@ class StructureList(QWidget):
         self.set_checked([*self.checked(), *found] if tick else [])
 
     def _filter(self, text: str) -> None:
-        words = text.casefold().split()
+        words, side = text.casefold().split(), self.side.currentData()
         for key, item in self._items.items():
-            item.setHidden(not all(word in search_text(key) for word in words))
+            item.setHidden(not all(word in search_text(key) for word in words) or side not in ("", side_of(key)))
         for index in range(self.tree.topLevelItemCount()):
             heading = self.tree.topLevelItem(index)
             shown = [heading.child(i) for i in range(heading.childCount()) if not heading.child(i).isHidden()]
             heading.setHidden(not shown)
-            if words and shown:
+            if (words or side) and shown:
                 heading.setExpanded(True)
 
     def _item_changed(self, item: QTreeWidgetItem) -> None:
@@ -165,4 +180,4 @@ def _explain(structure: str) -> str:
     known = vocabulary().get(structure)
     if known is None:
         return f"{structure}: a name from your file, not in the vocabulary"
-    return f"{known.name} ({known.key})" + (f"\nalso: {', '.join(known.synonyms)}" if known.synonyms else "")
+    return f"{known.name} ({known.key}; {known.side})" + (f"\nalso: {', '.join(known.synonyms)}" if known.synonyms else "")

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Answered:
-    """What came of one source: findings, or the reason why there are none."""
+    """What came of one source: findings, or the reason why there are none. record: its part of predictions.json, if written."""
 
     source: Source
     shape: tuple[int, int] = (0, 0)
@@ -68,6 +68,7 @@ class Answered:
     measured: Measured | None = None
     agreements: tuple[Agreement, ...] = ()
     problem: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _answer(predictor: Predictor, source: Source, wishes: Wishes, writer: _Write
     agreements = tuple(agree(name, found[name], references[name], radiograph.spacing) for name in names) if references else ()
     answered = Answered(source, shape, radiograph.spacing, tuple(findings), measured, agreements)
     if writer is not None:
-        _write(writer, answered, radiograph, wishes)
+        answered = replace(answered, record=_write(writer, answered, radiograph, wishes))
         for name in names:
             assert references is not None
             _write_overlap(writer.out / source.folder, name, overlap_map(found[name], references[name]))
@@ -186,9 +187,10 @@ def _references(folder: Path, source: Source, shape: tuple[int, int], single: bo
     raise ChexanatomyError(f"{folder.name} has no folder {source.folder} with the reference masks of this image.")
 
 
-def _write(writer: _Writer, answered: Answered, radiograph: Radiograph, wishes: Wishes) -> None:
+def _write(writer: _Writer, answered: Answered, radiograph: Radiograph, wishes: Wishes) -> dict[str, Any]:
     source, spacing = answered.source, answered.spacing
-    writer.add(write_findings(writer.out, source.folder, source.name, radiograph, answered.findings, writer.model))
+    record = write_findings(writer.out, source.folder, source.name, radiograph, answered.findings, writer.model)
+    writer.add(record)
     if wishes.accurate:
         _write_probabilities(writer.out / source.folder, answered.findings)
     writer.rows(FINDINGS, FINDING_COLUMNS, [finding_row(source, finding, spacing) for finding in answered.findings])
@@ -196,6 +198,7 @@ def _write(writer: _Writer, answered: Answered, radiograph: Radiograph, wishes: 
         writer.rows(MEASUREMENTS, MEASUREMENT_COLUMNS, [measurement_row(source.name, answered.measured)])
     if answered.agreements:
         writer.rows(AGREEMENT, AGREEMENT_COLUMNS, [agreement_row(source.name, one) for one in answered.agreements])
+    return record
 
 
 def finding_row(source: Source, finding: Finding, spacing: tuple[float, float] | None) -> list[Any]:

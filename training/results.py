@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from training.errors import ChexanatomyError
 from training.filenames import file_stem
 from training.images import (
     MaskSet,
     Radiograph,
+    from_rle,
     to_rle,
     write_mask_folder,
     write_mask_png,
@@ -27,7 +29,17 @@ if TYPE_CHECKING:
     from training.images.dicom_write import Owner
     from training.model import Finding
 
-__all__ = ["file_stem", "masks_of", "write_dicom_pair", "write_findings", "write_json", "write_view"]
+__all__ = [
+    "file_stem",
+    "keep_record",
+    "masks_of",
+    "read_findings",
+    "read_records",
+    "write_dicom_pair",
+    "write_findings",
+    "write_json",
+    "write_view",
+]
 
 
 def write_view(
@@ -94,6 +106,46 @@ def write_findings(
             }
         )
     return {"image": image, "folder": folder, "size": [rows, columns], "model": model, "findings": entries}
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a predictions.json. Raises ChexanatomyError when it is none."""
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+        good = isinstance(records, list) and all({"image", "folder", "size", "findings"} <= set(record) for record in records)
+    except FileNotFoundError as error:
+        raise ChexanatomyError(
+            f"{path.parent.name} holds no {path.name}: choose the folder that predictions were saved in."
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise ChexanatomyError(f"{path} cannot be read ({error}): take it from its source again.") from error
+    if not good:
+        raise ChexanatomyError(f"{path} holds no predictions: choose the folder that predictions were saved in.")
+    return list(records)
+
+
+def read_findings(record: Mapping[str, Any]) -> list[Finding]:
+    """Return the findings of one record of predictions.json. Raises ChexanatomyError when its run-length codes are damaged."""
+    from training.model import Finding
+
+    return [
+        Finding(
+            structure=str(entry["structure"]),
+            present=bool(entry["present"]),
+            box=tuple(entry["box"]) if entry["box"] else None,  # type: ignore[arg-type]
+            mask=from_rle(entry["rle"]) if entry["present"] and entry["rle"] else None,
+            confidence=float(entry["confidence"]),
+            tokens=tuple(entry["tokens"]),
+            text=str(entry["text"]),
+        )
+        for entry in record["findings"]
+    ]
+
+
+def keep_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Put a record into predictions.json; those of other images stay, an older one of the same folder is replaced."""
+    others = [r for r in read_records(path) if r["folder"] != record["folder"]] if path.exists() else []
+    write_json(path, [*others, dict(record)])
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -26,8 +26,8 @@ def test_every_command_of_the_manifest_can_be_imported(manifest):
         assert callable(getattr(importlib.import_module(module), name)), command.id
 
 
-def test_the_four_widgets_and_two_samples_are_offered(manifest):
-    assert [w.display_name for w in manifest.contributions.widgets] == ["Radiograph", "Predict", "Review", "Few-shot"]
+def test_the_welcome_the_four_widgets_and_two_samples_are_offered(manifest):
+    assert [w.display_name for w in manifest.contributions.widgets] == ["Welcome", "Radiograph", "Predict", "Review", "Few-shot"]
     assert {s.key for s in manifest.contributions.sample_data} == {"lidc", "phantom"}
 
 

@@ -57,6 +57,7 @@ class Predict(Command):
         from training.evaluate.measurements import NEEDED
         from training.images import write_coco
         from training.model import load
+        from training.model.predictor import display_name
         from training.results import masks_of
 
         names = [structure_key(name) for name in listed(self.structures)] if self.structures or not self.measure else []
@@ -68,7 +69,8 @@ class Predict(Command):
         sources = sources_of(image_files(self.images))
         predictor = load(self.model, codebook=self.codebook)
         if untaught := predictor.untaught(names):
-            self.warn(f"{self.model} was not taught {', '.join(untaught)}: what it draws there means nothing")
+            names_of_them = ", ".join(display_name(key) for key in untaught)
+            self.warn(f"{self.model} was not taught {names_of_them}: what it draws there means nothing")
         wishes = Wishes(names, self.batch, self.accurate, self.measure, self.references)
         sets: list[MaskSet] = []
         done = found = failed = 0

@@ -65,6 +65,13 @@ class Cardiothoracic:
     note: str = ""
 
     @property
+    def midline(self) -> Line:
+        """What divides the heart's width, drawn past both of its halves."""
+        rows, column = (self.right.start[0], self.left.start[0]), self.right.start[1]
+        past = (self.chest.end[1] - self.chest.start[1]) / 10
+        return Line((max(min(rows) - past, 0.0), column), (max(rows) + past, column))
+
+    @property
     def heart_width(self) -> float:
         """Both halves of the heart together [mm, or px without spacing]; the midline's own pixel counts once."""
         return self.right.length(self.spacing) + self.left.length(self.spacing) - (self.spacing[1] if self.spacing else 1.0)

@@ -264,13 +264,13 @@ class Predictor:
         return tuple(self.card.get("structures", ())) or trainable_structures()
 
     def untaught(self, names: Sequence[str]) -> list[str]:
-        """Display names of those structures that the model's card does not list: whatever it draws for them means nothing.
+        """Return the keys of those structures that the model's card does not list: whatever it draws for them means nothing.
 
         Without a list in the card nothing is known and nothing returned. Raises UnknownStructure for names nobody knows.
         """
         taught = set(self.card.get("structures", ()))
         asked = [self._resolve(name) for name in names] if taught else []
-        return [name for key, name in asked if key not in taught and key not in self.learned]
+        return [key for key, _ in asked if key not in taught and key not in self.learned]
 
     def _resolve(self, text: str) -> tuple[str, str]:
         """Return (key, name to ask for)."""

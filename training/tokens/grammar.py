@@ -111,6 +111,15 @@ def detect_prompt(names: str | Iterable[str]) -> str:
     return f"detect {_join_names(names)}"
 
 
+def read_names(prompt: str) -> list[str]:
+    """Return the names in a typed prompt: "segment heart ; left clavicle", "detect aorta", or bare names, by ; or , apart."""
+    words = prompt.strip()
+    for verb in ("segment ", "detect "):
+        if words.casefold().startswith(verb):
+            words = words[len(verb) :]
+    return list(dict.fromkeys(name for part in re.split(r"[;,\n]", words) if (name := " ".join(part.split()))))
+
+
 def caption_box_prompt(bins: Bins) -> str:
     """Return the prompt that asks what a box, given as tokens, contains."""
     return f"caption {location_text(bins)}"
