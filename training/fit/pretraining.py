@@ -26,7 +26,7 @@ from training.fit.state import Ema, load_state, save_state
 from training.progress import ProgressCallback, report
 
 # Paths of one machine, and what the card holds elsewhere.
-_NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache", "tower")
+_NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache", "tower", "start")
 
 
 def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -> Path:

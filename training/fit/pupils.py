@@ -138,8 +138,11 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
             stem_depth=config.stem_depth,
             informed=config.informed,
         )
+        if config.start is not None:
+            take_weights(checkpoint.model, load_checkpoint(config.start).model, config.start)
         if config.tower is not None:
-            take_tower(checkpoint, config.tower)
+            tower = load_checkpoint(config.tower).model.model.vision_tower
+            take_weights(checkpoint.model.model.vision_tower, tower, config.tower)
         checkpoint.model.train()
         return checkpoint, None
 
@@ -157,12 +160,11 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
     return checkpoint, lora
 
 
-def take_tower(checkpoint: Checkpoint, folder: Path) -> None:
-    """Copy the vision tower of a trained checkpoint of the same shape."""
-    trained = load_checkpoint(folder).model.model.vision_tower
+def take_weights(module: nn.Module, trained: nn.Module, folder: Path) -> None:
+    """Copy the weights of a trained module of the same shape. Raises BrokenModel for another shape."""
     try:
-        checkpoint.model.model.vision_tower.load_state_dict(trained.state_dict())
+        module.load_state_dict(trained.state_dict())
     except RuntimeError as error:
         raise BrokenModel(
-            f"The vision tower of {folder} has another shape: give it the same image size, patch and width."
+            f"The model {folder.name} has another shape: give the run the same image size, patch, widths and depths."
         ) from error

@@ -327,5 +327,11 @@ def test_a_stemmed_tower_learns_and_serves_another_run(config: PretrainConfig, t
     )
     one, two = (load_file(folder / "model.safetensors") for folder in (first, second))
     assert all(torch.equal(one[n], two[n]) for n in one if "vision_tower" in n)
+    assert not all(torch.equal(one[n], two[n]) for n in one)
+    third = pretrain(
+        replace(config, **{**sizes, "max_steps": 1, "start": first, "out": tmp_path / "whole", "learning_rate": 0.0, "seed": 5})
+    )
+    three = load_file(third / "model.safetensors")
+    assert all(torch.equal(one[n], three[n]) for n in one)
     with pytest.raises(BrokenModel, match="another shape"):
         pretrain(replace(config, tower=first, out=tmp_path / "third"))
