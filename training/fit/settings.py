@@ -21,8 +21,8 @@ class PretrainConfig:
     (`.safetensors` of ours, or vae-oid.npz); base: a PaliGemma to teach through LoRA instead of training chexanatomy-tiny from
     nothing; structures: keys to learn, by default the vocabulary's trainable ones. image_size to stem_depth: the shape of the
     model, see `tiny_config`; informed: start with smooth embeddings of places and codes; tower: a checkpoint whose vision tower
-    to start with; start: one whose weights to start with altogether. unet: train the baseline instead, MONAI's U-Net of unet_widths, on the same images. images, queries: images per
-    step and process, and questions about each. sigma [bins], smoothing: width of the box targets, label smoothing of the codes.
+    to start with; start: one whose weights to start with altogether. unet: train the baseline instead, MONAI's U-Net of
+    unet_widths, on the same images. images, queries: images per step and process, and questions about each. sigma [bins], smoothing: width of the box targets, label smoothing of the codes.
     dense: weight of the auxiliary loss; dense_factor: its mask values per side of a patch; dense_structures: how many structures
     it looks at in one step; dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary loss alone, at a
     third of the cost per step. max_steps, max_minutes: the schedule ends with the first of them; with max_minutes alone its
