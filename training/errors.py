@@ -1,8 +1,16 @@
 """Errors of the user's making: one plain sentence with the remedy, shown as it stands in the window and on the command line."""
 
+from training.plain import plain
+
 
 class ChexanatomyError(Exception):
-    """Something about the input is wrong; the message is one sentence that says what came and what would work."""
+    """Something about the input is wrong; the message is one sentence that says what came and what would work.
+
+    It often names a file or repeats a word of it, so it is shown on one line and without control characters.
+    """
+
+    def __str__(self) -> str:
+        return plain(super().__str__())
 
 
 class UnreadableFile(ChexanatomyError):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from training.errors import BrokenDataset
+from training.plain import is_plain
 
 Split = Literal["train", "val", "test"]
+WIDEST_PIXEL = 1000.0
+"""A detector pixel is smaller [mm]."""
 SPLIT_PERCENT = {"train": 80, "val": 10, "test": 10}
 
 
@@ -49,23 +53,57 @@ class Case:
 
     @classmethod
     def from_json(cls, line: str) -> Case:
-        """Read a line that to_json wrote. Raises BrokenDataset when it is none."""
+        """Read a line that to_json wrote. Raises BrokenDataset with what is wrong with it, to be completed by where it stands."""
         try:
             values = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise BrokenDataset(f"A line of cases.jsonl is no JSON ({error}).") from error
-        names = {f.name for f in fields(cls)}
-        if not isinstance(values, dict) or not names <= set(values):
-            missing = ", ".join(sorted(names - set(values))) if isinstance(values, dict) else "all of it"
-            raise BrokenDataset(f"A line of cases.jsonl lacks {missing}.")
-        lists = {}
-        for name in ("present", "absent", "cut_off"):
-            if not isinstance(values[name], list) or not all(isinstance(v, str) for v in values[name]):
-                raise BrokenDataset(f"In cases.jsonl {name!r} is a list of structure names.")
-            lists[name] = tuple(map(sys.intern, values[name]))  # the same hundred names in every case
+        except (ValueError, RecursionError) as error:  # ValueError: also a number of more digits than Python reads
+            raise BrokenDataset("it is no JSON") from error
+        names = [f.name for f in fields(cls)]
+        if not isinstance(values, dict):
+            raise BrokenDataset("it is no JSON object")
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise BrokenDataset(f"it lacks {', '.join(missing)}")
+        lists = {name: _names(values[name], name) for name in ("present", "absent", "cut_off")}
         for name in ("id", "subject", "view", "image", "provenance", "version"):
-            if not isinstance(values[name], str):
-                raise BrokenDataset(f"In cases.jsonl {name!r} is a text.")
-        if not isinstance(values["seed"], int) or not (values["geometry"] is None or isinstance(values["geometry"], dict)):
-            raise BrokenDataset("In cases.jsonl 'seed' is a whole number and 'geometry' an object or null.")
+            _check_text(values[name], name)
+        for name in ("id", "image"):
+            _check_inside(values[name], name)
+        if isinstance(values["seed"], bool) or not isinstance(values["seed"], int):
+            raise BrokenDataset("its seed is no whole number")
+        _check_geometry(values["geometry"])
         return cls(**{name: values[name] for name in names} | lists)
+
+
+def _names(value: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise BrokenDataset(f"its {name!r} is no list of structure names")
+    for one in value:
+        _check_text(one, name)
+    return tuple(map(sys.intern, value))  # the same hundred names in every case
+
+
+def _check_text(value: Any, name: str) -> None:
+    """Refuse what is no text, and text that cannot be written or shown: control characters and half characters."""
+    if not isinstance(value, str) or not is_plain(value):
+        raise BrokenDataset(f"its {name!r} is no plain text")
+
+
+def _check_inside(name: str, what: str) -> None:
+    """Refuse a file name that leads out of the data set, on this or another operating system; an id is one plain name."""
+    parts = name.split("/")
+    odd = name.startswith("~") or "\\" in name or re.match("[A-Za-z]:", name) or {"", ".", ".."} & set(parts)
+    if odd or (what == "id" and len(parts) > 1):
+        raise BrokenDataset(f"its {what!r} {name!r} leads out of the data set or is no file name")
+
+
+def _check_geometry(values: Any) -> None:
+    """Refuse a geometry whose pixel spacing cannot be used; the rest is read where it is needed."""
+    if values is None:
+        return
+    if not isinstance(values, dict):
+        raise BrokenDataset("its 'geometry' is neither an object nor null")
+    spacing = values.get("spacing", (1.0, 1.0))
+    usable = isinstance(spacing, (list, tuple)) and len(spacing) == 2 and not any(isinstance(v, bool) for v in spacing)
+    if not usable or not all(isinstance(v, (int, float)) and 0 < v < WIDEST_PIXEL for v in spacing):
+        raise BrokenDataset("its geometry's 'spacing' is not (row, column) in mm")

@@ -127,7 +127,7 @@ def _write_shard(dataset: Dataset, cases: Sequence[Case], path: Path) -> None:
             encoded = dataset.encoded_masks(case)
             masks = {s: encoded[s] for s in case.present if s in encoded}
             key = case.id.replace(".", "_")
-            _add(tar, f"{key}.png", (dataset.folder / case.image).read_bytes())
+            _add(tar, f"{key}.png", dataset.image_file(case).read_bytes())
             _add(tar, f"{key}.masks.json", json.dumps(masks).encode())
             _add(tar, f"{key}.case.json", case.to_json().encode())
     os.replace(part, path)

@@ -14,7 +14,7 @@ import numpy as np
 
 from training.dataset.case import Case
 from training.dataset.reviews import WHOLE_CASE, Reviews
-from training.errors import BrokenDataset
+from training.errors import BrokenDataset, ChexanatomyError
 from training.images import from_rle, read_radiograph, to_rle, write_radiograph_png
 from training.images.types import Radiograph
 
@@ -22,6 +22,9 @@ CASES = "cases.jsonl"
 CACHE = "cache"
 """Folder inside a data set for what can be made again: measures, thumbnails, model opinions."""
 DEFAULT_REVIEWER = "reviewer"
+MOST_MASK_BYTES = 100_000_000
+"""The masks of a case take some hundred kilobytes; a file beyond this is none of ours."""
+_REMEDY = "restore it from a copy, or synthesize the data set again"
 
 
 class Dataset:
@@ -53,20 +56,18 @@ class Dataset:
         folder = Path(folder)
         path = folder / CASES
         if not path.is_file():
-            raise BrokenDataset(f"{folder.name} is no data set: it has no {CASES}.")
+            raise BrokenDataset(f"{folder.name} is no data set: it has no {CASES}; name a folder that `synthesize` wrote.")
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         cases = []
         for number, line in enumerate(whole.splitlines(), 1):
             try:
-                case = Case.from_json(line.decode("utf-8"))
+                cases.append(Case.from_json(line.decode("utf-8")))
             except (BrokenDataset, UnicodeDecodeError) as error:
-                raise BrokenDataset(f"{folder.name}/{CASES}, line {number}: {error}") from error
-            _inside(case.image)
-            _inside(case.id)
-            cases.append(case)
+                reason = str(error) if isinstance(error, BrokenDataset) else "it is no UTF-8 text"
+                raise BrokenDataset(f"Line {number} of {folder.name}/{CASES} cannot be used: {reason}; {_REMEDY}.") from error
         if len({c.id for c in cases}) < len(cases):
-            raise BrokenDataset(f"{folder.name}/{CASES} holds the same case id twice.")
+            raise BrokenDataset(f"{folder.name}/{CASES} holds the same case id twice; {_REMEDY}.")
         if repair and len(whole) < len(content):
             with path.open("r+b") as file:
                 file.truncate(len(whole))
@@ -87,13 +88,26 @@ class Dataset:
             raise BrokenDataset(f"{self.folder.name} has no case {case_id!r}.")
         return self._by_id[case_id]
 
-    def image(self, case: Case) -> Radiograph:
-        """Read a case's radiograph, pixel spacing from its geometry. Raises UnreadableFile or BrokenDataset."""
+    def image_file(self, case: Case) -> Path:
+        """Where a case's radiograph lies. Raises BrokenDataset when it is missing or a link leads out of the data set."""
         path = self.folder / case.image
         if not path.is_file():
-            raise BrokenDataset(f"The image {case.image} of {self.folder.name} is missing.")
-        radiograph = read_radiograph(path)
-        spacing = tuple(case.geometry["spacing"]) if case.geometry else radiograph.spacing
+            raise BrokenDataset(f"The image {case.image} of {self.folder.name} is missing; {_REMEDY}.")
+        return self._inside(path)
+
+    def _inside(self, path: Path) -> Path:
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            name = path.relative_to(self.folder)
+            raise BrokenDataset(
+                f"{name} of {self.folder.name} is a link that leads out of the data set; put the file itself there."
+            )
+        return path
+
+    def image(self, case: Case) -> Radiograph:
+        """Read a case's radiograph, pixel spacing from its geometry. Raises UnreadableFile or BrokenDataset."""
+        radiograph = read_radiograph(self.image_file(case))
+        stated = (case.geometry or {}).get("spacing")
+        spacing = (float(stated[0]), float(stated[1])) if stated else radiograph.spacing
         return replace(radiograph, spacing=spacing, view=case.view if case.view != "OBLIQUE" else "", name=case.id)
 
     def encoded_masks(self, case: Case) -> dict[str, dict[str, Any]]:
@@ -106,19 +120,26 @@ class Dataset:
     def original_masks(self, case: Case) -> dict[str, dict[str, Any]]:
         """COCO RLE by structure as stored. Raises BrokenDataset."""
         path = self.folder / "masks" / f"{case.id}.json"
+        if not path.is_file():
+            raise BrokenDataset(f"The masks {path.name} of {self.folder.name} are missing; {_REMEDY}.")
         try:
+            if self._inside(path).stat().st_size > MOST_MASK_BYTES:
+                raise ValueError("too large")
             stored = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise BrokenDataset(f"The masks {path.name} of {self.folder.name} cannot be read: {error}.") from error
-        if not isinstance(stored, dict):
-            raise BrokenDataset(f"The masks {path.name} of {self.folder.name} are no object of structures.")
+        except (OSError, ValueError, RecursionError) as error:  # damage is a ValueError, whether of the bytes or of the JSON
+            raise BrokenDataset(f"The masks {path.name} of {self.folder.name} are damaged; {_REMEDY}.") from error
+        if not isinstance(stored, dict) or not all(isinstance(code, dict) for code in stored.values()):
+            raise BrokenDataset(f"The masks {path.name} of {self.folder.name} are no object of structures; {_REMEDY}.")
         return stored
 
     def masks(self, case: Case, structures: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """Return bool [row, column] by structure: all that are present, or those asked for that are."""
         encoded = self.encoded_masks(case)
         wanted = encoded if structures is None else [s for s in structures if s in encoded]
-        return {s: from_rle(encoded[s]) for s in wanted}
+        try:
+            return {s: from_rle(encoded[s]) for s in wanted}
+        except ChexanatomyError as error:
+            raise BrokenDataset(f"The masks {case.id}.json of {self.folder.name} are damaged; {_REMEDY}.") from error
 
     def kept(self) -> list[Case]:
         """The cases that review left in, listing only the structures that it left in: what training and export may use.
@@ -152,8 +173,13 @@ class Dataset:
         """Append the case's line, on disk when this returns. Raises BrokenDataset on an id the data set holds already."""
         if case.id in self._by_id:
             raise BrokenDataset(f"{self.folder.name} holds a case {case.id!r} already.")
+        line = case.to_json().encode("utf-8", "surrogatepass")
+        try:
+            Case.from_json(line.decode("utf-8"))
+        except (BrokenDataset, UnicodeDecodeError) as error:
+            raise BrokenDataset(f"The case {case.id!r} cannot be kept in {self.folder.name}: {error}.") from error
         with (self.folder / CASES).open("ab") as file:
-            file.write(case.to_json().encode("utf-8") + b"\n")
+            file.write(line + b"\n")
             file.flush()
             os.fsync(file.fileno())
         self.cases.append(case)
@@ -183,10 +209,3 @@ def _with_drawn(cases: list[Case], reviews: Reviews) -> list[Case]:
         else case
         for case in cases
     ]
-
-
-def _inside(name: str) -> None:
-    """Refuse a file name from cases.jsonl that leads out of the data set."""
-    path = Path(name)
-    if path.is_absolute() or ".." in path.parts or not name or "\x00" in name:
-        raise BrokenDataset(f"{CASES} names {name!r}, which lies outside the data set.")

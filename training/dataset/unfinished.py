@@ -11,7 +11,7 @@ from pathlib import Path
 
 from training.dataset.case import Case
 from training.dataset.store import Dataset
-from training.errors import BrokenDataset
+from training.errors import BrokenDataset, Cancelled, ChexanatomyError
 
 NOTE = "unfinished-export.json"
 """File in the target folder while an export runs; it is gone when all is there."""
@@ -23,13 +23,16 @@ PART = ".part-"
 def exporting(dataset: Dataset, out: str | Path, form: str) -> Iterator[tuple[Path, list[Case]]]:
     """Give the target folder and the kept cases. A folder with an unfinished export of the same is continued.
 
-    Raises BrokenDataset when the folder holds anything else, or an export that was begun before the data set changed.
+    Raises BrokenDataset when the folder holds anything else, or an export that was begun before the data set changed. Where the data
+    set turns out to be broken, what this call has written is taken away again.
     """
     folder = Path(out)
+    there = folder.exists()
     kept = dataset.kept()
     note = folder / NOTE
     content = json.dumps({"form": form, "state": _state(dataset, kept)})
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    continued = there and (not folder.is_dir() or any(folder.iterdir()))
+    if continued:
         if not note.is_file():
             raise BrokenDataset(f"{folder.name} holds something already: name a new or empty folder.")
         begun = note.read_text(encoding="utf-8")
@@ -41,7 +44,14 @@ def exporting(dataset: Dataset, out: str | Path, form: str) -> Iterator[tuple[Pa
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     note.write_text(content, encoding="utf-8")
-    yield folder, kept
+    try:
+        yield folder, kept
+    except ChexanatomyError as error:
+        if not continued and not isinstance(error, Cancelled):
+            shutil.rmtree(folder)
+            if there:
+                folder.mkdir()
+        raise
     note.unlink()
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from training.errors import UnreadableFile
-from training.images.dicom_headers import Found, Slice, dicom_errors, preference, quiet, read_header, scan
+from training.images.dicom_headers import Found, Slice, dicom_errors, preference, quiet, read_dataset, read_header, scan
 from training.images.grid import Stored
 from training.images.hounsfield import AIR, Hounsfield
-from training.images.paths import stem
+from training.images.paths import check_volume_size, stem
 
 FEWEST_SLICES = 5
 """Fewer slices are no volume to take a radiograph of."""
@@ -184,6 +184,7 @@ def _file(one: Slice) -> str:
 def _decode(slices: list[Slice], values: Hounsfield) -> np.ndarray:
     """Return int16 [k, j, i] in HU of the ordered slices."""
     rows, columns = slices[0].size
+    check_volume_size(slices[0].path, (len(slices), rows, columns), 2)
     array = np.empty((len(slices), rows, columns), np.int16)
     opened: tuple[Path | None, np.ndarray | None] = (None, None)
     with quiet():
@@ -209,7 +210,7 @@ def decoded(path: Path, dataset: Any | None = None) -> np.ndarray:
     import pydicom
 
     try:
-        dataset = pydicom.dcmread(path, force=True) if dataset is None else dataset
+        dataset = read_dataset(path) if dataset is None else dataset
         if "TransferSyntaxUID" not in dataset.file_meta:
             implicit = dataset.original_encoding[0]
             dataset.file_meta.TransferSyntaxUID = (

@@ -6,6 +6,7 @@ import logging
 import os
 import struct
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ import numpy as np
 
 from training.errors import UnreadableFile
 from training.images.paths import READING_ERRORS, existing, is_volume_name, kind, stem
+
+MOST_UNPACKED = 1 << 30
+"""Bytes that a deflated DICOM file may unpack to."""
+_HEAD_BYTES = 1 << 20
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 MOST_FILES = 50_000
 """A folder with more files is somebody's whole disk, not an examination."""
@@ -91,17 +97,40 @@ def quiet() -> Iterator[None]:
 def dicom_errors() -> tuple[type[Exception], ...]:
     """What pydicom and its decoders raise when a file is damaged."""
     import pydicom
+    from PIL import Image
 
-    own = (pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException)
-    return (*READING_ERRORS, struct.error, AttributeError, *own)
+    own = (pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException, Image.DecompressionBombError)
+    return (*READING_ERRORS, struct.error, zlib.error, AttributeError, MemoryError, *own)
+
+
+def read_dataset(path: Path, **options: Any) -> Any:
+    """Read a DICOM file with pydicom, after a look at what a deflated one unpacks to. Call within `quiet`.
+
+    options: of pydicom.dcmread. Raises dicom_errors; a file that unpacks to more than any image has counts as damaged.
+    """
+    import pydicom
+
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        if _DEFLATED in head:
+            # Where the data begin is not worth finding out exactly: a bomb is one from wherever it unpacks.
+            start = 144 + int.from_bytes(head[140:144], "little") if head[128:132] == b"DICM" else len(head)
+            file.seek(start)
+            unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+            while not unpacker.eof and size <= MOST_UNPACKED:
+                part = unpacker.unconsumed_tail or file.read(_HEAD_BYTES)
+                if not part:
+                    break
+                size += len(unpacker.decompress(part, _HEAD_BYTES))
+            if size > MOST_UNPACKED or start == len(head):
+                raise ValueError(f"unpacks to more than {MOST_UNPACKED} bytes")
+    return pydicom.dcmread(path, force=True, **options)
 
 
 def read_header(path: Path, tags: list[str] | None = None) -> Any | None:
     """Return a file's header without pixels (all of it, or only `tags`), or None when it is damaged. Call within `quiet`."""
-    import pydicom
-
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
+        header = read_dataset(path, stop_before_pixels=True, specific_tags=tags)
         for _ in header:  # pydicom understands an element when it is asked for it: damage shows here and not later
             pass
         return header

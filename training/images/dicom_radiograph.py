@@ -10,7 +10,7 @@ import numpy as np
 from training.errors import UnreadableFile
 from training.images.dicom_ct import decoded
 from training.images.dicom_geometry import geometry_in
-from training.images.dicom_headers import dicom_errors, quiet
+from training.images.dicom_headers import dicom_errors, quiet, read_dataset
 from training.images.paths import damaged, stem
 from training.images.radiograph import check_size, first_frame, grey_of, oriented
 from training.images.types import Radiograph
@@ -26,12 +26,9 @@ _VIEWS = {"PA": "PA", "AP": "AP", "LL": "LATERAL", "RL": "LATERAL", "LAT": "LATE
 
 def from_dicom(path: Path) -> Radiograph:
     """Read a DICOM radiograph. Raises UnreadableFile for other modalities, colour photographs and damaged files."""
-    import pydicom
-
     with quiet():
         try:
-            dataset = pydicom.dcmread(path, force=True)
-            return _read(dataset, path)
+            return _read(read_dataset(path), path)
         except dicom_errors() as error:
             raise damaged(path, "a DICOM radiograph") from error
 

@@ -13,7 +13,7 @@ import numpy as np
 from training.errors import ChexanatomyError, UnreadableFile
 from training.images.nifti import write_nifti
 from training.images.paths import existing, kind, not_this, replacing
-from training.images.radiograph import FULL_SCALE, WRITTEN_BY, read_picture
+from training.images.radiograph import FULL_SCALE, MOST_MEGAPIXELS, WRITTEN_BY, read_picture
 from training.images.types import CT, LabelMap, Radiograph
 
 
@@ -33,6 +33,10 @@ def from_rle(code: Mapping[str, Any]) -> np.ndarray:
     broken = "A mask's run-length code is damaged: its runs do not fill its size; write the mask again."
     try:
         rows, columns = (int(n) for n in code["size"])
+        if rows * columns > MOST_MEGAPIXELS * 1_000_000:
+            raise ChexanatomyError(
+                f"A mask claims {rows} x {columns} pixels, more than any radiograph has; write the mask again."
+            )
         counts = code["counts"]
         if isinstance(counts, list):
             runs = np.array(counts, np.int64)

@@ -10,6 +10,8 @@ from pathlib import Path
 from training.anatomy import TOTALSEGMENTATOR_V2, find
 from training.errors import UnknownStructure, UnreadableFile
 from training.images.paths import existing, stem
+from training.images.types import LONGEST_NAME
+from training.plain import plain
 
 Names = Mapping[int, tuple[str, ...]]
 """Id -> the names of the structures it stands for."""
@@ -23,7 +25,7 @@ def key_of(name: str) -> str:
     try:
         return find(name).key
     except UnknownStructure:
-        return name.strip()
+        return plain(name.strip(), LONGEST_NAME)
 
 
 def read_names(path: str | os.PathLike[str]) -> dict[int, tuple[str, ...]]:

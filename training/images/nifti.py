@@ -18,7 +18,7 @@ import numpy as np
 
 from training.errors import UnreadableFile
 from training.images.grid import HasGrid, Stored
-from training.images.paths import damaged, replacing
+from training.images.paths import check_volume_size, damaged, replacing
 
 _FIELDS = [
     *("dim", "datatype", "pixdim", "vox_offset", "slope", "intercept"),
@@ -42,6 +42,8 @@ _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MOST_DEFLATED = 1100
 """Deflate packs at most about 1030 bytes into one: more is claimed only by a file that breaks off."""
+MOST_HEADER_BYTES = 1 << 26
+"""TotalSegmentator's names take some kilobytes; a header beyond this is no header."""
 _LABEL = re.compile(r'<Label\b[^>]*?\bKey="(\d+)"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>', re.DOTALL)
 
 
@@ -89,10 +91,11 @@ def _read(file: IO[bytes] | gzip.GzipFile, path: Path, most_bytes: int) -> Store
     dtype = np.dtype(order + _DATATYPES[datatype])
 
     offset = int(header["vox_offset"])
-    extensions = file.read(offset - len(head)) if offset > len(head) else b""
     count = shape[0] * shape[1] * shape[2]
-    if count * dtype.itemsize + offset > most_bytes:
+    if count * dtype.itemsize + offset > most_bytes or offset > MOST_HEADER_BYTES:
         raise damaged(path, "NIfTI")
+    check_volume_size(path, shape, dtype.itemsize)
+    extensions = file.read(offset - len(head)) if offset > len(head) else b""
     array = np.empty(count, dtype)
     if _fill(file, array.view(np.uint8)) < array.nbytes:
         raise damaged(path, "NIfTI")

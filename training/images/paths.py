@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
+import re
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from training.errors import UnreadableFile
+
+MOST_VOXELS = 2**31
+"""A volume of 1024 x 1024 pixels and 2048 slices; a file that claims more is refused before it is unpacked."""
 
 Kind = Literal["folder", "dicom", "nifti", "nrrd", "meta", "picture", "empty", "unknown"]
 
@@ -40,8 +45,13 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"BM", b
 def existing(path: str | os.PathLike[str]) -> Path:
     """Return the path; raise UnreadableFile when nothing is there."""
     found = Path(path).expanduser()
-    if not found.exists():
-        raise UnreadableFile(f"There is no file or folder at {found}.")
+    try:
+        if not found.exists():
+            raise UnreadableFile(f"There is no file or folder at {found}.")
+    except (OSError, ValueError) as error:  # a name too long, or with a null character
+        raise UnreadableFile(f"{found.name} is no name that a file or folder can have.") from error
+    if not found.is_file() and not found.is_dir():
+        raise UnreadableFile(f"{found.name} is neither a file nor a folder; give a file or folder on disk.")
     return found
 
 
@@ -120,6 +130,27 @@ def not_this(path: Path, wanted: str) -> UnreadableFile:
         damaged = path.name.lower().endswith(endings)
         what = "is damaged or not what its name says" if damaged else "is in no image format that is read here"
     return UnreadableFile(f"{path.name} {what}; {wanted}.")
+
+
+def check_volume_size(path: Path, sizes: Iterable[int], bytes_per_voxel: int) -> None:
+    """Raise UnreadableFile for a volume that no scanner makes or the memory cannot hold, before it is unpacked."""
+    import psutil
+
+    voxels = math.prod(int(n) for n in sizes)
+    if voxels > MOST_VOXELS:
+        raise UnreadableFile(
+            f"{path.name} claims {voxels:.3g} voxels, more than any CT has; give the volume itself, or a part of it."
+        )
+    memory = psutil.virtual_memory().total
+    if voxels * bytes_per_voxel > memory:
+        needed = f"{voxels * bytes_per_voxel / 1e9:.0f} GB, more than this machine's memory of {memory / 1e9:.0f} GB"
+        raise UnreadableFile(f"{path.name} unpacks to {needed}; give a part of it, or resample it first.")
+
+
+def leads_outside(name: str) -> bool:
+    """True for a file name, found inside another file, that points anywhere but into the folder of that file or below it."""
+    parts = name.replace("\\", "/").split("/")
+    return not name or ".." in parts or parts[0] in ("", "~") or re.match("[A-Za-z]+:", name) is not None or "\0" in name
 
 
 def damaged(path: Path, form: str) -> UnreadableFile:

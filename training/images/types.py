@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training.errors import ChexanatomyError
+from training.plain import plain
 
 Triple = tuple[float, float, float]
+LONGEST_NAME = 120
+"""Characters of a name that are kept."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class CT:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         if self.hu.ndim != 3 or self.hu.dtype != np.int16:
             raise ChexanatomyError(f"A CT volume is int16 [z, y, x]; this one is {self.hu.dtype} with {self.hu.ndim} dimensions.")
         if min(self.spacing) <= 0:
@@ -68,6 +72,9 @@ class LabelMap:
     name: str = "labels"
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        _make_plain(self)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along (z, y, x)."""
@@ -100,7 +107,14 @@ class Radiograph:
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         if self.pixels.ndim != 2 or self.pixels.dtype != np.float32:
             raise ChexanatomyError(
                 f"A radiograph is float32 [row, column]; this one is {self.pixels.dtype} with {self.pixels.ndim} dimensions."
             )
+
+
+def _make_plain(volume: CT | LabelMap | Radiograph) -> None:
+    """Name and notes repeat words of files, which are shown in windows and on terminals: keep them to one plain line each."""
+    object.__setattr__(volume, "name", plain(volume.name, LONGEST_NAME))
+    object.__setattr__(volume, "notes", tuple(plain(note) for note in volume.notes))

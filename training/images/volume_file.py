@@ -11,7 +11,7 @@ import numpy as np
 from training.errors import UnreadableFile
 from training.images.grid import Stored
 from training.images.nifti import four_dimensional, read_nifti
-from training.images.paths import damaged, kind, not_this
+from training.images.paths import check_volume_size, damaged, kind, leads_outside, not_this
 
 _WANTED = "give a NIfTI (.nii, .nii.gz), NRRD or MHA/MHD file"
 
@@ -37,9 +37,11 @@ def _read_itk(path: Path, engine: str, form: str) -> Stored:
     reader.SetImageIO(engine)
     reader.SetFileName(str(path))
     try:
+        _check_references(path, form)
         _check_length(path)
         reader.ReadImageInformation()
         sizes = [int(n) for n in reader.GetSize()]
+        check_volume_size(path, sizes, reader.GetNumberOfComponents())
         while len(sizes) > 3 and sizes[-1] == 1:
             sizes.pop()
         if len(sizes) > 3:
@@ -59,6 +61,22 @@ def _read_itk(path: Path, engine: str, form: str) -> Stored:
     array = sitk.GetArrayFromImage(image)
     array = array.reshape((1,) * (3 - array.ndim) + array.shape)
     return Stored(array, _patient_from_index(image), names=_slicer_names(image))
+
+
+def _check_references(path: Path, form: str) -> None:
+    """Raise where the header says that its data lie in a file of another folder: no volume may have others read for it."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    if form == "NRRD":
+        entry = re.search(rb"^data ?file:[ \t]*([^\r\n]*)", head.split(b"\n\n", 1)[0], re.MULTILINE | re.IGNORECASE)
+    else:
+        entry = re.search(rb"ElementDataFile[ \t]*=[ \t]*([^\r\n]*)", head)
+    names = [entry.group(1).decode("utf-8", "replace").strip()] if entry else []
+    if names and names[0].startswith("LIST") and entry:
+        names = [line.strip() for line in head[entry.end() :].decode("utf-8", "replace").splitlines()]
+    outside = [name for name in names if name and leads_outside(name)]
+    if outside:
+        raise UnreadableFile(f"{path.name} wants its data from {outside[0]}, outside its own folder; put both into one folder.")
 
 
 def _check_length(path: Path) -> None:

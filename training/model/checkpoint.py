@@ -92,8 +92,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         return {}
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BrokenModel(f"{path} is not readable as JSON ({error}): take the folder from its source again.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        named = f"{path.name} of {folder.name}"
+        raise BrokenModel(f"{named} is not readable as JSON: take the folder from its source again.") from error
     if not isinstance(card, dict):
-        raise BrokenModel(f"{path} is not a model card: take the folder from its source again.")
+        raise BrokenModel(f"{path.name} of {folder.name} is not a model card: take the folder from its source again.")
     return card

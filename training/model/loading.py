@@ -1,17 +1,18 @@
 """Opening models: the embedded one, PaliGemma folders and hub ids, and adapters on top of them. Only safetensors are ever
-read."""
+read, and nothing is fetched but a hub id that was asked for."""
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.errors import BrokenModel
 from training.model.checkpoint import CARD, CODEBOOK, Checkpoint, read_card
+from training.model.folder import base_named, check_model_folder, lora_settings, read_json
 
 if TYPE_CHECKING:
     from training.tokens.codebook import MaskCodebook
@@ -24,26 +25,47 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 # Larger models are kept in the precision they are stored in.
 SMALL_BYTES = 2 << 30
 
+Say = Callable[[str], None]
+"""Called with a sentence before anything is fetched from the network."""
 
-def load_checkpoint(spec: str | Path = EMBEDDED, codebook: str | Path | None = None) -> Checkpoint:
+OPENING_ERRORS = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, ImportError, NotImplementedError),
+    *(AssertionError, ZeroDivisionError, RecursionError, MemoryError),
+)
+"""What transformers and peft raise, beside SafetensorError, on configurations and weights that make no model."""
+
+
+def load_checkpoint(spec: str | Path = EMBEDDED, codebook: str | Path | None = None, say: Say | None = None) -> Checkpoint:
     """Open a model.
 
     spec: "embedded"; a PaliGemma, PaliGemma 2 or chexanatomy folder; a hub id such as "google/paligemma2-3b-pt-224"; an adapter
     folder or hub id, which names its base; or "base+adapter". codebook: path of a mask codebook for models that bring none.
+    say: told before something is fetched. The network is used for a hub id in `spec` alone, and only where it is not cached; the
+    base that an adapter from the hub names comes with it, the base that a folder names has to be on this machine.
     Raises BrokenModel with the reason and the remedy.
     """
-    text = str(spec)
+    return _load(str(spec), codebook, say, fetch=True)
+
+
+def _load(text: str, codebook: str | Path | None, say: Say | None, fetch: bool) -> Checkpoint:
     if "+" in text and not Path(text).exists():
         base, adapter = text.split("+", 1)
-        return _with_adapter(load_checkpoint(base.strip(), codebook), _folder(adapter.strip()))
-    folder = _folder(text)
+        return _with_adapter(_load(base.strip(), codebook, say, fetch), _folder(adapter.strip(), say, fetch))
+    folder = _folder(text, say, fetch)
     if (folder / ADAPTER_CONFIG).exists():
-        return _with_adapter(load_checkpoint(_base_of(folder), codebook), folder)
+        from_hub = fetch and is_hub_id(text)
+        return _with_adapter(_load(_base_of(folder), codebook, say, from_hub), folder)
     known_as = text if text == EMBEDDED or not Path(text).expanduser().is_dir() else str(folder.resolve())
     return replace(_open(folder, folder.name, codebook), source=known_as)
 
 
-def _folder(text: str) -> Path:
+def is_hub_id(text: str) -> bool:
+    """True for a spec that is no folder but a name of the form OWNER/MODEL."""
+    parts = text.split("/")
+    return not Path(text).expanduser().exists() and len(parts) == 2 and all(parts) and not text.startswith((".", "~", "/"))
+
+
+def _folder(text: str, say: Say | None, fetch: bool) -> Path:
     """The folder behind a spec, fetched from the hub where it is a hub id."""
     if text == EMBEDDED:
         if not (EMBEDDED_FOLDER / "config.json").exists():
@@ -55,21 +77,30 @@ def _folder(text: str) -> Path:
     path = Path(text).expanduser()
     if path.is_dir():
         return path
-    parts = text.split("/")
-    if path.exists() or len(parts) != 2 or not all(parts) or text.startswith((".", "~", "/")):
+    if not is_hub_id(text):
         raise BrokenModel(
             f"There is no model folder {text}: name a folder with config.json, a hub id like google/paligemma2-3b-pt-224, "
             "or 'embedded'."
         )
-    return _from_hub(text)
+    return _from_hub(text, say, fetch)
 
 
-def _from_hub(hub_id: str) -> Path:
+def _from_hub(hub_id: str, say: Say | None, fetch: bool) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+    kinds = ["*.json", "*.safetensors", "*.model", "*.txt", "*.npz"]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.npz"]))
+        try:
+            return Path(snapshot_download(hub_id, allow_patterns=kinds, local_files_only=True))
+        except LocalEntryNotFoundError:
+            if not fetch:
+                raise BrokenModel(
+                    f"The base {hub_id} that the adapter names is not on this machine: give {hub_id}+ADAPTER to have it fetched."
+                ) from None
+        if say is not None:
+            say(f"fetching {hub_id} from the Hugging Face hub")
+        return Path(snapshot_download(hub_id, allow_patterns=kinds))
     except (HFValidationError, OSError) as error:  # every failure of the hub and of the network is an OSError
         raise BrokenModel(
             f"The model {hub_id} is neither in the local cache nor reachable on the hub ({type(error).__name__}): "
@@ -80,22 +111,11 @@ def _from_hub(hub_id: str) -> Path:
 def _base_of(adapter: Path) -> str:
     card = read_card(adapter)
     if card.get("base"):
-        return str(card["base"])
-    base = _json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
+        return base_named(adapter, str(card["base"]))
+    base = read_json(adapter / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not base:
         raise BrokenModel(f"The adapter {adapter.name} does not name its base model: give it as BASE+ADAPTER.")
-    beside = adapter.parent / str(base)
-    return str(beside) if beside.is_dir() else str(base)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BrokenModel(f"{path} cannot be read as JSON ({error}): take the folder from its source again.") from error
-    if not isinstance(value, dict):
-        raise BrokenModel(f"{path} is not a configuration: take the folder from its source again.")
-    return value
+    return base_named(adapter, str(base))
 
 
 def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
@@ -108,7 +128,7 @@ def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
 
     if not (folder / "config.json").exists():
         raise BrokenModel(f"{folder} has no config.json: name the folder of a PaliGemma, PaliGemma 2 or chexanatomy model.")
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.get("model_type") != "paligemma":
         raise BrokenModel(f"{folder.name} is a {config.get('model_type')!r} model: choose a PaliGemma or PaliGemma 2 model.")
     weights = sorted(folder.glob("*.safetensors"))
@@ -117,7 +137,7 @@ def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
         pickled = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
         found = f"only {pickled[0]}, which could run foreign code" if pickled else "no weights"
         raise BrokenModel(f"{folder.name} holds {found}: take the safetensors version of the model.")
-    _check_shards(folder)
+    check_model_folder(folder)
     card = read_card(folder)
     packed = bool(card.get("packed", False))
     small = sum(w.stat().st_size for w in weights) < SMALL_BYTES
@@ -133,13 +153,13 @@ def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
             local_files_only=True,
             dtype=torch.float32 if packed or small else "auto",
             attn_implementation="eager" if capped else "sdpa",
+            trust_remote_code=False,
             output_loading_info=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        raise BrokenModel(
-            f"{folder.name} cannot be opened ({str(error).splitlines()[0]}): take the folder from its source again."
-        ) from error
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (SafetensorError, *OPENING_ERRORS) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise BrokenModel(f"{folder.name} cannot be opened ({reason}): take the folder from its source again.") from error
     finally:
         transformers_logging.set_verbosity(verbosity)
     missing = sorted(info["missing_keys"])
@@ -160,16 +180,8 @@ def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
 
 
 def _text_type(config: dict[str, Any]) -> str:
-    return str(config.get("text_config", {}).get("model_type", "gemma"))
-
-
-def _check_shards(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        wanted = set(_json(index).get("weight_map", {}).values())
-        missing = sorted(w for w in wanted if not (folder / str(w)).exists())
-        if missing:
-            raise BrokenModel(f"{folder.name} lacks {missing[0]}, one of its {len(wanted)} weight files: copy it as well.")
+    text = config.get("text_config", {})
+    return str(text.get("model_type", "gemma")) if isinstance(text, dict) else ""
 
 
 def open_codebook(path: str | Path) -> MaskCodebook:
@@ -195,7 +207,7 @@ def _codebook(folder: Path, given: str | Path | None) -> MaskCodebook | None:
 
 def _with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
     """Merge an adapter into its base."""
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -203,17 +215,16 @@ def _with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
         raise BrokenModel(f"{folder} is no adapter: it has no {ADAPTER_CONFIG}.")
     if not (folder / ADAPTER_WEIGHTS).exists():
         raise BrokenModel(f"The adapter {folder.name} has no {ADAPTER_WEIGHTS}: take its safetensors version.")
+    settings = lora_settings(folder, read_json(folder / ADAPTER_CONFIG))
     try:
         with warnings.catch_warnings():
             # peft 0.21 asks transformers 5.23 by an old name.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-            config = PeftConfig.from_pretrained(str(folder))
-            config.base_model_name_or_path = None
-            wrapped = get_peft_model(base.model, config)
+            wrapped = get_peft_model(base.model, LoraConfig(**settings, task_type="CAUSAL_LM"))
         weights = load_file(folder / ADAPTER_WEIGHTS)
         outcome = set_peft_model_state_dict(wrapped, {_current(name): weight for name, weight in weights.items()})
-    except (OSError, ValueError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0][:200]
+    except (SafetensorError, *OPENING_ERRORS) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise BrokenModel(
             f"The adapter {folder.name} does not fit the model {base.name} ({reason}): name the base it was trained on."
         ) from error

@@ -41,6 +41,8 @@ OUTSIDE = -20.0
 EMBEDDING = "_vq_vae._embedding"
 _TRAINING_ONLY = {"_vq_vae._ema_w", "_vq_vae._ema_cluster_size"}
 _BATCH = 256
+MOST_BYTES = 100_000_000
+"""A codebook takes 8 MB; an archive that unpacks to more than this is none."""
 
 
 class MaskCodebook(nn.Module):
@@ -218,6 +220,10 @@ def _triangle(centres: NDArray, samples: NDArray, support: float) -> NDArray:
 
 def _read_npz(source: Path) -> dict[str, Tensor]:
     try:
+        with zipfile.ZipFile(source) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_BYTES:
+            raise BrokenModel(f"{source.name} unpacks to {size / 1e6:.0f} MB, more than any mask codebook: use vae-oid.npz.")
         with source.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if name not in _TRAINING_ONLY}
         return {name: torch.from_numpy(np.array(array, dtype=np.float32)) for name, array in arrays.items()}

@@ -1,0 +1,29 @@
+"""Text that came from a file, made fit to be shown: one line, nothing that a terminal, a window or a format would act on."""
+
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST = 900
+"""Characters kept of a sentence: no file may fill the screen."""
+
+_ACTS = ("Cc", "Cs", "Zl", "Zp", "Cn", "Co")
+"""Unicode categories of control characters, halves of characters, line separators, and what no font has."""
+_TURNS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Marks that turn the direction of writing, so that a name reads as another one."""
+
+
+def is_plain(text: str) -> bool:
+    """True when a text holds nothing but characters that are shown as they are."""
+    return text.isprintable() or not any(_acts(character) for character in text)
+
+
+def plain(text: str, most: int = LONGEST) -> str:
+    """Return the text on one line, without characters that act instead of being shown, cut to `most` characters."""
+    if not is_plain(text):
+        text = " ".join("".join(" " if _acts(character) else character for character in text).split())
+    return text if len(text) <= most else text[: most - 2].rstrip() + " …"
+
+
+def _acts(character: str) -> bool:
+    return character in _TURNS or unicodedata.category(character) in _ACTS
