@@ -1,9 +1,9 @@
 """Coverage-guided fuzzing of the readers with atheris: python tools/fuzz.py radiograph --minutes 30 --work DIR
 
-atheris is not among the project's dependencies: install it into an environment of its own that also sees the project's. Inputs
+atheris is not among the dependencies of the project: install it into an environment of its own that also sees the others. Inputs
 that a reader does not survive lie in DIR/<target>/findings with their traceback, one for each place where it failed, and the run
-goes on; an input that ends the process lies in DIR/<target>/last. DIR/<target>/corpus keeps what was worth trying, so that a later
-run goes on from there. When a reader is mended, a finding goes into tests/fuzz/test_targets.py.
+goes on; an input that ends the process lies in DIR/<target>/last. DIR/<target>/corpus keeps what was worth trying, for later runs
+to go on from. When a reader is mended, a finding goes into tests/fuzz/test_targets.py.
 """
 
 from __future__ import annotations

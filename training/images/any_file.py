@@ -11,7 +11,7 @@ import numpy as np
 from training.errors import FrameMismatch, UnreadableFile
 from training.images.coco import read_coco
 from training.images.ct import ct_from_stored, read_ct
-from training.images.dicom_headers import dicom_files, quiet, read_header
+from training.images.dicom_headers import dicom_files, quiet, read_header, word
 from training.images.dicom_seg import is_segmentation, read_masks_dicom
 from training.images.grid import Stored
 from training.images.labels import check_sides, labels_from_stored, read_labels
@@ -62,9 +62,13 @@ def series_of(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
         return None
     with quiet():
         header = read_header(source, ["Modality", "SeriesInstanceUID", "NumberOfFrames"])
-    if header is None or header.get("Modality", "") != "CT" or int(header.get("NumberOfFrames", None) or 1) > 1:
+    if header is None or word(header, "Modality") != "CT":
         return None
-    return source.parent, str(header.get("SeriesInstanceUID", ""))
+    try:
+        several = int(header.get("NumberOfFrames", None) or 1) > 1
+    except (TypeError, ValueError):
+        return None
+    return None if several else (source.parent, word(header, "SeriesInstanceUID"))
 
 
 def is_mask(values: np.ndarray) -> bool:
@@ -145,4 +149,4 @@ def _mask_folder(folder: Path, cts: Sequence[CT]) -> LabelMap:
 def _modality(path: Path) -> str:
     with quiet():
         header = read_header(path, ["Modality"])
-    return str(header.get("Modality", "") or "") if header is not None else ""
+    return word(header, "Modality", 16) if header is not None else ""

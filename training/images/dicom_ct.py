@@ -14,6 +14,7 @@ from training.images.dicom_headers import Found, Slice, dicom_errors, preference
 from training.images.grid import Stored
 from training.images.hounsfield import AIR, Hounsfield
 from training.images.paths import check_volume_size, stem
+from training.images.unpacking import unpacked
 
 FEWEST_SLICES = 5
 """Fewer slices are no volume to take a radiograph of."""
@@ -216,7 +217,7 @@ def decoded(path: Path, dataset: Any | None = None) -> np.ndarray:
             dataset.file_meta.TransferSyntaxUID = (
                 pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
             )
-        return np.asarray(dataset.pixel_array)
+        return unpacked(path, dataset)
     except dicom_errors() as error:
         raise _undecodable(path) from error
 

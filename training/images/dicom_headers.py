@@ -180,8 +180,8 @@ def scan(path: Path) -> list[Found]:
             header = read_header(file, _TAGS)
             if header is None:
                 damaged.append(file.name)
-            elif header.get("SeriesInstanceUID", None) is not None:
-                by_uid.setdefault(str(header.SeriesInstanceUID), []).append((file, header))
+            elif word(header, "SeriesInstanceUID"):
+                by_uid.setdefault(word(header, "SeriesInstanceUID"), []).append((file, header))
         found = [_found(uid, items, tuple(damaged)) for uid, items in by_uid.items()]
     if not found and damaged:
         raise UnreadableFile(f"{path.name} holds only damaged DICOM files, such as {damaged[0]}; copy or export them again.")
@@ -209,8 +209,7 @@ def _found(uid: str, items: list[tuple[Path, Any]], damaged: tuple[str, ...]) ->
             slices.extend(_slices(path, header))
     first = items[0][1]
     thickness = Counter(one.thickness for one in slices).most_common(1)[0][0] if slices else 0.0
-    description = str(first.get("SeriesDescription", None) or "").strip()
-    series = Series(uid, description, len(slices), str(first.get("Modality", None) or ""), thickness)
+    series = Series(uid, word(first, "SeriesDescription"), len(slices), word(first, "Modality", 16), thickness)
     return Found(series, tuple(slices), localizers, damaged)
 
 
@@ -243,6 +242,12 @@ def _slices(path: Path, header: Any) -> Iterable[Slice]:
             )
     except (ValueError, TypeError, AttributeError):
         return
+
+
+def word(header: Any, keyword: str, most: int = 64) -> str:
+    """Return a text of a header, cut to what such texts may have; "" where it is no text: a sequence would tell everything."""
+    value = header.get(keyword, None)
+    return str(value).strip()[:most] if isinstance(value, str) else ""
 
 
 def _list(header: Any, keyword: str) -> list[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from training.errors import UnreadableFile
 from training.images.dicom_ct import decoded
 from training.images.dicom_geometry import geometry_in
-from training.images.dicom_headers import dicom_errors, quiet, read_dataset
+from training.images.dicom_headers import dicom_errors, quiet, read_dataset, word
 from training.images.paths import damaged, stem
 from training.images.radiograph import check_size, first_frame, grey_of, oriented
 from training.images.types import Radiograph
@@ -34,7 +34,7 @@ def from_dicom(path: Path) -> Radiograph:
 
 
 def _read(dataset: Any, path: Path) -> Radiograph:
-    modality = str(dataset.get("Modality", "") or "").strip().upper()
+    modality = word(dataset, "Modality", 16).upper()
     if modality == "CT":
         raise UnreadableFile(f"{path.name} is a CT slice, not a radiograph; open the folder of its series as a CT.")
     if modality not in MODALITIES + CAPTURES:
@@ -58,7 +58,7 @@ def _read(dataset: Any, path: Path) -> Radiograph:
     notes.extend([note] if note else [])
     if float(pixels.max()) == float(pixels.min()):
         raise UnreadableFile(f"Every pixel of {path.name} has the same value; it shows nothing.")
-    if str(dataset.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1":
+    if word(dataset, "PhotometricInterpretation") == "MONOCHROME1":
         pixels = 1 - pixels
     padding = dataset.get("PixelPaddingValue", None)
     if padding is not None and (stored == padding).any():
@@ -70,7 +70,7 @@ def _read(dataset: Any, path: Path) -> Radiograph:
     spacing = _spacing(dataset) if pose is None else (float(pose["spacing"][0]), float(pose["spacing"][1]))
     if spacing is not None and any("upright" in text for text in turned):
         spacing = spacing[::-1]
-    view = _VIEWS.get(str(dataset.get("ViewPosition", "") or "").strip().upper(), "")
+    view = _VIEWS.get(word(dataset, "ViewPosition").upper(), "")
     return Radiograph(np.ascontiguousarray(pixels, np.float32), spacing, view, stem(path), tuple(notes))
 
 
@@ -114,7 +114,7 @@ def _by_window(real: np.ndarray, dataset: Any) -> np.ndarray | None:
     centre, width = _first_number(dataset, "WindowCenter"), _first_number(dataset, "WindowWidth")
     if centre is None or width is None or width <= 0:
         return None
-    function = str(dataset.get("VOILUTFunction", "") or "LINEAR").strip().upper()
+    function = (word(dataset, "VOILUTFunction") or "LINEAR").upper()
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (real - centre) / width, -50, 50)))
     if function == "LINEAR" and width > 1:
