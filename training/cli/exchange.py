@@ -132,10 +132,8 @@ def write_segmentation(out: Path, image: Path, masks: Any, made_by: str = "", at
 
     Raises ChexanatomyError when attach is asked for on a file that is no DICOM.
     """
-    import pydicom
-
     from training.images import read_radiograph, write_masks_dicom
-    from training.images.dicom_headers import quiet
+    from training.images.dicom_headers import quiet, read_dataset
     from training.images.dicom_write import owner_of
     from training.images.paths import existing, kind
     from training.results import write_dicom_pair
@@ -149,7 +147,7 @@ def write_segmentation(out: Path, image: Path, masks: Any, made_by: str = "", at
         raise ChexanatomyError(f"{image.name} is no DICOM file: masks can only be attached to one; leave the attaching out.")
     read_radiograph(image)
     with quiet():
-        header = pydicom.dcmread(image, force=True)
+        header = read_dataset(image)
     out.mkdir(parents=True, exist_ok=True)
     write_masks_dicom(masks, out / "masks.dcm", header, made_by)
 

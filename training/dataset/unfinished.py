@@ -23,8 +23,8 @@ PART = ".part-"
 def exporting(dataset: Dataset, out: str | Path, form: str) -> Iterator[tuple[Path, list[Case]]]:
     """Give the target folder and the kept cases. A folder with an unfinished export of the same is continued.
 
-    Raises BrokenDataset when the folder holds anything else, or an export that was begun before the data set changed. Where the data
-    set turns out to be broken, what this call has written is taken away again.
+    Raises BrokenDataset when the folder holds anything else, or an export that was begun before the data set changed. Where the
+    data set turns out to be broken, what this call has written is taken away again.
     """
     folder = Path(out)
     there = folder.exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import UnreadableFile
-from training.images.dicom_headers import dicom_errors, quiet
+from training.images.dicom_headers import dicom_errors, quiet, read_dataset
 
 GROUP = 0x0071
 CREATOR = "napari-chexanatomy"
@@ -37,11 +37,9 @@ def geometry_in(dataset: Any) -> dict[str, Any] | None:
 
 def read_geometry_dicom(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the values of geometry.json from a DX image of ours. Raises UnreadableFile for any other file."""
-    import pydicom
-
     with quiet():
         try:
-            values = geometry_in(pydicom.dcmread(path, stop_before_pixels=True))
+            values = geometry_in(read_dataset(Path(path), stop_before_pixels=True))
         except dicom_errors() as error:
             raise UnreadableFile(f"{Path(path).name} cannot be read as DICOM; give a geometry.json.") from error
     if values is None:

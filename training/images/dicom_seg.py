@@ -14,7 +14,7 @@ from training.errors import ChexanatomyError, UnreadableFile
 from training.images.codes import ANATOMICAL_STRUCTURE, Code, code_of, structure_of
 from training.images.dicom_ct import decoded
 from training.images.dicom_geometry import geometry_in, put_geometry
-from training.images.dicom_headers import dicom_errors, quiet
+from training.images.dicom_headers import dicom_errors, quiet, read_dataset
 from training.images.dicom_write import RESEARCH_ONLY, coded
 from training.images.mask_sets import MaskSet
 from training.images.paths import damaged, existing, replacing
@@ -83,12 +83,10 @@ def read_masks_dicom(path: str | os.PathLike[str]) -> MaskSet:
     Structures are named by their codes, then by their labels. Raises UnreadableFile for other files and for segments on several
     images.
     """
-    import pydicom
-
     source = existing(path)
     with quiet():
         try:
-            return _read(pydicom.dcmread(source, force=True), source)
+            return _read(read_dataset(source), source)
         except dicom_errors() as error:
             raise damaged(source, "a DICOM segmentation") from error
 
