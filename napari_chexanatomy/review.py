@@ -278,7 +278,7 @@ class ReviewWidget(DeskWidget):
             queue.decide(many, structure, verdict, comment)  # type: ignore[arg-type]
             what = f"{display_name(structure)} of {len(many)} cases" if structure else f"{len(many)} whole cases"
             self._refresh_lists()
-            self.say(f"{what if len(many) > 1 else what.replace('cases', 'case')}: {verdict}. U takes it back.")
+            self.say(f"{what if len(many) > 1 else what.replace('cases', 'case')}: {VERDICTS[verdict]}. U takes it back.")
             return
         opened = self._need_case()[1]
         structure = "" if whole else self.panel.masks.structure or ""
@@ -289,7 +289,7 @@ class ReviewWidget(DeskWidget):
             self._load(self._index + 1)
         elif not self.panel.masks.select_next_undecided():
             self.panel.masks.clearSelection()
-        self.say(f"{what}: {verdict}. U takes it back.")
+        self.say(f"{what}: {VERDICTS[verdict]}. U takes it back.")
 
     def _undo(self, queue: ReviewQueue) -> None:
         case_id = queue.undo()

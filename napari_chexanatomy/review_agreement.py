@@ -28,7 +28,7 @@ class AgreementView(QWidget):
         self.summary.setWordWrap(True)
         self.summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.table = QTableWidget(0, 4)
-        self.table.setHorizontalHeaderLabels(["Case", "Structure", "", ""])
+        self.table.setHorizontalHeaderLabels(["Case", "Structure", "One", "The other"])
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.verticalHeader().hide()
@@ -46,10 +46,13 @@ class AgreementView(QWidget):
         pairs = agreements(queue.everybodys)
         lines = []
         for pair in pairs:
-            kappa = "not defined" if pair.kappa is None else f"{pair.kappa:.2f}"
+            kappa = (
+                "Cohen's kappa is not defined: both always said the same"
+                if pair.kappa is None
+                else f"Cohen's kappa {pair.kappa:.2f}"
+            )
             lines.append(
-                f"<b>{_escaped(pair.one)}</b> and <b>{_escaped(pair.two)}</b>: {pair.agreed} of {pair.shared} alike, "
-                f"Cohen's kappa {kappa}"
+                f"<b>{_escaped(pair.one)}</b> and <b>{_escaped(pair.two)}</b>: {pair.agreed} of {pair.shared} alike; {kappa}"
             )
         names = sorted({d.reviewer for d in queue.everybodys})
         nobody = f"Only {_escaped(names[0])} has decided so far." if names else "Nobody has decided anything yet."

@@ -43,8 +43,8 @@ class FilterBar(QWidget):
         self.score.setRange(0, 50)
         self.score.setSingleStep(0.5)
         self.score.setDecimals(1)
-        self.score.setPrefix("suspicion ≥ ")
-        self.score.setToolTip("Show the cases whose suspicion is at least this.")
+        self.score.setPrefix("score ≥ ")
+        self.score.setToolTip("Show the cases whose suspicion is at least this: the number below their thumbnails.")
         self.count = QLabel()
         self.count.setToolTip("How many cases are shown.")
         for place, widget in enumerate((self.structure, self.view, self.decided, self.sorting, self.score, self.count)):

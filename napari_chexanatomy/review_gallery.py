@@ -253,9 +253,12 @@ class CaseDelegate(QStyledItemDelegate):
         name = painter.fontMetrics().elidedText(case_id, Qt.TextElideMode.ElideLeft, upper.width())
         painter.drawText(upper, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, name)
         masks = queue.mask_verdicts(case_id)
-        marks = "  ".join(f"{sign}{masks[v]}" for v, sign in (("accept", "✓"), ("reject", "✗"), ("flag", "⚑")) if masks[v])
+        marks = " ".join(f"{sign}{masks[v]}" for v, sign in (("accept", "✓"), ("reject", "✗"), ("flag", "⚑")) if masks[v])
         score = queue.score(case_id)
-        left = f"{view.capitalize() if len(view) > 2 else view} {score:.1f}" if score > 0 else view
+        short = view.capitalize() if len(view) > 2 else view
+        width = lower.width() - painter.fontMetrics().horizontalAdvance(f"{marks} ")
+        said = (f"{short} {score:.1f}" if score > 0 else short, f"{score:.1f}" if score > 0 else "", "")
+        left = next((text for text in said if painter.fontMetrics().horizontalAdvance(text) <= width), "")
         painter.drawText(lower, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, left)
         painter.drawText(lower, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, marks)
 

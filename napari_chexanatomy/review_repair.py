@@ -23,13 +23,14 @@ class RepairBrush:
         """No repair is under way."""
         self._viewer = viewer
         self._layer: Layer | None = None
+        self._base: Layer | None = None
         self.structure = ""
 
     def begin(self, opened: Opened, structure: str, base: Layer) -> None:
         """Put the mask, or an empty one where there is none, over the radiograph's layer with the brush in hand."""
         mask = opened.masks.get(structure)
         data = np.zeros(opened.radiograph.pixels.shape, np.uint8) if mask is None else mask.astype(np.uint8)
-        self.structure = structure
+        self.structure, self._base = structure, base
         self._layer = self._viewer.add_labels(
             data, name=f"repair {display_name(structure)}", colormap=label_colormap({1: structure}), opacity=0.5,
             metadata={KEY: Core(role=f"drawing:{structure}")}, **plane_of(base),
@@ -50,4 +51,6 @@ class RepairBrush:
         """Remove the layer."""
         if self._layer is not None and self._layer in self._viewer.layers:
             self._viewer.layers.remove(self._layer)
-        self._layer, self.structure = None, ""
+            if self._base is not None and self._base in self._viewer.layers:
+                self._viewer.layers.selection.active = self._base
+        self._layer, self._base, self.structure = None, None, ""

@@ -10,6 +10,7 @@ import numpy as np
 
 from training.anatomy import vocabulary
 from training.dataset import measure as m
+from training.dataset.atlas import Clipped, cut_by, lay_cut_ones, narrow, windows
 from training.dataset.case import Case
 from training.dataset.measuring import Measures
 from training.dataset.usual import (
@@ -27,12 +28,18 @@ TINY = 4e-5
 """Share of the picture below which a mask is hardly visible: ten pixels at 512 x 512."""
 UNUSUAL = 8.0
 """Surprise from which on something is reported: expected once in 3,000 masks [nats]."""
+UNUSUAL_CASE = 4.0
+"""The same for what is said about a case as a whole, as there are some fifty times fewer cases than masks [nats]."""
 NATS = 4.0
 """Surprise beyond that for each unit of score [nats]."""
 MOST = 8.0
 """The most that one deviation from what is usual adds to a score."""
-MOSTLY, CUT_TRUST = 0.6, 0.4
-"""Where fewer than this share of a structure's masks are cut by the border, those that are count so much."""
+MUCH = 0.6
+"""Masks of which the border leaves less than this share are compared among themselves, and are not missed for certain."""
+CUT_TRUST, FEW_TRUST = 0.4, 0.6
+"""What place, size and form of a mask count at least, however much the border cuts off, and where few masks are whole."""
+SLACK = 0.15
+"""Share of a structure's usual size added before sizes of cut masks are compared: of slivers the ratio says nothing."""
 KNOWN_BY_MODEL = 0.5
 """Dice from which on a model is taken to know a structure in a view, in the middle of the data set."""
 LEFT_OF = 0.02
@@ -40,6 +47,8 @@ LEFT_OF = 0.02
 FRONTAL = ("PA", "AP")
 STRAYED = 0.03
 """Share of a mask outside its composite that pixel edges do not explain."""
+ALIKE = 0.05
+"""Visible shares that differ by less than this are taken to be the same."""
 MISSED = 2.7
 """A structure is missed where fewer than this many nats (a fifteenth) of comparable cases are without it, too."""
 LIKE_AIR = ("lung_left", "lung_right", "lung_field_left", "lung_field_right")
@@ -71,11 +80,16 @@ class Group:
     affine: np.ndarray = field(init=False)
     home: np.ndarray = field(init=False)
     there: np.ndarray = field(init=False)
+    cut: np.ndarray = field(init=False)
+    usual: Clipped = field(init=False)
 
     def __post_init__(self) -> None:
         self.there = (self.mask >= 0) & (self.of("area") > 0)
         places = np.where(self.there[..., None], self.of("place"), np.nan)
-        self.affine, self.home = lay_on_each_other(places, self.there & (self.of("border") == 0))
+        window = windows(self.of("extent"), self.there)
+        self.cut = self.there & cut_by(self.of("extent"), window)
+        affine, self.home = lay_on_each_other(places, self.there & ~self.cut)
+        self.affine, self.usual = lay_cut_ones(self.of("coarse"), places, self.there, self.cut, affine, self.home, window)
 
     def of(self, name: str) -> np.ndarray:
         """A measure as table [case, structure, ...]; what stands where there is no mask means nothing."""
@@ -89,7 +103,7 @@ class Group:
     def standardised(self, values: np.ndarray, floor: float) -> np.ndarray:
         """Deviations of a table [case, structure, k] from what is usual; NaN where there is no mask.
 
-        Masks that touch the border are judged among themselves: what is left of them says little about the whole ones.
+        Cut masks are judged among themselves, and those of which little should be left among those.
         """
         z = np.full(values.shape, np.nan)
         for part in self._parts():
@@ -105,9 +119,9 @@ class Group:
             rare = np.maximum(rare, surprise(known).reshape(z.shape))
         return rare.max(axis=2)
 
-    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
-        cut = self.of("border") > 0
-        return self.there & cut, self.there & ~cut
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        much = self.usual.share >= MUCH
+        return self.there & ~self.cut, self.cut & much, self.cut & ~much
 
 
 def run_checks(
@@ -124,9 +138,9 @@ def run_checks(
     return checks, _missed(measures, cases, groups)
 
 
-def _strong(nats: np.ndarray) -> np.ndarray:
+def _strong(nats: np.ndarray, unusual: float = UNUSUAL) -> np.ndarray:
     """Strength of a surprise."""
-    return np.clip((nats - UNUSUAL) / NATS, 0.0, MOST)
+    return np.clip((nats - unusual) / NATS, 0.0, MOST)
 
 
 def _on_their_own(measures: Measures) -> list[Check]:
@@ -222,7 +236,9 @@ def _against_the_usual(measures: Measures, groups: list[Group]) -> list[Check]:
         Check(_strong(size), lambda i: f"Its area is {ratio[i]:.2g} times the usual one in this view."),
         Check(_strong(shape), lambda i: "Its form is not the usual one in this view."),
         Check(_strong(picture), lambda i: "The picture under it does not look as it usually does under this structure."),
-        Check(_strong(case_fit), lambda i: "The masks of this case fit its picture worse than those of other cases."),
+        Check(
+            _strong(case_fit, UNUSUAL_CASE), lambda i: "The masks of this case fit its picture worse than those of other cases."
+        ),
         Check(mirrored, lambda i: "The masks of this case would fit the mirrored picture better."),
         Check(0.5 * border, lambda i: "It is cut by the border of the picture, which is rare for it."),
         Check(
@@ -236,27 +252,33 @@ def _place_and_size(g: Group) -> tuple[np.ndarray, np.ndarray]:
     """Deviations float [case, structure, 5] of row, column, log area, log height and log width from what the case's other
     structures let expect, and how many times the usual area each has [case, structure]."""
     linear = g.affine[:, :, :2]
-    laid = np.einsum("ckj,csj->csk", linear, g.of("place")) + g.affine[:, None, :, 2] - g.home
+    laid = np.einsum("ckj,csj->csk", linear, g.of("place")) + g.affine[:, None, :, 2]
+    laid -= np.where(g.cut[..., None], g.usual.home, g.home)
     determinant = np.maximum(np.abs(np.linalg.det(linear)), 1e-3)
     with np.errstate(divide="ignore", invalid="ignore"):
-        area = np.log(g.of("area")) + np.log(determinant)[:, None]
+        area = g.of("area") * determinant[:, None]
         rows, columns, both = np.moveaxis(g.of("spread"), -1, 0)
         variance = np.array([[rows, both], [both, columns]]).transpose(2, 3, 0, 1)
-        extent = np.log(np.einsum("cki,csij,ckj->csk", linear, variance, linear))
+        extent = np.einsum("cki,csij,ckj->csk", linear, variance, linear)
+        usual = g.usual
+        some, much = SLACK * usual.whole_area, SLACK * usual.whole_extent
+        size = np.where(g.cut, np.log(area + some) - np.log(usual.area + some), np.log(area))
+        form = np.where(g.cut[..., None], np.log(extent + much) - np.log(usual.extent + much), np.log(extent))
+        whole = np.exp(centre_and_spread(np.where(g.there & ~g.cut, np.log(area), np.nan), 0.0)[0])
+        times_usual = area / np.where(g.cut, usual.area, whole)
     floors = np.array([0.006, 0.006, 0.06, 0.1, 0.1])
-    values = np.concatenate([laid, area[..., None], extent], axis=2) / floors
-    times_usual = np.exp(area - centre_and_spread(np.where(g.there, area, np.nan), 0.0)[0])
+    values = np.concatenate([laid, size[..., None], form], axis=2) / floors
     return g.standardised(given_the_others(g.standardised(values, 1.0)), 0.3), times_usual
 
 
 def _trust(g: Group) -> np.ndarray:
     """How much place, size and form of a mask say, 0..1 [case, structure].
 
-    Little where the border has cut off what is mostly seen whole, and nothing where the parts of a composite speak for it.
+    The less, the less the border leaves of it, and of the other masks that say how the case lies; nothing where the parts of a
+    composite speak for it.
     """
-    cut = g.there & (g.of("border") > 0)
-    mostly = cut.sum(axis=0) > MOSTLY * np.maximum(g.there.sum(axis=0), 1)
-    return np.where(cut & ~mostly, CUT_TRUST, 1.0) * np.isnan(g.of("uncovered"))
+    cut = np.where(g.cut, np.clip(g.usual.share, CUT_TRUST, 1), 1.0)
+    return cut * np.where(narrow(g.there, g.cut), FEW_TRUST, 1.0)[:, None] * np.isnan(g.of("uncovered"))
 
 
 def _picture_under(g: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -270,7 +292,7 @@ def _picture_under(g: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     flat = [v.reshape(cases, -1) for v in (seen, mirrored, wrong)]
     fit = Fit(*flat)
     whole = surprise(-fit.right[:, None].clip(None, 0))[:, 0] * fit.telling
-    gain = np.where(whole > UNUSUAL / 2, fit.mirrored - fit.right, 0.0)
+    gain = np.where(whole > UNUSUAL_CASE, fit.mirrored - fit.right, 0.0)
     single = np.zeros(g.mask.shape)
     for s in np.flatnonzero(g.there.sum(axis=0) >= 4 * seen.shape[2]):
         one = Fit(seen[:, s], mirrored[:, s], wrong[:, s])
@@ -313,11 +335,10 @@ def _missed(measures: Measures, cases: Sequence[Case], groups: list[Group]) -> l
     for g in groups:
         if len(g.cases) < FEW:
             continue
-        places = _expected_places(g)
-        share = _share_at(g.mask >= 0, np.minimum(places, 1 - places).min(axis=2))
-        among = _among_others(places, g.there)
+        share = _share_at(g.mask >= 0, g.usual.share, subject_has[g.cases] > 0.5)
+        trust = np.clip(g.usual.share / MUCH, 0, 1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            nats = -np.log(1 - share) * np.where(among, 1, CUT_TRUST) * np.where(subject_has[g.cases] > 0.5, 1, CUT_TRUST)
+            nats = -np.log(1 - share) * trust
         for row, structure in np.argwhere((g.mask < 0) & (nats > MISSED)):
             case, name = cases[g.cases[row]], measures.structures[structure]
             if structure in wholes or name in case.present:
@@ -342,37 +363,22 @@ def _share_in_subject(cases: Sequence[Case], groups: list[Group]) -> np.ndarray:
     return np.where(others >= 3, (total[person] - has) / np.maximum(others, 1), 1.0)
 
 
-def _among_others(places: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Whether at least two structures with a mask should lie further out than this one to every side, [case, structure]."""
-    known = np.where(there[..., None], places, np.nan)
-    ordered = np.sort(known, axis=1)  # NaN last
-    count = there.sum(axis=1)
-    enough = count >= 4
-    low = ordered[:, 1]
-    high = np.take_along_axis(ordered, np.maximum(count - 2, 0)[:, None, None], axis=1)[:, 0]
-    return ((places > low[:, None]) & (places < high[:, None])).all(axis=2) & enough[:, None]
+def _share_at(has: np.ndarray, visible: np.ndarray, comparable: np.ndarray) -> np.ndarray:
+    """Share of the other cases with a mask of a structure of which their borders leave no less, [case, structure].
 
-
-def _expected_places(g: Group) -> np.ndarray:
-    """Where the centre of each structure should be, as shares of the picture, [case, structure, 2]."""
-    back = np.linalg.inv(g.affine[:, :, :2])
-    return np.einsum("ckj,csj->csk", back, g.home - g.affine[:, None, :, 2])
-
-
-def _share_at(has: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Share of the other cases with a mask of a structure that should lie at least as deep in the picture, [case, structure].
-
-    Of the deepest cases, the FEW - 1 others next to them count. Never quite 1; NaN where there are no more than that.
+    visible: what the borders leave, as a share; comparable: cases whose subject has the structure elsewhere. Where fewer than
+    FEW - 1 others show as much, the next count, too. Never quite 1; NaN where there are no more cases than that.
     """
-    cases = len(has)
-    if cases < FEW:
-        return np.full(has.shape, np.nan)
-    order = np.argsort(-depth, axis=0)
-    ordered = np.take_along_axis(has, order, axis=0).astype(float)
-    before = np.maximum(np.arange(cases), FEW - 1)
-    total = np.cumsum(ordered, axis=0)[before]
-    share = np.empty(has.shape)
-    np.put_along_axis(share, order, (total - ordered + 0.5) / (before[:, None] + 1), axis=0)
+    share = np.full(has.shape, np.nan)
+    for structure in range(has.shape[1]):
+        rows = np.flatnonzero(comparable[:, structure])
+        if len(rows) < FEW:
+            continue
+        seen, there = visible[rows, structure], has[rows, structure]
+        order = np.argsort(-seen, kind="stable")
+        enough = np.searchsorted(-seen[order], -(seen - ALIKE), side="right")
+        last = np.clip(enough, FEW, len(rows)) - 1
+        share[rows, structure] = (np.cumsum(there[order])[last] - there + 0.5) / (last + 1)
     return share
 
 

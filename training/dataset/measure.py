@@ -26,6 +26,8 @@ DISPLACED, ZOOMED = (0.05, 0.11), 0.08
 """A picture that does not belong to its masks: moved by a share within the pair, enlarged or reduced by up to the other."""
 GREYS = 4096
 """Grey values told apart when pixels are ranked by brightness."""
+CELLS = 12
+"""Cells along each edge of the picture in which a mask's shape is kept."""
 LONGEST = 400_000
 """Runs a mask may have: more than any mask of a picture that this program reads."""
 
@@ -39,6 +41,8 @@ MEASURE = np.dtype(
         ("spread", np.float32, (3,)),  # variance of rows, of columns, and covariance, in the same units
         ("pieces", np.int16),
         ("border", np.int8),  # bits of runs.TOP ...
+        ("extent", np.float32, (4,)),  # first and last row, first and last column, as shares of the picture
+        ("coarse", np.uint8, (CELLS, CELLS)),  # share of each cell of the picture that the mask covers, 255 for all of it
         ("seen", np.float32, (SEEN,)),  # brightness (as rank, 0..1) of the picture under the mask and about its edges
         ("mirrored", np.float32, (SEEN,)),  # the same in the mirrored picture
         ("displaced", np.float32, (SEEN,)),  # the same in the picture moved and resized at random: what a wrong one looks like
@@ -90,6 +94,8 @@ def measure(dataset: Dataset, case: Case, encoded: Mapping[str, Any], structures
         record["spread"] = row_variance, column_variance, both
         if area:
             record["pieces"] = loops.pieces(mine, area, SPECK)
+            record["extent"] = np.array(loops.extent(mine)) / (rows, rows, columns, columns)
+            record["coarse"] = loops.coarse(mine, rows, columns, CELLS)
             seen = loops.look_under(mine, totals, rows, columns, far, near)
             record["seen"], record["mirrored"], record["displaced"] = seen
         if name in case.absent:
@@ -177,7 +183,8 @@ def _compare(
         if not len(kept[name]):
             continue
         other = first.setdefault(encoded[name]["counts"] if isinstance(encoded[name]["counts"], str) else name, name)
-        if other != name and name not in lineage(other) and other not in lineage(name):
+        made = {name, other} & anatomy.DERIVED  # out of others, and where the border leaves little, all alike
+        if other != name and not made and name not in lineage(other) and other not in lineage(name):
             records[name]["same_as"], records[other]["same_as"] = structures[other], structures[name]
 
 

@@ -22,7 +22,7 @@ from training.progress import ProgressCallback, report
 
 logger = logging.getLogger(__name__)
 MEASURES = "measures.npz"
-FORM = 5
+FORM = 6
 """Version of what is measured; another one in the cache is measured again."""
 CHUNK = 16
 """Cases a worker measures at once."""

@@ -73,14 +73,12 @@ class Reviews:
         self.decide_all([case_id], structure, verdict, comment)
 
     def decide_all(self, case_ids: Iterable[str], structure: str, verdict: Verdict, comment: str = "") -> None:
-        """Record the same decision on several cases, each on disk before the next; one undo takes them all back."""
+        """Record the same decision on several cases: on disk all of them or none; one undo takes them all back."""
         if verdict not in get_args(Verdict):
             raise BrokenDataset(f"A decision is accept, reject or flag, not {verdict!r}.")
-        together: list[tuple[str, int]] = []
+        with self._open() as connection:
+            together = [self._insert_decision(connection, case_id, structure, verdict, comment) for case_id in case_ids]
         self._undoable.append(together)
-        for case_id in case_ids:
-            with self._open() as connection:
-                together.append(self._insert_decision(connection, case_id, structure, verdict, comment))
 
     def correct(self, case_id: str, structure: str, mask: np.ndarray) -> None:
         """Keep a repaired mask, bool [row, column], beside the original, which stays in masks/; the repair counts as accepted.

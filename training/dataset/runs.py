@@ -92,6 +92,34 @@ def outline(runs, rows, columns):
 
 
 @njit(cache=True)
+def extent(runs):
+    """First row, last row + 1, first column, last column + 1 of a mask that is not empty."""
+    return runs[:, 1].min(), runs[:, 2].max(), runs[:, 0].min(), runs[:, 0].max() + 1
+
+
+@njit(cache=True)
+def coarse(runs, rows, columns, cells):
+    """The mask on a grid of cells x cells over the picture: share of each that it covers, uint8 [row, column], 255 for all."""
+    covered = np.zeros((cells, cells), np.float64)
+    for i in range(runs.shape[0]):
+        column = runs[i, 0] * cells // columns
+        position = runs[i, 1]
+        while position < runs[i, 2]:
+            row = position * cells // rows
+            until = min(runs[i, 2], -((-(row + 1) * rows) // cells))
+            covered[row, column] += until - position
+            position = until
+    out = np.zeros((cells, cells), np.uint8)
+    for row in range(cells):
+        tall = -((-(row + 1) * rows) // cells) + (-row * rows) // cells
+        for column in range(cells):
+            wide = -((-(column + 1) * columns) // cells) + (-column * columns) // cells
+            if tall * wide > 0:
+                out[row, column] = np.ceil(255 * covered[row, column] / (tall * wide))
+    return out
+
+
+@njit(cache=True)
 def _root(parents, i):
     while parents[i] != i:
         parents[i] = parents[parents[i]]

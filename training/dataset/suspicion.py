@@ -20,7 +20,7 @@ from training.progress import ProgressCallback, report
 
 logger = logging.getLogger(__name__)
 QUEUE = "queue.npz"
-FORM = 1
+FORM = 2
 """Version of the checks; a queue that another one made is made anew."""
 OTHERS = 0.05
 """What the other masks of a case add to the score of its worst, as a share of their own scores."""

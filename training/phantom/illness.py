@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from training.phantom.canvas import LOBES
 from training.phantom.findings import Findings
 from training.phantom.patient import Patient
 from training.phantom.shapes import Box, Shape
 
 FLUID = 12.0
 """Attenuation of a pleural effusion [HU]: 0 to 20 in transudates and exudates."""
+LEAST_AIR = 0.08
+"""Share of a lobe that stays air under an effusion, at its top: a lobe that is pressed together is not gone."""
 MENISCUS = 38.0
 """How much higher the fluid stands at the wall than amid the lung [mm]."""
 
@@ -41,6 +44,12 @@ def _pour(patient: Patient, lung: str, box: Box, amount: float) -> None:
     level = float(z[0, 0, 0]) + amount * float(np.ptp(z))
     depth = z - level - MENISCUS * np.exp(-wall / 11)
     depth = np.where(mask, ndimage.gaussian_filter(depth, 3 / spacing).astype(np.float32), np.float32(99))
+    drowned = mask & (depth < 0)
+    for lobe in LOBES:
+        of_it = mask & patient.mask(lobe, box)
+        if of_it.any() and (of_it & ~drowned).sum() < LEAST_AIR * of_it.sum():
+            top = np.quantile(np.nonzero(of_it)[0], 1 - LEAST_AIR)
+            depth[of_it & (np.arange(len(of_it))[:, None, None] >= top)] = 99
     patient.lay(Shape(box, depth), FLUID)
     patient.take_from_lung(box, mask & (depth < 0))
 

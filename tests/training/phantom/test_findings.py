@@ -121,3 +121,11 @@ def test_findings_need_cubic_voxels():
     flat = CT(ct.hu, (4.0, 4.0, 5.0), ct.origin)
     with pytest.raises(ChexanatomyError, match="cubic"):
         add_findings(flat, labels, Findings(wires=3), np.random.default_rng(0))
+
+
+def test_an_effusion_leaves_every_lobe_some_air():
+    """This person's effusion stands above the whole middle lobe."""
+    person = draw(51)
+    assert max(person.findings.effusion) > 0.5
+    _, labels = thorax(51, 4.0, person)
+    assert not [name for name in labels.structures if not labels.mask(name).any()]
