@@ -36,6 +36,22 @@ def test_other_projectors_see_what_ours_sees(name, tmp_path):
             worker.end()
 
 
+def test_rtk_ends_a_body_that_is_cut_off_by_its_volume_where_ours_does(tmp_path):
+    ct = body()
+    cut = np.ascontiguousarray(ct.hu[8:28, 8:-8, 8:-8])
+    stored = store(tmp_path, cut, np.ones(cut.shape, np.uint8), ct.spacing, (-80.0, -70.0, -60.0))
+    workers, missing = start(["ours", "RTK"], threads=1, body=stored)
+    try:
+        if missing:
+            pytest.skip("RTK is not installed")
+        for view in POSES:
+            ours, _ = compare(Cell((28, 24, 20), 1, 64, view, ()), stored, stored.ct(), workers)
+            assert ours.error < 0.005, view
+    finally:
+        for worker in workers.values():
+            worker.end()
+
+
 def test_masks_are_those_of_the_structures_in_their_order():
     ct = body()
     ids = np.zeros(ct.shape, np.uint8)

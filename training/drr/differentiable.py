@@ -45,9 +45,12 @@ def line_integrals(
     slices = values.movedim(march, 0).float()
     total = torch.zeros(geometry.rows, geometry.columns, device=values.device)
     across = tuple(2 - a for a in ACROSS[march])
+    ends = torch.ones(len(slices), dtype=torch.float64, device=values.device)
+    if len(slices) > 1:
+        ends[0] = ends[-1] = 0.5
     for first in range(0, len(slices), SLICES):
-        chunk = slices[first : first + SLICES]
-        total = total + checkpoint(_sampled, chunk, first, source, rays, axis, across, use_reentrant=False)
+        chunk, weights = slices[first : first + SLICES], ends[first : first + SLICES]
+        total = total + checkpoint(_sampled, chunk, weights, first, source, rays, axis, across, use_reentrant=False)
     return total * per_slice.float()
 
 
@@ -67,16 +70,25 @@ def _rays(geometry: Geometry, pose: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 
 def _sampled(
-    chunk: torch.Tensor, first: int, source: torch.Tensor, rays: torch.Tensor, axis: int, across: tuple[int, int]
+    chunk: torch.Tensor,
+    ends: torch.Tensor,
+    first: int,
+    source: torch.Tensor,
+    rays: torch.Tensor,
+    axis: int,
+    across: tuple[int, int],
 ) -> torch.Tensor:
-    """Sum of the slices of a chunk where the rays cross them, float32 [row, column]."""
+    """Sum of the slices of a chunk, weighted by ends, where the rays cross them, float32 [row, column]; see gather.py."""
     at = torch.arange(first, first + len(chunk), device=chunk.device)[:, None, None]
     reach = (at - source[axis]) / rays[None, ..., axis]
     positions = [source[a] + reach * rays[None, ..., a] for a in across]
-    inside = reach > 0
-    for position, count in zip(positions, chunk.shape[1:], strict=True):
-        inside = inside & (position >= -0.5) & (position <= count - 0.5)
+    weight = torch.where(reach > 0, ends[:, None, None], 0.0)
+    for a, position, count in zip(across, positions, chunk.shape[1:], strict=True):
+        margin = 0.5 if count == 1 else 0.0
+        room = torch.minimum(position + margin, count - 1 + margin - position)
+        rate = (rays[..., a] / rays[..., axis]).abs().clamp(min=1e-9)
+        weight = weight * torch.where(room >= -0.5, (0.5 + room / rate).clamp(0, 1), 0.0)
     grid = [(2 * position + 1) / count - 1 for position, count in zip(positions, chunk.shape[1:], strict=True)]
     pairs = torch.stack([grid[1], grid[0]], dim=-1).float()
     read = grid_sample(chunk[:, None], pairs, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
-    return torch.where(inside, read, 0.0).sum(dim=0)
+    return (weight.float() * read).sum(dim=0)

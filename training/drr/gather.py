@@ -26,9 +26,21 @@ PADDING = 32
 
 
 @njit(inline="always")
-def inside(position, count):
-    """Whether a position lies within the outer faces of count voxels."""
-    return position >= -0.5 and position <= count - 0.5
+def margin(count):
+    """How far beyond its outer voxels' centres an axis is read: not at all, but a single voxel is read to its faces."""
+    return 0.5 if count == 1 else 0.0
+
+
+@njit(inline="always")
+def share_inside(position, rate, count):
+    """How much of a ray's way from half a slice before to half a slice behind lies between the outer centres of count voxels.
+
+    rate: voxels the ray moves along this axis from slice to slice. Where it enters or leaves through a side, that is a part.
+    """
+    room = min(position + margin(count), count - 1 + margin(count) - position)
+    if rate == 0.0:
+        return 1.0 if room >= 0 else 0.0
+    return min(max(0.5 + room / abs(rate), 0.0), 1.0) if room >= -0.5 else 0.0
 
 
 @njit(inline="always")
@@ -38,20 +50,36 @@ def clip(index, count):
 
 
 @njit(inline="always")
-def columns_within(start, step, count, columns):
-    """Columns whose position start + step * column lies within the outer faces of count voxels: (first, one past the last)."""
+def columns_within(start, step, low, high, columns):
+    """Columns whose position start + step * column lies in low..high: (first, one past the last)."""
     if step == 0.0:
-        return (0, columns) if inside(start, count) else (0, 0)
-    a, b = (-0.5 - start) / step, (count - 0.5 - start) / step
+        return (0, columns) if low <= start <= high else (0, 0)
+    a, b = (low - start) / step, (high - start) / step
     low, high = min(a, b), max(a, b)
     if high < 0 or low > columns - 1:
         return 0, 0
     return max(0, math.ceil(low - 1e-9)), min(columns, math.floor(high + 1e-9) + 1)
 
 
+@njit(inline="always")
+def _thin_edges(weights, taps, left, right, start, step, rate_low, rate_high, count):
+    """Weigh the rays at both ends of left..right - 1 by their share inside."""
+    backward = 1 if step > 0 else -1
+    for end in range(2):
+        ray, ahead = (left, 1) if end == 0 else (right - 1, -1)
+        rate = rate_low if ahead == backward else rate_high
+        while left <= ray < right:
+            share = share_inside(start + step * ray, rate, count)
+            if share >= 1:
+                break
+            for tap in range(taps):
+                weights[tap, ray] *= share
+            ray += ahead
+
+
 @njit(fastmath=True, cache=True)
 def _clamp(voxels, count, low, high, zero, level):
-    """level[1 + i] = clip(voxels[i], low, high) - zero; the ends repeat, so that the outer half voxels hold the edge value."""
+    """level[1 + i] = clip(voxels[i], low, high) - zero; the ends repeat, so that what is read of them has a neighbour."""
     for i in range(count):
         level[i + 1] = min(max(np.float32(voxels[i]), low), high) - zero
     level[0] = level[1]
@@ -108,6 +136,7 @@ def _sum_band(values, march, source, per_slice, first, pitch, ramps, begin, tota
     nothing, lowest = lines.shape[2] - 1, 0
     one, two, base = np.zeros(TILE, np.int64), np.zeros(TILE, np.int64), np.zeros(TILE, np.int64)
     weight_one, weight_two, depths = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float64)
+    share = np.ones(TILE, np.float32)
     for tile in range(0, slices, TILE):
         if march == 2 and tile % SHEET == 0:
             last = min(tile + SHEET, slices) - 1
@@ -120,16 +149,22 @@ def _sum_band(values, march, source, per_slice, first, pitch, ramps, begin, tota
         for j in range(TILE):
             k = tile + j
             depths[j] = (k - source[march]) * per_slice if k < slices else 0.0
+            share[j] = 0.5 if slices > 1 and (k == 0 or k == slices - 1) else 1.0  # a ray starts and ends in their midst
             if depths[j] <= 0:
                 continue
+            way = k - source[march]
             low, high = source[row_axis] + depths[j] * to_first, source[row_axis] + depths[j] * to_last
             low, high = min(low, high), max(low, high)
             start = source[column_axis] + depths[j] * (first[1] - source[column_axis])
-            left, right = columns_within(start, depths[j] * pitch[1], across, columns)
+            edge = margin(across)
+            rate_low, rate_high = (-edge - source[column_axis]) / way, (across - 1 + edge - source[column_axis]) / way
+            lowest_at, highest_at = -edge - min(0.5, abs(rate_low) / 2), across - 1 + edge + min(0.5, abs(rate_high) / 2)
+            left, right = columns_within(start, depths[j] * pitch[1], lowest_at, highest_at, columns)
             if high < -0.5 or low > row_count - 0.5 or right <= left:
                 depths[j] = 0
                 continue
             taps = lay_weights(start + 1, depths[j] * pitch[1], left, right, nearby, offset, weights)
+            _thin_edges(weights, taps, left, right, start, depths[j] * pitch[1], rate_low, rate_high, across)
             left, right = left // LANES, (right + LANES - 1) // LANES
             base[j], end = clip(math.floor(low), row_count), clip(math.floor(high) + 1, row_count) + 1
             for m in range(kinds):
@@ -144,13 +179,15 @@ def _sum_band(values, march, source, per_slice, first, pitch, ramps, begin, tota
         for q in range(rows):
             hit = False
             for j in range(TILE):
-                at = source[row_axis] + depths[j] * (first[0] + (begin + q) * pitch[0] - source[row_axis])
-                crossed = depths[j] > 0 and inside(at, row_count)
+                rate = per_slice * (first[0] + (begin + q) * pitch[0] - source[row_axis])
+                at = source[row_axis] + (depths[j] / per_slice) * rate
+                weight = share[j] * share_inside(at, rate, row_count) if depths[j] > 0 else 0.0
+                crossed = weight > 0
                 lower = math.floor(at)
                 one[j] = clip(lower, row_count) - base[j] if crossed else nothing
                 two[j] = clip(lower + 1, row_count) - base[j] if crossed else nothing
-                weight_two[j] = at - lower if crossed else 0.0
-                weight_one[j] = 1 - weight_two[j] if crossed else 0.0
+                weight_two[j] = (at - lower) * weight if crossed else 0.0
+                weight_one[j] = weight - weight_two[j] if crossed else 0.0
                 hit |= crossed
             if hit:
                 for m in range(kinds):

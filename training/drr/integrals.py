@@ -19,7 +19,8 @@ def line_integrals(values: np.ndarray, ct: CT | LabelMap, geometry: Geometry) ->
     """Return float32 [row, column]: the sum of value x path length [value mm] along the whole ray from the source on.
 
     values: any real type [z, y, x] on the grid of ct. The volume is read slice by slice with bilinear interpolation (Joseph 1982,
-    doi:10.1109/TMI.1982.4307572); voxels reach to their outer faces, outside is zero.
+    doi:10.1109/TMI.1982.4307572), from the centre of its first voxel to that of its last along each axis, as RTK does; outside is
+    zero. A single voxel along an axis counts to its faces.
     Raises ImpossibleGeometry for a source in the volume and ChexanatomyError for values of another shape.
     """
     return ramp_integrals(values, ct, geometry, EVERYTHING)[0]
