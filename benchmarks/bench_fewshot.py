@@ -27,7 +27,7 @@ from training.fit import AdaptSettings, Example, adapt
 from training.images import read_mask_png, read_radiograph
 from training.model import Predictor, load
 
-TESTS = 16
+TESTS = 12
 """Images to score on."""
 
 

@@ -211,7 +211,7 @@ def verdict(kept: Kept) -> str:
     lost = list((kept.card.get("others") or {}).get("forgotten") or ())
     if kept.better:
         return "Better than before: Predict uses it now." + (
-            f" Less sure of: {', '.join(map(display_name, lost))}." if lost else ""
+            f" Changed most: {', '.join(map(display_name, lost))}." if lost else ""
         )
     if (kept.before or 0) < kept.after:
         return (

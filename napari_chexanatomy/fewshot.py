@@ -6,19 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import QComboBox, QCompleter, QFormLayout, QHBoxLayout, QInputDialog, QLabel, QPushButton, QTabWidget
 
 from napari_chexanatomy.adapter_list import AdapterList
-from napari_chexanatomy.desk import DeskWidget, plainly
+from napari_chexanatomy.desk import plainly
 from napari_chexanatomy.draw_page import DrawPage
-from napari_chexanatomy.drawing import ROLE, Drawing
+from napari_chexanatomy.drawing import ROLE
 from napari_chexanatomy.jobs import ChildProcess
-from napari_chexanatomy.labelling import Item, Project
-from napari_chexanatomy.layers import core_of, drawn_mask, is_drawing, is_radiograph, radiograph_of
+from napari_chexanatomy.labelling import Project
+from napari_chexanatomy.layers import core_of, is_drawing, is_radiograph, radiograph_of
 from napari_chexanatomy.learning import LearningPanel, learn_work, quietly
+from napari_chexanatomy.project_desk import NO_PROJECT, ProjectDesk
 from napari_chexanatomy.structure_colours import display_name, key_of
 from training.anatomy import vocabulary
 from training.errors import ChexanatomyError
@@ -29,28 +28,17 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
-AUTOSAVE_MS = 1000
-"""How often a drawing is compared with what is on disk [ms]; a kill loses no more than this."""
 IMAGE_KINDS = "Radiographs (*.dcm *.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
-NO_PROJECT = "Start a new project or open one first."
-NO_IMAGE = "Select an image in the list first."
 DRAW, LEARN, ADAPTERS = range(3)
 
 
-class FewShotWidget(DeskWidget):
+class FewShotWidget(ProjectDesk):
     """A labelling project: images, one drawing of each structure on each, and what was learnt from them."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         """Napari passes the viewer."""
         super().__init__(viewer)
-        self.project: Project | None = None
-        self.drawing: Drawing | None = None
-        self._current: Item | None = None
         self._build()
-        self._autosave = QTimer(self)
-        self._autosave.setInterval(AUTOSAVE_MS)
-        self._autosave.timeout.connect(self.flush)
-        self._autosave.start()
 
     # Building -------------------------------------------------------------------------------------------------------
 
@@ -91,7 +79,8 @@ class FewShotWidget(DeskWidget):
         form.addRow("Structure", row)
         self.body.addLayout(form)
         self.draw_page = DrawPage(self)
-        self.layers, self.images, self.absent = self.draw_page.layers, self.draw_page.images, self.draw_page.absent
+        self.layers, self.drawings = self.draw_page.layers, self.draw_page.drawings
+        self.images, self.absent = self.draw_page.images, self.draw_page.absent
         self.images.picked.connect(self._image_picked)
         self.images.held_out.connect(self._held_out_changed)
         self.learning = LearningPanel(self)
@@ -143,21 +132,12 @@ class FewShotWidget(DeskWidget):
         self._show_project(Project.open_project(folder))
 
     def _show_project(self, project: Project) -> None:
-        if self.busy:
-            raise ChexanatomyError("Something is still running here: wait for it or press Cancel.")
-        self.flush()
-        self._forget_current()
-        self.project = project
+        self._take_up(project)
         self.place.setText(f"{project.folder}")
         self._refresh()
         self.adapters.show_folder(project.folder / "adapters")
         if self.images.count():
             self.images.setCurrentRow(0)
-
-    def _need_project(self) -> Project:
-        if self.project is None:
-            raise ChexanatomyError(NO_PROJECT)
-        return self.project
 
     @plainly
     def _structure_typed(self, *_: Any) -> None:
@@ -313,130 +293,6 @@ class FewShotWidget(DeskWidget):
         finally:
             QTimer.singleShot(0, self._refresh)
 
-    def _keep(self, changed: Item) -> None:
-        if self._current is not None and self._current.name == changed.name:
-            self._current = changed
-
-    def _need_item(self) -> Item:
-        if self._current is None:
-            raise ChexanatomyError(NO_IMAGE)
-        return self._current
-
-    # Drawing --------------------------------------------------------------------------------------------------------
-
-    @plainly
-    def _image_picked(self, name: str) -> None:
-        item = self.project.item(name) if self.project is not None else None
-        if item is None or (self._current is not None and item.name == self._current.name):
-            return
-        self.flush()
-        self._open_item(item)
-        self.say("Draw the structure. It is saved as you draw; Ctrl+Z, or Undo, takes a stroke back.")
-
-    def _open_item(self, item: Item) -> None:
-        project = self._need_project()
-        radiograph, mask, others = project.image(item), project.mask(item), project.others(item)
-        self._forget_current()
-        self._current = item
-        self.drawing = Drawing(self.viewer, radiograph, project.structure, mask, others)
-        self.layers.refresh()
-        self._show_absent()
-
-    def _show_again(self) -> None:
-        """The structure in hand is another one."""
-        if self._current is not None and self.project is not None:
-            item = self.project.item(self._current.name)
-            if item is not None:
-                self._open_item(item)
-        self._refresh()
-
-    def _show_absent(self) -> None:
-        self.absent.blockSignals(True)
-        self.absent.setChecked(self.project is not None and self._current is not None and self.project.absent(self._current))
-        self.absent.blockSignals(False)
-
-    def _forget_current(self) -> None:
-        drawing, self.drawing, self._current = self.drawing, None, None
-        if drawing is not None:
-            drawing.close()
-
-    def _need_drawing(self) -> Drawing:
-        self._need_project()
-        if self.drawing is None or not self.drawing.present:
-            raise ChexanatomyError(NO_IMAGE)
-        return self.drawing
-
-    @plainly
-    def draw_freely(self, *_: Any) -> None:
-        """Take the brush."""
-        self._need_drawing().draw_freely()
-        self.say("Draw with the brush. It is saved as you draw.")
-
-    @plainly
-    def draw_outline(self, *_: Any) -> None:
-        """Take the outline tool."""
-        self._need_drawing().draw_outline()
-        self.say("Draw around the structure with the mouse button held down. The inside counts as drawn.")
-
-    @plainly
-    def undo(self, *_: Any) -> None:
-        """Take the last stroke back; when there is none, go back to what was saved before."""
-        drawing, project, item = self._need_drawing(), self._need_project(), self._need_item()
-        if drawing.undo():
-            self.flush()
-            return
-        mask = project.take_back(item)
-        if mask is None or mask.shape != drawing.shape:
-            raise ChexanatomyError("There is nothing to take back.")
-        drawing.restore(mask)
-        self._after_drawing()
-        self.say("This is what was saved before.")
-
-    @plainly
-    def take_over(self, *_: Any) -> None:
-        """Use what is drawn in another layer."""
-        drawing = self._need_drawing()
-        layer = self.draw_page.drawings.chosen
-        if layer is None:
-            raise ChexanatomyError("There is no other Labels or Shapes layer: draw in one, or open a mask, first.")
-        drawing.replace(drawn_mask(layer, drawing.shape))
-        self.flush()
-        self.say(f"“{layer.name}” is the drawing of this image now; that layer stays as it is.")
-
-    @plainly
-    def set_absent(self, absent: bool) -> None:
-        """The structure is not in the image in hand, or it is."""
-        if self.project is not None and self._current is not None and self.project.absent(self._current) != absent:
-            self._current = self.project.set_absent(self._current, absent)
-            self._after_drawing()
-
-    @plainly
-    def flush(self) -> None:
-        """Put the drawing on disk when it differs from what is there."""
-        drawing, item = self.drawing, self._current
-        if self.project is None or item is None or drawing is None:
-            return
-        if not drawing.present:
-            self._forget_current()
-            self.images.setCurrentRow(-1)
-            self.say("The drawing layer was closed; what you drew is saved. Select the image to go on.")
-            return
-        mask = drawing.mask
-        if not np.array_equal(mask, drawing.saved):
-            self.project.set_mask(item, mask)
-            drawing.saved = mask
-            if mask.any() and self.project.absent(item):
-                self._current = self.project.set_absent(item, False)
-                self._show_absent()
-            self._after_drawing()
-
-    def _after_drawing(self) -> None:
-        chosen = self.project.hold_one_out() if self.project is not None else None
-        if chosen is not None:
-            self.say(f"“{chosen.title}” is held out, to measure on: tick another one if you prefer.")
-            self._keep(chosen)
-        self._refresh()
-
     # Learning -------------------------------------------------------------------------------------------------------
 
     @plainly
@@ -469,19 +325,6 @@ class FewShotWidget(DeskWidget):
     def _adapter_chosen(self, kept: Kept) -> None:
         if self.project is not None and not self.busy:
             self.learning.show_kept(kept, self.project)
-
-    # A clean end ----------------------------------------------------------------------------------------------------
-
-    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Save before the window closes."""
-        self.flush()
-        super().hideEvent(event)
-
-    def shut_down(self) -> None:
-        """Save and end the timer with the widget."""
-        self.flush()
-        self._autosave.stop()
-        super().shut_down()
 
 
 def _names() -> QCompleter:

@@ -8,9 +8,10 @@ import psutil
 import pytest
 
 from napari_chexanatomy import model_chooser
-from napari_chexanatomy.fewshot import ADAPTERS, AUTOSAVE_MS, LEARN, FewShotWidget
+from napari_chexanatomy.fewshot import ADAPTERS, LEARN, FewShotWidget
 from napari_chexanatomy.layers import from_radiograph
 from napari_chexanatomy.predict import PredictWidget
+from napari_chexanatomy.project_desk import AUTOSAVE_MS
 from tests.napari_chexanatomy.conftest import WAIT
 from training.drr import Geometry, project_labels, render
 from training.images import read_mask_png, write_radiograph_png
@@ -92,6 +93,18 @@ def test_undo_goes_back_to_before_the_program_was_started(desk, views, add, tmp_
         assert desk.drawing.mask[20, 60]
     desk.undo()
     assert "nothing to take back" in desk.message.text()
+
+
+def test_a_project_is_drawn_on_in_one_window_only(desk, views, add, tmp_path, make_napari_viewer):
+    open_one(desk, views, add, tmp_path / "p")
+    desk.drawing.brush.paint((60, 60), 1)
+    other = FewShotWidget(make_napari_viewer())
+    other.open(tmp_path / "p")
+    assert "another window" in other.message.text()
+    desk.shut_down()
+    other.open(tmp_path / "p")
+    assert other.drawing.mask[60, 60], "what was drawn there was saved when it was closed"
+    other.shut_down()
 
 
 def test_structures_of_one_image_may_overlap(desk, views, add, tmp_path):

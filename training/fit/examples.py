@@ -84,7 +84,7 @@ class AdaptSettings:
     batch: int = 8
     rehearsal: int = 2
     mask_loss: float = 0.0
-    average: float = 0.0
+    average: float = 0.9
     muon: float = 7.0
     patience: int = 6
     measure_steps: int = 20

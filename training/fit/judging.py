@@ -62,8 +62,9 @@ def judge(predictor: Predictor, images: Sequence[Seen], name: str) -> Judgement:
 
 
 @torch.inference_mode()
-def answers(predictor: Predictor, seen: Seen, names: Sequence[str]) -> list[np.ndarray]:
-    """Masks bool [row, column] of the named structures, empty where the model sees none."""
+def answers(predictor: Predictor, seen: Seen, names: Sequence[str], *, coarse: bool = False) -> list[np.ndarray]:
+    """Masks bool [row, column] of the named structures, empty where the model sees none; coarse: in the square that the model
+    looks at, instead of the image's own size."""
     book = predictor.checkpoint.codebook
     assert book is not None
     training = predictor.model.training
@@ -77,11 +78,13 @@ def answers(predictor: Predictor, seen: Seen, names: Sequence[str]) -> list[np.n
     says_none = bool(predictor.card.get("negatives", predictor.checkpoint.packed))
     threshold = float(predictor.card.get("presence_threshold", 0.5))
     logits = book.decode(torch.tensor([answer.codes for answer in written])).cpu().numpy()
+    square = (seen.place.size, seen.place.size)
+    shape = square if coarse else seen.place.shape
     masks = []
     for answer, logit in zip(written, logits, strict=True):
-        box = seen.place.out_of(bins_to_box(answer.bins, (seen.place.size, seen.place.size)))
+        box = bins_to_box(answer.bins, square)
         there = not says_none or answer.presence >= threshold
-        masks.append(paste_mask(logit, box, seen.place.shape) if there else np.zeros(seen.place.shape, bool))
+        masks.append(paste_mask(logit, box if coarse else seen.place.out_of(box), shape) if there else np.zeros(shape, bool))
     return masks
 
 
@@ -98,7 +101,7 @@ class Memory:
         """Ask about up to MOST_WATCHED images."""
         watched = tuple(images[:MOST_WATCHED])
         keys = rehearsed(predictor, name)
-        said = tuple(answers(predictor, seen, [display_name(k) for k in keys]) for seen in watched) if keys else ()
+        said = tuple(answers(predictor, seen, [display_name(k) for k in keys], coarse=True) for seen in watched) if keys else ()
         return cls(watched, keys, said)
 
     def agreement(self, predictor: Predictor) -> dict[str, float]:
@@ -107,7 +110,7 @@ class Memory:
             return {}
         seen: dict[str, list[float]] = {}
         for image, before in zip(self.images, self.masks, strict=True):
-            now = answers(predictor, image, [display_name(k) for k in self.keys])
+            now = answers(predictor, image, [display_name(k) for k in self.keys], coarse=True)
             for key, old, new in zip(self.keys, before, now, strict=True):
                 if old.any():
                     seen.setdefault(key, []).append(overlap(new, old))
