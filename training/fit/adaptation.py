@@ -21,7 +21,7 @@ from training.errors import BrokenModel, Cancelled, ChexanatomyError, UnknownStr
 from training.fit.adapters import HELD_OUT, write_card
 from training.fit.examples import Adapter, AdaptSettings, Example, hold_out, mean_score
 from training.fit.judging import FORGOTTEN, Judgement, Memory, Seen, judge
-from training.fit.lessons import Lessons, Look
+from training.fit.lessons import Lessons, Look, without_name
 from training.fit.lora import adapter_weights, add_lora, write_adapter
 from training.fit.losses import mask_loss, token_loss
 from training.fit.optimiser import optimiser
@@ -36,6 +36,8 @@ SIGMA = 4.0
 """Spread of the aim at a location [bins]."""
 SMOOTHING = 0.05
 """Label smoothing over the mask codes."""
+SPOKEN = 0.15
+"""Chance, per batch, that answers are written out with their names, as in pre-training."""
 WARM_UP = 10
 """Steps until the full learning rate."""
 
@@ -206,6 +208,9 @@ class _Course:
         looks = [self._look(rng) for _ in range(settings.batch)]
         each = 1 + max(len(look.others) for look in looks)
         asked = [s for look in looks for s in (look.taught, *look.others, *[look.taught] * each)[:each]]
+        # The name repeats the prompt and lengthens every row: a packed model, which learnt it that way, says it now and then.
+        if self.pupil.checkpoint.packed and rng.random() >= SPOKEN:
+            asked = [without_name(segment, tokens) for segment in asked]
         segments = Segments.of(asked, tokens.pad).to(self.pupil.device)
         seen = torch.stack([look.seen for look in looks]).to(self.pupil.device, model.dtype)
         features = seen if settings.method != "model" else model.model.get_image_features(seen, return_dict=True).pooler_output

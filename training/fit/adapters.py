@@ -62,7 +62,9 @@ def adapters_in(folder: Path) -> list[Kept]:
     if not folder.is_dir():
         return []
     found = [read_adapter(path) for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sorted((kept for kept in found if kept is not None), key=lambda kept: str(kept.card.get("made", "")))
+    return sorted(
+        (kept for kept in found if kept is not None), key=lambda kept: (str(kept.card.get("made", "")), kept.folder.name)
+    )
 
 
 def rename_adapter(kept: Kept, name: str) -> Kept:

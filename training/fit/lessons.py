@@ -19,11 +19,14 @@ from training.fit.records import PRESENT, Records, decode, gather
 from training.fit.targets import Moved
 from training.model.packing import Segment
 from training.model.predictor import Predictor, display_name
+from training.model.special import SpecialTokens
 from training.progress import ProgressCallback, report
 from training.tokens import box_to_bins
 from training.tokens.grammar import ABSENT as NONE
-from training.tokens.grammar import segment_prompt
+from training.tokens.grammar import CODES_PER_MASK, segment_prompt
 
+MASK_TOKENS = 4 + CODES_PER_MASK
+"""Tokens of an answer before the name."""
 FINER = 1.4
 """Images are kept this much finer than the model sees them, so that a zoomed look stays sharp."""
 
@@ -116,7 +119,8 @@ class Lessons:
         assert book is not None
         bins = box_to_bins((float(box[0]), float(box[1]), float(box[2]), float(box[3])), (1, 1))
         codes = book.encode(crop[None])[0].tolist()
-        return Segment(self._prompt(structure), (*tokens.loc[list(bins)].tolist(), *tokens.seg[codes].tolist()))
+        place = (*tokens.loc[list(bins)].tolist(), *tokens.seg[codes].tolist())
+        return Segment(self._prompt(structure), (*place, *tokens.encode(f" {self.names[structure]}"), tokens.eos))
 
     def _none(self, structure: int) -> Segment:
         tokens = self.predictor.tokens
@@ -124,6 +128,12 @@ class Lessons:
 
     def _prompt(self, structure: int) -> tuple[int, ...]:
         return self.predictor.tokens.prompt(segment_prompt(self.names[structure]))
+
+
+def without_name(segment: Segment, tokens: SpecialTokens) -> Segment:
+    """A question whose answer ends with the mask; one that says "none" stays as it is."""
+    drawn = int(tokens.bin_of[segment.answer[0]]) >= 0
+    return Segment(segment.prompt, segment.answer[:MASK_TOKENS]) if drawn else segment
 
 
 @torch.inference_mode()
