@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem
 
@@ -30,6 +30,10 @@ class MaskList(QListWidget):
             "Masks of this case, most suspicious first. Select one to decide about it alone; select none for the whole case."
         )
         self.itemSelectionChanged.connect(self.selected)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """No higher than it has to be: the list takes what is left, and low screens need no scroll bar around everything."""
+        return QSize(super().sizeHint().width(), self.minimumHeight())
 
     @property
     def structure(self) -> str | None:
