@@ -39,6 +39,7 @@ class Dataset:
         """Open a data set folder for adding, made where it is missing. Raises BrokenDataset on a folder with other contents."""
         folder = Path(folder)
         if (folder / CASES).exists():
+            _sweep(folder)
             return cls.open(folder, repair=True)
         if folder.exists() and (not folder.is_dir() or any(p.name not in _OWN for p in folder.iterdir())):
             raise BrokenDataset(f"{folder.name} exists and is no data set: name a new or empty folder.")
@@ -192,6 +193,12 @@ class Dataset:
 
 
 _OWN = {CASES, CACHE, "images", "masks", "reviews.sqlite", "synthesis.json"}
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a run that was killed had not finished writing."""
+    for part in (*folder.glob("images/.writing-*"), *folder.glob("masks/*.part")):
+        part.unlink(missing_ok=True)
 
 
 def _with_drawn(cases: list[Case], reviews: Reviews) -> list[Case]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,6 +23,7 @@ from training.fit.lessons import Lessons, Look, without_name
 from training.fit.lora import adapter_weights, add_lora, write_adapter
 from training.fit.losses import mask_loss, token_loss
 from training.fit.optimiser import optimiser
+from training.folders import recover_folder, replacing_folder
 from training.images import to_rle
 from training.model.checkpoint import Checkpoint, save_checkpoint
 from training.model.packing import Segments, logits_of, read, recall
@@ -253,6 +252,7 @@ def _named(structure: str) -> tuple[str, str]:
 
 def _free(out: Path) -> Path:
     """A folder may be replaced by a new adapter only if it is empty or an adapter itself."""
+    recover_folder(out)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "chexanatomy.json").exists())):
         raise ChexanatomyError(f"{out} exists and is no adapter: choose a new folder.")
     return out
@@ -289,23 +289,18 @@ def _write(pupil: Predictor, config: Any, card: dict[str, Any], comparison: dict
     """Write beside the target, then put it in place as a whole."""
     import json
 
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    if config is not None:
-        write_adapter(partial, adapter_weights(pupil.model), config, card["base"], card)
-    else:
-        checkpoint: Checkpoint = pupil.checkpoint
-        learned = list(dict.fromkeys([*checkpoint.card.get("learned", ()), *card["learned"]]))
-        card = {**checkpoint.card, **card, "learned": learned, "name": checkpoint.name, "packed": checkpoint.packed}
-        card["image_size"] = checkpoint.image_size
-        checkpoint.card = card
-        save_checkpoint(checkpoint, partial)
-    write_card(partial, card)
-    (partial / HELD_OUT).write_text(json.dumps(comparison), encoding="utf-8")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.exists():
-        shutil.rmtree(out)
-    os.replace(partial, out)
+    with replacing_folder(out) as partial:
+        if config is not None:
+            write_adapter(partial, adapter_weights(pupil.model), config, card["base"], card)
+        else:
+            checkpoint: Checkpoint = pupil.checkpoint
+            learned = list(dict.fromkeys([*checkpoint.card.get("learned", ()), *card["learned"]]))
+            card = {**checkpoint.card, **card, "learned": learned, "name": checkpoint.name, "packed": checkpoint.packed}
+            card["image_size"] = checkpoint.image_size
+            checkpoint.card = card
+            save_checkpoint(checkpoint, partial)
+        write_card(partial, card)
+        (partial / HELD_OUT).write_text(json.dumps(comparison), encoding="utf-8")
 
 
 def _scores(judgement: Judgement) -> dict[str, Any]:

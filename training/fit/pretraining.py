@@ -23,6 +23,7 @@ from training.fit.records import Records, load_records, set_aside
 from training.fit.schedule import Schedule, learning_rate
 from training.fit.settings import PretrainConfig
 from training.fit.state import Ema, load_state, save_state
+from training.folders import end_last_line, replacing_folder
 from training.progress import ProgressCallback, report
 
 # Paths of one machine, and what the card holds elsewhere.
@@ -74,6 +75,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     started = last_save = last_validation = time.monotonic() - elapsed
     last_save, last_validation = time.monotonic(), time.monotonic()
     writer = SummaryWriter(str(out / "tensorboard")) if accelerator.is_main_process else None
+    end_last_line(out / "log.jsonl")
     log = (out / "log.jsonl").open("a", encoding="utf-8") if accelerator.is_main_process else None
     watched: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     loop = Schedule(config, started)
@@ -90,11 +92,15 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             for name, value in values.items():
                 writer.add_scalar(name, value, step)
 
+    def write(card: dict[str, Any]) -> None:
+        with replacing_folder(out / "checkpoint") as folder:
+            pupil.write(folder, card)
+
     def save() -> None:
         if accelerator.is_main_process:
             save_state(out, learner, ema, optimizer, step, time.monotonic() - started, asdict(config))
             with ema.applied(learner):
-                pupil.write(out / "checkpoint", card_of(config, structures, records, step, world))
+                write(card_of(config, structures, records, step, world))
 
     def prepare(step: int) -> Future[Batch]:
         return ahead.submit(make_batch, records, asker, config, step, rank, world, pupil.image_size, pupil.side)
@@ -152,7 +158,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
         with ema.applied(learner):
             scores = pupil.validate(held_out, config.validate_images)
             card = card_of(config, structures, records, step, world) | pupil.finish(held_out, config.calibrate_images)
-            pupil.write(out / "checkpoint", card | {"validation": {k: round(v, 4) for k, v in scores.items()}})
+            write(card | {"validation": {k: round(v, 4) for k, v in scores.items()}})
         report(progress, step, step, "Training finished", **scores)
         with (out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps({"step": step, **{f"val/{k}": round(v, 6) for k, v in scores.items()}}) + "\n")
