@@ -1,4 +1,4 @@
-"""Take the pictures of the desk's pages by working in the real window: `python docs/make_screenshots.py docs/images`.
+"""Take the pictures of the desk's pages by working in the real window: `python docs/make_screenshots.py docs/images [PART ...]`.
 
 Needs a display (xvfb-run gives one) and the sample CT. Data are kept in a temporary folder.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ TAUGHT = "kidney_left"
 ANGLES = (0.0, 8.0, -8.0, 16.0, -16.0)
 
 
-def main(folder: Path) -> None:
-    """Take all pictures."""
+def main(folder: Path, parts: Sequence[str] = ()) -> None:
+    """Take all pictures, or those of some parts: welcome, radiograph, predict, measure, review, fewshot."""
     import napari
 
     viewer = napari.Viewer(title="CheXanatomy")
@@ -34,14 +34,20 @@ def main(folder: Path) -> None:
     viewer.open_sample("napari-chexanatomy", "lidc")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        radiograph(viewer, folder)
-        predict(viewer, folder)
-        review(viewer, folder, Path(scratch))
-        fewshot(viewer, folder, Path(scratch))
+        for part in (welcome, radiograph, predict, measure, review, fewshot):
+            if not parts or part.__name__ in parts:
+                part(viewer, folder, Path(scratch))
         viewer.close()
 
 
-def radiograph(viewer: Any, folder: Path) -> None:
+def welcome(viewer: Any, folder: Path, scratch: Path) -> None:
+    """The welcome with its first step done."""
+    del scratch  # every part takes the same
+    open_alone(viewer, "Welcome")
+    picture(viewer, folder / "welcome.png")
+
+
+def radiograph(viewer: Any, folder: Path, scratch: Path) -> None:
     """A view with its structures and one ray, an exposure with little dose, an oblique view in the room, an impossible pose."""
     widget = open_alone(viewer, "Radiograph")
     widget.take(0.0)
@@ -79,27 +85,100 @@ def settled_masks(widget: Any) -> Any:
     return widget.picture.masks
 
 
-def predict(viewer: Any, folder: Path) -> None:
-    """What the model finds, one structure selected."""
+def predict(viewer: Any, folder: Path, scratch: Path) -> None:
+    """What the model finds, one structure selected; what a box shows; and the results of several images."""
+    from training.drr import render
+    from training.images import write_radiograph_dicom
+
+    widget = ask(viewer)
+    picture(viewer, folder / "predict.png")
+    only(widget, widget.back)
+    heart = next(f for f in widget.findings if f.structure == "heart")
+    widget.table.clearSelection()
+    widget.draw_box()
+    top, left, bottom, right = heart.box
+    viewer.layers.selection.active.add_rectangles(np.array([[top, left], [top, right], [bottom, right], [bottom, left]]))
+    widget.identify()
+    wait(lambda: not widget.busy)
+    picture(viewer, folder / "whatisthis.png")
+    viewer.layers.remove(viewer.layers["what is this?"])
+    (scratch / "images").mkdir()
+    for seed in range(4):
+        ct, _, pose = body(seed)
+        write_radiograph_dicom(render(ct, pose), scratch / f"images/phantom-{seed}.dcm")
+    only(widget, widget.many)
+    widget.many.measure.setChecked(True)
+    widget.many.run_folder(scratch / "images", scratch / "results", FOUND)
+    wait(lambda: not widget.busy)
+    widget.many.table.selectRow(1)
+    picture(viewer, folder / "many.png")
+    viewer.layers.remove(viewer.layers["phantom-1.dcm"])
+
+
+def measure(viewer: Any, folder: Path, scratch: Path) -> None:
+    """The cardiothoracic ratio with its lines, and where prediction and projected masks agree."""
+    from qtpy.QtWidgets import QScrollArea
+
+    widget = ask(viewer)
+    only(widget, widget.measuring)
+    widget.table.clearSelection()
+    widget.measure()
+    wait(lambda: not widget.busy)
+    picture(viewer, folder / "measure.png")
+    widget.table.select("heart")
+    widget.compare()
+    wait(lambda: not widget.busy)
+    widget.findChild(QScrollArea).verticalScrollBar().setValue(100_000)
+    for layer in viewer.layers:
+        layer.visible = layer.visible and layer.name not in ("cardiothoracic ratio", "predicted structures")
+    picture(viewer, folder / "agreement.png")
+
+
+def ask(viewer: Any) -> Any:
+    """The Predict widget after it asked about the PA view of the sample CT, which is taken where there is none."""
+    from napari_chexanatomy.layers import is_radiograph
+
+    if not any(is_radiograph(layer) for layer in viewer.layers):
+        taking = open_alone(viewer, "Radiograph")
+        taking.take(0.0)
+        wait(lambda: taking.settled)
     widget = open_alone(viewer, "Predict")
+    for layer in list(viewer.layers):
+        if layer.name in ("projected structures", "predicted structures"):
+            viewer.layers.remove(layer)
     widget.structures.set_checked(FOUND)
     widget.style_combo.setCurrentIndex(1)
     widget.run()
     wait(lambda: not widget.busy)
-    widget.table.selectRow([f.structure for f in widget.findings].index("heart"))
-    picture(viewer, folder / "predict.png")
+    widget.table.select("heart")
+    return widget
+
+
+def only(widget: Any, section: Any) -> None:
+    """Unfold one section of a widget and fold the others."""
+    from napari_chexanatomy.section import Section
+
+    for other in widget.findChildren(Section):
+        other.unfold(other is section)
+
+
+def body(seed: int) -> tuple[Any, Any, Any]:
+    """A phantom, its labels and a PA pose."""
+    from training.drr import Geometry
+    from training.phantom import thorax
+
+    ct, labels = thorax(seed=seed, spacing=2.5)
+    return ct, labels, Geometry.pa(ct, rows=512, columns=512)
 
 
 def review(viewer: Any, folder: Path, scratch: Path) -> None:
     """A small data set of phantoms with one planted mistake."""
     from training.dataset import Case, Dataset
-    from training.drr import Geometry, project_labels, render
-    from training.phantom import thorax
+    from training.drr import project_labels, render
 
     dataset = Dataset.create(scratch / "data")
     for seed in range(3):
-        ct, labels = thorax(seed=seed, spacing=2.5)
-        pose = Geometry.pa(ct, rows=512, columns=512)
+        ct, labels, pose = body(seed)
         masks = project_labels(labels, pose, FOUND)
         if seed == 1:
             masks["lung_left"], masks["lung_right"] = masks["lung_right"], masks["lung_left"]
@@ -147,7 +226,7 @@ def open_alone(viewer: Any, name: str) -> Any:
     from napari_chexanatomy.demo import open_widget
 
     for layer in viewer.layers:
-        layer.visible = layer.visible and name in ("Radiograph", "Predict")
+        layer.visible = layer.visible and name in ("Welcome", "Radiograph", "Predict")
     viewer.window.remove_dock_widget("all")
     widget = open_widget(viewer, name)
     settle()
@@ -181,4 +260,4 @@ def picture(viewer: Any, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images"), sys.argv[2:])

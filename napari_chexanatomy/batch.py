@@ -84,7 +84,7 @@ class BatchSection(Section):
             {
                 "Image": "Select one to see it with what was found.",
                 "Found": "Structures seen, of those asked for.",
-                "Doubtful": "How many of them the model doubts.",
+                "Doubt": "How many of them the model doubts.",
                 "Sure": "The mean of what the model expects of its masks.",
                 "CTR": "Cardiothoracic ratio, where it was measured.",
             }
@@ -118,16 +118,17 @@ class BatchSection(Section):
 
     def _run(self, sources: Sequence[Source], titles: Sequence[str], out: Path, names: Sequence[str]) -> None:
         from training.batch import Wishes, answer_all
-        from training.evaluate.measurements import NEEDED
+        from training.evaluate.measurements import needed
 
         desk, measure = self._desk, self.measure.isChecked()
-        wanted = list(dict.fromkeys([*names, *(NEEDED if measure else ())]))
         spec, open_model, arrived = desk.model.spec, desk.model.opener(), self._arrived
         title_of = {source.folder: (title, step) for step, (source, title) in enumerate(zip(sources, titles, strict=True))}
 
         def work(progress: ProgressCallback) -> tuple[Any, Path]:
             report(progress, 0, 0, "Opening the model")
             predictor = open_model()
+            heart_and_lungs = needed(predictor.card.get("structures", ())) if measure else ()
+            wanted = list(dict.fromkeys([*names, *heart_and_lungs]))
             taught = [name for name in wanted if name not in predictor.untaught(wanted)]
             if not taught:
                 raise ChexanatomyError("This model was taught none of these structures: choose others, or teach it.")

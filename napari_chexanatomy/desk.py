@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+NARROWEST = 316
+"""Least width of a widget [px]."""
 DISCLAIMER = "For research only, not for diagnosis."
 
 
@@ -50,6 +52,28 @@ def plainly(method: Method) -> Method:
     return slot  # type: ignore[return-value]
 
 
+class Column(QScrollArea):
+    """Scrolls upright only, and is never narrower than what it holds: nothing is cut off at its right."""
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """As wide as the inner widget and the scroll bar."""
+        hint = super().minimumSizeHint()
+        if self.widget() is not None:
+            wide = self.widget().minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
+            hint.setWidth(max(hint.width(), wide, NARROWEST))
+        return hint
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """No wider than needed: the picture beside it wants the room."""
+        return QSize(self.minimumSizeHint().width(), super().sizeHint().height())
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Hear of a new layout inside."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
+
+
 class DeskWidget(QWidget):
     """Base of the widgets. It ends its work when it is closed, docked away or its window is destroyed."""
 
@@ -65,7 +89,7 @@ class DeskWidget(QWidget):
         inner = QWidget()
         self.body = QVBoxLayout(inner)
         self.body.setContentsMargins(6, 6, 6, 6)
-        area = QScrollArea()
+        area = Column()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -90,7 +114,6 @@ class DeskWidget(QWidget):
         layout.addWidget(self._progress_row)
         layout.addWidget(self.message)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self.setMinimumWidth(320)
 
     # What happens is said in one line -------------------------------------------------------------------------------
 

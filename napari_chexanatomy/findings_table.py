@@ -148,7 +148,7 @@ class FindingsTable(PlainTable):
             box = f"{top}–{bottom}, {left}–{right}"
         name = self.put(row, 0, display_name(finding.structure), colour, display_name(finding.structure))
         for column, text in enumerate((found, f"{finding.confidence:.0%}", size, box), 1):
-            self.put(row, column, text, colour, tip)
+            self.put(row, column, text, colour, tip or (f"{HEADINGS['Box']}\n{box}" if column == 4 else ""))
         swatch = QPixmap(12, 12)
         swatch.fill(QColor(*colour_of(finding.structure)) if finding.present else QColor(0, 0, 0, 0))
         name.setIcon(QIcon(swatch))

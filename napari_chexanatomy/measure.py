@@ -33,7 +33,7 @@ OVERLAP_OPACITY = 0.6
 KINDS = {
     "projected": ("what the CT's labels project", "For a radiograph that was taken from a CT: the shadows of its labels."),
     "layer": ("a drawing in the layer list", "A Labels or Shapes layer that shows the structure selected in the table above."),
-    "file": ("a mask file …", "A picture of the structure selected in the table above; above 0 is the structure."),
+    "file": ("a mask file …", "A picture of the structure selected above (above 0 is the structure), COCO JSON or DICOM SEG."),
     "folder": ("a folder of masks …", "One picture per structure, named by it, as heart.png."),
 }
 WORDS = {
@@ -209,7 +209,7 @@ class MeasureSection(Section):
 
     def compare(self, shown: Shown, chosen: str | None) -> None:
         """Compare what was found with the reference that is chosen; `chosen` is the structure selected in the table."""
-        from training.evaluate.agreement import agree, check_size, matching, read_references
+        from training.evaluate.agreement import MASK_SUFFIXES, agree, check_size, matching, read_references
 
         base = shown.layer
         assert base is not None
@@ -225,7 +225,7 @@ class MeasureSection(Section):
             path = self._ask_path(kind)
             if path is None:
                 return
-            if kind == "file" and chosen is None:
+            if kind == "file" and chosen is None and path.suffix.lower() in MASK_SUFFIXES:
                 raise ChexanatomyError("Select in the table above which structure the file shows, and compare again.")
         elif core.geometry is None:
             raise ChexanatomyError("This radiograph was not taken from a CT: compare with a drawing or a file.")
@@ -265,7 +265,9 @@ class MeasureSection(Section):
     def _ask_path(self, kind: str) -> Path | None:
         if kind == "folder":
             return self._desk.ask_folder("Folder of reference masks, one picture per structure")
-        name = QFileDialog.getOpenFileName(self, "Reference mask", "", "Masks (*.png *.tif *.tiff);;All files (*)")[0]
+        name = QFileDialog.getOpenFileName(self, "Reference mask", "", "Masks (*.png *.tif *.tiff *.json *.dcm);;All files (*)")[
+            0
+        ]
         return Path(name) if name else None
 
     def show_agreement(

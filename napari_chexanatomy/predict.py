@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
-    from training.model import Finding
+    from training.model import Finding, Predictor
 
 FIRST_TICKED = ("lung_left", "lung_right", "heart")
 BATCH = 8
@@ -185,9 +185,11 @@ class PredictWidget(DeskWidget):
         names = self.asked()
         if not names:
             raise ChexanatomyError("Tick at least one structure, or type its name.")
-        self._find(names, lambda answer: self.show_findings(answer.base, answer.radiograph, answer.findings, answer.untaught))
+        self._find(
+            lambda _: names, lambda answer: self.show_findings(answer.base, answer.radiograph, answer.findings, answer.untaught)
+        )
 
-    def _find(self, names: Sequence[str], then: Callable[[Answer], None]) -> None:
+    def _find(self, wanted: Callable[[Predictor], Sequence[str]], then: Callable[[Answer], None]) -> None:
         """Ask for structures, and for the view, in the chosen radiograph and hand on what came."""
         base = self.radiograph_chooser.chosen
         radiograph = radiograph_of(base)
@@ -197,6 +199,7 @@ class PredictWidget(DeskWidget):
         def work(progress: ProgressCallback) -> tuple[Any, Answer]:
             report(progress, 0, 0, "Opening the model")
             predictor = open_model()
+            names = wanted(predictor)
             untaught = predictor.untaught(names)
             known = [name for name in names if name not in untaught]
             findings = predictor.segment(radiograph, known, batch=BATCH, progress=progress)
@@ -287,19 +290,12 @@ class PredictWidget(DeskWidget):
     @plainly
     def measure(self, *_: Any) -> None:
         """Measure heart and lungs in what was found; what is missing is asked for first."""
-        from training.evaluate.measurements import HEART, LUNG_KINDS, NEEDED
+        from training.evaluate.measurements import needed
 
         base = self.radiograph_chooser.chosen
         radiograph = radiograph_of(base)
         shown = self.found.shown
         have = set() if shown is None else {f.structure for f in shown.findings}
-        if HEART in have and any(have.issuperset(pair) for pair in LUNG_KINDS.values()):
-            missing: list[str] = []
-        else:
-            missing = [name for name in NEEDED if name not in have]
-        if not missing and radiograph.view:
-            self.measuring.show_measured(self._shown(), radiograph.view, by_model=False)
-            return
 
         def found(answer: Answer) -> None:
             if answer.findings:
@@ -308,7 +304,7 @@ class PredictWidget(DeskWidget):
                 self.show_findings(answer.base, radiograph, together, answer.untaught)
             self.measuring.show_measured(self._shown(), radiograph.view or answer.view, by_model=not radiograph.view)
 
-        self._find(missing, found)
+        self._find(lambda model: [name for name in needed(model.card.get("structures", ())) if name not in have], found)
 
     @plainly
     def compare(self, *_: Any) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from napari_chexanatomy.desk import DISCLAIMER, DeskWidget, plainly
@@ -32,6 +31,7 @@ class Step(QFrame):
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.mark = QLabel(OPEN)
         self.mark.setToolTip("A tick shows that this step is done.")
+        self.mark.setStyleSheet("QLabel { font-size: 16px; }")
         heading = QLabel(f"<b>{number}. {title}</b>")
         words = QLabel(text)
         words.setWordWrap(True)
@@ -98,7 +98,7 @@ class WelcomeWidget(DeskWidget):
         ]
         self.disable_while_busy(*buttons)
         more = QLabel("More: the pages in docs/, and the tooltip of every control.")
-        more.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        more.setWordWrap(True)
         self.body.addWidget(more)
         self.body.addStretch(1)
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):

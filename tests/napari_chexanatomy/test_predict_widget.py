@@ -342,3 +342,15 @@ def test_structures_can_be_listed_by_side(desk):
     assert "clavicula_left" in shown
     assert "spleen" in shown
     assert {side_of(key) for key in shown} == {"left"}
+
+
+def test_closing_the_widget_while_the_model_looks_leaves_nothing_behind(desk, radiograph, add, qtbot):
+    from qtpy.compat import isalive
+
+    viewer = desk.viewer
+    layer = add(viewer, from_radiograph(radiograph))
+    desk.run()
+    job = desk._job
+    viewer.window.remove_dock_widget(desk)
+    qtbot.waitUntil(lambda: not isalive(job) or not job.running, timeout=WAIT)
+    assert list(viewer.layers) == [layer]

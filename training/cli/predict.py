@@ -54,20 +54,21 @@ class Predict(Command):
     def run(self) -> int:
         """Predict image by image; what is finished is on disk."""
         from training.batch import Wishes, answer_all, image_files, sources_of
-        from training.evaluate.measurements import NEEDED
+        from training.evaluate.measurements import needed
         from training.images import write_coco
         from training.model import load
         from training.model.predictor import display_name
         from training.results import masks_of
 
         names = [structure_key(name) for name in listed(self.structures)] if self.structures or not self.measure else []
-        names = list(dict.fromkeys([*names, *(NEEDED if self.measure else ())]))
         if self.references is not None and not self.references.is_dir():
             raise ChexanatomyError(f"{self.references} is no folder of reference masks.")
         if {"dicom", "dicom-attached"} <= set(self.also):
             raise ChexanatomyError("Both dicom and dicom-attached write masks.dcm; ask for one of them.")
         sources = sources_of(image_files(self.images))
         predictor = load(self.model, codebook=self.codebook)
+        if self.measure:
+            names = list(dict.fromkeys([*names, *needed(predictor.card.get("structures", ()))]))
         if untaught := predictor.untaught(names):
             names_of_them = ", ".join(display_name(key) for key in untaught)
             self.warn(f"{self.model} was not taught {names_of_them}: what it draws there means nothing")

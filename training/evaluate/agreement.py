@@ -70,28 +70,25 @@ def overlap_map(mask: np.ndarray | None, reference: np.ndarray) -> np.ndarray:
 
 
 def read_references(path: Path, structure: str | None, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Reference masks bool [row, column] by structure, from one mask picture or from a folder of them named by structure.
+    """Reference masks bool [row, column] by structure: from one mask picture, a folder of them named by structure, COCO JSON or
+    DICOM SEG.
 
-    structure: what one picture shows; of a folder, the only one that is wanted, or None for all; shape: (rows, columns) of the
-    radiograph. Raises ChexanatomyError when nothing is there, or a mask has another size.
+    structure: what one picture shows; of several masks the only one that is wanted, or None for all; shape: (rows, columns) of
+    the radiograph. Raises ChexanatomyError when nothing is there, or a mask has another size.
     """
-    from training.filenames import file_stem
-    from training.images import read_mask_png
+    from training.images import read_mask_png, read_masks
 
-    if path.is_dir():
-        files = {_structure_of(file.stem): file for file in sorted(path.iterdir()) if file.suffix.lower() in MASK_SUFFIXES}
-        if structure is not None:
-            by_stem = {file_stem(name): file for name, file in files.items()}
-            files = {structure: by_stem[file_stem(structure)]} if file_stem(structure) in by_stem else {}
-        if not files:
-            raise ChexanatomyError(
-                f"{path.name} holds no mask of what was found: name its files by structure, such as heart.png."
-            )
+    if path.suffix.lower() in MASK_SUFFIXES:
+        masks = {structure or _structure_of(path.stem): read_mask_png(path)}
     else:
-        files = {structure or _structure_of(path.stem): path}
-    masks = {name: read_mask_png(file) for name, file in files.items()}
+        sets = read_masks(path)
+        if len(sets) != 1:
+            raise ChexanatomyError(f"{path.name} holds masks of {len(sets)} images: give those of this radiograph alone.")
+        masks = {name: mask for name, mask in sets[0].masks.items() if structure in (None, name)}
+    if not masks:
+        raise ChexanatomyError(f"{path.name} holds no mask of what is wanted: name its structures as the table does.")
     for name, mask in masks.items():
-        check_size(files[name].name, mask, shape)
+        check_size(f"of {name} in {path.name}", mask, shape)
     return masks
 
 

@@ -5,7 +5,7 @@ Lengths are those of the shadow on the detector, which is larger than what casts
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,6 @@ LUNG_KINDS: Mapping[str, tuple[str, str]] = {
     "projected": ("lung_right", "lung_left"),
 }
 """Right and left lung as readers outline them, without the part behind the heart, and as the whole lung projects; best first."""
-NEEDED = (HEART, *LUNG_KINDS["outline"])
-"""Structures to ask a model for when nothing is there to measure in."""
 USUAL_LIMIT = 0.5
 """Ratio above which the heart counts as enlarged in an adult's PA view taken standing (Danzer 1919)."""
 NOT_FRONTAL = ("LATERAL", "OBLIQUE")
@@ -106,6 +104,15 @@ class LungAreas:
         """The right lung's part of both, 0..1."""
         both = self.right + self.left
         return self.right / both if both else float("nan")
+
+
+def needed(taught: Collection[str]) -> tuple[str, ...]:
+    """Return the structures to ask a model for: the heart and the best kind of lungs that it was taught.
+
+    taught: the keys that the model's card lists; where it lists none, the whole lungs, which every model of chests knows by name.
+    """
+    kind = next((kind for kind in LUNG_KINDS.values() if set(kind) <= set(taught)), LUNG_KINDS["projected"])
+    return (HEART, *kind)
 
 
 def cardiothoracic(masks: Mapping[str, np.ndarray], spacing: Spacing | None = None, view: str = "") -> Cardiothoracic:
