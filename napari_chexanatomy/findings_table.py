@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NUMBER = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 GREY = QColor(140, 140, 140)
-AMBER = QColor(230, 150, 40)
+AMBER = QColor(212, 124, 24)
 """Readable on the dark and on the light theme."""
 HEADINGS = {
     "Structure": "What was asked for.",
@@ -59,7 +59,7 @@ class PlainTable(QTableWidget):
     def put(self, row: int, column: int, text: str, colour: QColor | None = None, tip: str = "") -> QTableWidgetItem:
         """Write a cell; figures stand on the right."""
         item = QTableWidgetItem(text)
-        if text[:1].isdigit() or text in ("–", "<1%"):
+        if (text[:1].isdigit() and "," not in text) or text in ("–", "<1%"):
             item.setTextAlignment(NUMBER)
         if colour is not None:
             item.setForeground(colour)
