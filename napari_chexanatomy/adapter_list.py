@@ -34,6 +34,7 @@ from training.fit.adapters import (
     export_adapter,
     rename_adapter,
 )
+from training.plain import inert
 
 if TYPE_CHECKING:
     from napari_chexanatomy.desk import DeskWidget
@@ -118,7 +119,7 @@ class AdapterList(QWidget):
             texts = (kept.name, display_name(kept.structure), shown(kept.before), shown(kept.after), shown(kept.others))
             for column, text in enumerate(texts):
                 cell = QTableWidgetItem(text)
-                cell.setToolTip(f"{kept.folder}\n{verdict(kept)}")
+                cell.setToolTip("\n".join(map(inert, (str(kept.folder), verdict(kept)))))
                 self.table.setItem(row, column, cell)
         self.table.blockSignals(False)
         rows = [row for row, kept in enumerate(self.kept) if kept.folder == select]

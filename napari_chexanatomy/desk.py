@@ -96,6 +96,7 @@ class DeskWidget(QWidget):
         area.setWidget(inner)
         self.message = QLabel()
         self.message.setWordWrap(True)
+        self.message.setTextFormat(Qt.TextFormat.PlainText)  # a sentence may repeat a word of a file
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.progress_bar = QProgressBar()
         self.progress_bar.setTextVisible(True)
@@ -152,7 +153,7 @@ class DeskWidget(QWidget):
         job = Job(work, self)
         self._job = job
         self.progress_bar.setRange(0, 0)
-        self.progress_bar.setFormat(text)
+        self.progress_bar.setFormat(_no_format(text))
         if not quiet:
             self.say(text + " …")
         self._set_busy(True)
@@ -182,7 +183,8 @@ class DeskWidget(QWidget):
     def _show_progress(self, report: Progress) -> None:
         self.progress_bar.setRange(0, max(report.total, 0))
         self.progress_bar.setValue(report.done)
-        self.progress_bar.setFormat(f"{report.text} %p%" if report.total else report.text)
+        text = _no_format(report.text)
+        self.progress_bar.setFormat(f"{text} %p%" if report.total else text)
 
     def _say_stopped(self) -> None:
         self.say("Stopped.")
@@ -222,6 +224,11 @@ class DeskWidget(QWidget):
     def ask_files(self, title: str, kinds: str) -> list[Path]:
         """Let the user choose files of the kinds in Qt's notation."""
         return [Path(name) for name in QFileDialog.getOpenFileNames(self, title, "", kinds)[0]]
+
+
+def _no_format(text: str) -> str:
+    """Text for a progress bar, which fills in %p, %v and %m: a file's name may hold them."""
+    return text.replace("%", "\u2052")
 
 
 class LayerChooser(QComboBox):

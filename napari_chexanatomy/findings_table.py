@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableW
 
 from napari_chexanatomy.structure_colours import colour_of, display_name
 from training.evaluate.measurements import area
+from training.plain import inert
 
 if TYPE_CHECKING:
     from training.model import Finding
@@ -63,7 +64,7 @@ class PlainTable(QTableWidget):
             item.setTextAlignment(NUMBER)
         if colour is not None:
             item.setForeground(colour)
-        item.setToolTip(tip)
+        item.setToolTip(inert(tip))
         self.setItem(row, column, item)
         return item
 

@@ -26,6 +26,7 @@ from napari_chexanatomy.model_chooser import ModelChooser, apply_everywhere
 from napari_chexanatomy.section import Section
 from training.errors import ChexanatomyError
 from training.fit.adapters import Kept
+from training.plain import inert
 from training.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class LearningPanel(QWidget):
         """Before and after of an adapter, in pictures and numbers."""
         self.comparison.show_images(_compared(kept, project))
         if kept.after is None:
-            self.result.setText(verdict(kept))
+            self.result.setText(inert(verdict(kept)))
             return
         titles = {item.name: item.title for item in project.items}
         rows = [("Dice, at most 1", "before", "after")]
@@ -182,7 +183,7 @@ class LearningPanel(QWidget):
             rows.append(("other structures, against before", "", shown(kept.others)))
         cells = (f"<td>{name}</td><td align=right>{old}&nbsp;</td><td align=right>{new}</td>" for name, old, new in rows)
         table = "<table>" + "".join(f"<tr>{cell}</tr>" for cell in cells) + "</table>"
-        self.result.setText(f"<b>{verdict(kept)}</b>{table}")
+        self.result.setText(f"<b>{inert(verdict(kept))}</b>{table}")
 
 
 def _compared(kept: Kept, project: Project) -> list[Compared]:

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem
 
 from napari_chexanatomy.review_queue import Opened, ReviewQueue
 from napari_chexanatomy.structure_colours import colour_of, display_name
+from training.plain import inert
 
 KEY_ROLE = Qt.ItemDataRole.UserRole
 VERDICT_ROLE = Qt.ItemDataRole.UserRole + 1
@@ -52,7 +53,7 @@ class MaskList(QListWidget):
             item = QListWidgetItem()
             item.setData(KEY_ROLE, structure)
             item.setData(SCORE_ROLE, score)
-            item.setToolTip(" ".join(opened.reasons.get(structure, ())) or "Nothing suspicious found.")
+            item.setToolTip(inert(" ".join(opened.reasons.get(structure, ()))) or "Nothing suspicious found.")
             square = QPixmap(12, 12)
             square.fill(QColor(*colour_of(structure)))
             item.setIcon(QIcon(square))

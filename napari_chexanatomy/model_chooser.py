@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from training.errors import ChexanatomyError
+from training.plain import inert
 
 CARD = "chexanatomy.json"
 TOOLTIP = Qt.ItemDataRole.ToolTipRole
@@ -89,6 +90,7 @@ class ModelChooser(QWidget):
         self.codebook: str | None = None
         self.limits = QLabel()
         self.limits.setWordWrap(True)
+        self.limits.setTextFormat(Qt.TextFormat.PlainText)
         self.limits.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.limits.setStyleSheet("QLabel { font-size: 11px; }")
         self.card = QTextBrowser()
@@ -199,7 +201,7 @@ class ModelChooser(QWidget):
         text = limits_text(self.spec)
         beside = f" Mask codebook: {Path(self.codebook).name}." if self.codebook and self.spec != EMBEDDED else ""
         self.limits.setText(shortened(text, MOST_LIMITS) + beside)
-        self.limits.setToolTip(text)
+        self.limits.setToolTip(inert(text))
         if not self.card_button.isChecked():
             return
         try:

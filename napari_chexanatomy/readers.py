@@ -14,6 +14,7 @@ from training.errors import ChexanatomyError
 from training.images.mask_sets import MaskSet
 from training.images.paths import VOLUME_SUFFIXES, is_volume_name, kind, stem
 from training.images.types import CT, LabelMap, Radiograph
+from training.plain import inert
 
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[Any], list[Any]]
@@ -60,7 +61,7 @@ def read_layers(path: str | Sequence[str]) -> list[Any]:
                 raise
             from napari.utils.notifications import show_error
 
-            show_error(str(error))
+            show_error(inert(str(error)))
             continue
         finally:
             if one[1]:
@@ -148,4 +149,4 @@ def _tell(viewer: Any, opened: Sequence[Any]) -> None:
     if viewer is not None and notes:
         from napari.utils.notifications import show_info
 
-        show_info("\n".join(notes))
+        show_info("\n".join(map(inert, notes)))

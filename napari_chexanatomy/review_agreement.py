@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLabel, QTableWidget,
 
 from napari_chexanatomy.review_queue import ReviewQueue
 from napari_chexanatomy.structure_colours import display_name
+from training.plain import inert
 
 LISTED = 500
 """Disagreements listed at most."""
@@ -65,7 +66,7 @@ class AgreementView(QWidget):
             texts += [f"{d.reviewer}: {d.verdict}{f' ({d.comment})' if d.comment else ''}" for d in (one, two)]
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(inert(text))
                 item.setData(ROLE, (one.case_id, structure))
                 self.table.setItem(row, column, item)
 

@@ -40,11 +40,13 @@ AGREEMENT_COLUMNS = ("image", "structure", "dice", "iou", "hd95", "hd95_unit", "
 
 @dataclass(frozen=True)
 class Source:
-    """One radiograph to ask about. name: what the tables call it; folder: where its masks go; read: opens it."""
+    """One radiograph to ask about. name: what the tables call it; folder: where its masks go; read: opens it; path: its file,
+    where it is one."""
 
     name: str
     folder: str
     read: Callable[[], Radiograph]
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Answered:
     measured: Measured | None = None
     agreements: tuple[Agreement, ...] = ()
     problem: str = ""
+    notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -155,7 +158,7 @@ def _answer(predictor: Predictor, source: Source, wishes: Wishes, writer: _Write
     measured = measure(predictor, radiograph, found) if wishes.measure else None
     names = matching(found, references) if references is not None else []
     agreements = tuple(agree(name, found[name], references[name], radiograph.spacing) for name in names) if references else ()
-    answered = Answered(source, shape, radiograph.spacing, tuple(findings), measured, agreements)
+    answered = Answered(source, shape, radiograph.spacing, tuple(findings), measured, agreements, notes=radiograph.notes)
     if writer is not None:
         answered = replace(answered, record=_write(writer, answered, radiograph, wishes))
         for name in names:
@@ -254,13 +257,16 @@ def _write_overlap(folder: Path, structure: str, chosen: np.ndarray) -> None:
 
 
 def sources_of(files: Sequence[Path]) -> list[Source]:
-    """Files as sources: each with its own folder name."""
+    """Files as sources: each with its own folder name. A DICOM file that is named after its patient goes by a pseudonym."""
     from training.images import read_radiograph
+    from training.images.identity import neutral
 
     def reader(path: Path) -> Callable[[], Radiograph]:
         return lambda: read_radiograph(path)
 
-    return [Source(str(path), folder, reader(path)) for path, folder in zip(files, distinct_stems(files), strict=True)]
+    names = [neutral(path) for path in files]
+    each = zip(files, names, distinct_stems(names), strict=True)
+    return [Source(str(name), folder, reader(path), path) for path, name, folder in each]
 
 
 def image_files(given: Sequence[Path]) -> list[Path]:

@@ -25,5 +25,10 @@ def plain(text: str, most: int = LONGEST) -> str:
     return text if len(text) <= most else text[: most - 2].rstrip() + " …"
 
 
+def inert(text: str) -> str:
+    """Return text that a window shows as it stands: Qt takes what looks like HTML for HTML, and would load what it names."""
+    return plain(text).replace("<", "‹").replace(">", "›") if "<" in text else text
+
+
 def _acts(character: str) -> bool:
     return character in _TURNS or unicodedata.category(character) in _ACTS

@@ -196,7 +196,7 @@ class Synthesize(Command):
     label_names: Path | None = None
     """CSV with the columns id,name for the label map."""
     subject: str | None = None
-    """Name of the person (default: the file's); cases are split into train, val and test by it."""
+    """Name of the person (default: the file's, for DICOM a pseudonym); cases are split into train, val and test by it."""
     subjects: Path | None = None
     """Table of many CTs: a CSV with the columns subject,ct,labels,label_names."""
     phantoms: int | None = None
@@ -248,5 +248,16 @@ class Synthesize(Command):
             if self.ct or self.label_names:
                 raise ChexanatomyError("A CT needs its label map: add --labels.")
             return ()
-        name = self.subject or (self.ct or self.labels).name.split(".")[0]
+        name = self.subject or _stand_in(self.ct or self.labels)
         return (Subject(name, str(self.ct or ""), str(self.labels), str(self.label_names or "")),)
+
+
+def _stand_in(path: Path) -> str:
+    """A subject's name where none was given: the file's, or for DICOM a pseudonym of the patient: two scans stay together."""
+    from training.images.dicom_headers import dicom_files
+    from training.images.dicom_write import owner_of
+    from training.images.paths import kind
+
+    if path.exists() and (dicom_files(path)[:1] if path.is_dir() else kind(path) == "dicom"):
+        return owner_of(path).patient
+    return path.name.split(".")[0]

@@ -84,13 +84,18 @@ class Predict(Command):
                     self.warn(f"{Path(answered.source.name).name} was left out: {answered.problem}")
                     continue
                 done += 1
+                for note in answered.notes:
+                    if "burned" in note:
+                        self.warn(f"{Path(answered.source.name).name}: {note}")
                 found += sum(finding.present for finding in answered.findings)
                 masks = masks_of(answered.shape, answered.findings, Path(answered.source.name).name)
                 sets.append(masks)
                 if "dicom" in self.also or "dicom-attached" in self.also:
                     folder, attach = self.out / answered.source.folder, "dicom-attached" in self.also
                     try:
-                        write_segmentation(folder, Path(answered.source.name), masks.masks, self.model, attach)
+                        write_segmentation(
+                            folder, answered.source.path or Path(answered.source.name), masks.masks, self.model, attach
+                        )
                     except ChexanatomyError as problem:
                         failed += 1
                         self.warn(f"{masks.image} has no masks.dcm: {problem}")

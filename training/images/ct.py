@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,8 @@ def read_ct(path: str | os.PathLike[str], series: str | None = None) -> CT:
     if kind(source) in ("folder", "dicom"):
         from training.images.dicom_ct import read_dicom_ct
 
-        stored, values = read_dicom_ct(source, series)
-        return _finished(source, stored, stored.array, values)
+        stored, values, name = read_dicom_ct(source, series)
+        return replace(_finished(source, stored, stored.array, values), name=name)
     return ct_from_stored(source, read_stored(source, _WANTED))
 
 

@@ -13,6 +13,7 @@ from training.errors import UnreadableFile
 from training.images.dicom_headers import Found, Slice, dicom_errors, preference, quiet, read_dataset, read_header, scan
 from training.images.grid import Stored
 from training.images.hounsfield import AIR, Hounsfield
+from training.images.identity import IDENTIFYING, shown_name
 from training.images.paths import check_volume_size, stem
 from training.images.unpacking import unpacked
 
@@ -26,8 +27,11 @@ OFF_LINE_MM = 1.0
 """Slices whose centres lie further from one straight line than this do not form one volume."""
 
 
-def read_dicom_ct(path: Path, series: str | None = None) -> tuple[Stored, Hounsfield]:
-    """Read a folder's CT series, or a multi-frame file: stored values are int16 HU. Raises UnreadableFile with what is wrong."""
+def read_dicom_ct(path: Path, series: str | None = None) -> tuple[Stored, Hounsfield, str]:
+    """Read a folder's CT series, or a multi-frame file: stored values are int16 HU; and a name for it that tells no patient.
+
+    Raises UnreadableFile with what is wrong.
+    """
     found = scan(path)
     chosen, notes = _choose(found, path, series)
     slices, matrix, more = _ordered(chosen, path)
@@ -37,7 +41,9 @@ def read_dicom_ct(path: Path, series: str | None = None) -> tuple[Stored, Hounsf
         more = (*more, f"{chosen.localizers} localizer images of the series were left out.")
     if chosen.damaged:
         more = (*more, f"{len(chosen.damaged)} damaged DICOM files were left out, such as {chosen.damaged[0]}.")
-    return Stored(array, matrix, notes=(*notes, *more)), values
+    with quiet():
+        name = shown_name(path, read_header(slices[0].path, list(IDENTIFYING)))
+    return Stored(array, matrix, notes=(*notes, *more)), values, name
 
 
 def _choose(found: list[Found], path: Path, series: str | None) -> tuple[Found, tuple[str, ...]]:
@@ -66,7 +72,7 @@ def _choose(found: list[Found], path: Path, series: str | None) -> tuple[Found, 
     if len(found) == 1:
         return chosen, ()
     rule = "the CT with the most slices, thinner slices first"
-    return chosen, (f"Of {len(found)} series in {name} this is {_label(chosen)}: {rule}. The others: {_names(ordered[1:])}.",)
+    return chosen, (f"Of {len(found)} series in the folder this is {_label(chosen)}: {rule}. The others: {_names(ordered[1:])}.",)
 
 
 def _label(one: Found) -> str:

@@ -11,7 +11,8 @@ from training.errors import UnreadableFile
 from training.images.dicom_ct import decoded
 from training.images.dicom_geometry import geometry_in
 from training.images.dicom_headers import dicom_errors, quiet, read_dataset, word
-from training.images.paths import damaged, stem
+from training.images.identity import burned_in_note, shown_name
+from training.images.paths import damaged
 from training.images.radiograph import check_size, first_frame, grey_of, oriented
 from training.images.types import Radiograph
 
@@ -47,12 +48,15 @@ def _read(dataset: Any, path: Path) -> Radiograph:
     notes: list[str] = []
     if modality in CAPTURES:
         notes.append("The file does not say that it is a radiograph (a screenshot or scanned film).")
+    notes += filter(None, [burned_in_note(dataset, capture=modality in CAPTURES)])
     if frames > 1:
-        notes.append(f"{path.name} holds {frames} frames; the first was taken.")
+        notes.append(f"The file holds {frames} frames; the first was taken.")
     values = first_frame(decoded(path, dataset), frames)
     if values.ndim == 3:
         values, note = grey_of(values, path)
         notes.append(note)
+    if values.shape != (int(dataset.Rows), int(dataset.Columns)):
+        raise damaged(path, "a DICOM radiograph")
     stored = values
     pixels, note = _display(values, dataset)
     notes.extend([note] if note else [])
@@ -71,7 +75,7 @@ def _read(dataset: Any, path: Path) -> Radiograph:
     if spacing is not None and any("upright" in text for text in turned):
         spacing = spacing[::-1]
     view = _VIEWS.get(word(dataset, "ViewPosition").upper(), "")
-    return Radiograph(np.ascontiguousarray(pixels, np.float32), spacing, view, stem(path), tuple(notes))
+    return Radiograph(np.ascontiguousarray(pixels, np.float32), spacing, view, shown_name(path, dataset), tuple(notes))
 
 
 def _display(values: np.ndarray, dataset: Any) -> tuple[np.ndarray, str]:

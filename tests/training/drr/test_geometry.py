@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training.drr import Geometry
 from training.errors import ImpossibleGeometry
@@ -135,3 +137,42 @@ def test_the_ray_through_a_pixel_keeps_the_source_and_meets_the_pixel(pose):
     ray = geometry.through(20.0, 170.0)
     np.testing.assert_allclose(ray.source, geometry.source, atol=1e-6)
     np.testing.assert_allclose(geometry.project(ray.detector_centre[None]), [[20.0, 170.0]], atol=1e-6)
+
+
+POSES = st.builds(
+    lambda sdd, part, primary, secondary, roll, isocentre, rows, columns, pitch: Geometry(
+        sdd, part * sdd, primary, secondary, roll, isocentre, rows, columns, (pitch, 1.5 * pitch)
+    ),
+    st.floats(500, 3000),
+    st.floats(0.3, 0.95),
+    st.floats(-180, 180),
+    st.floats(-80, 80),
+    st.floats(-180, 180),
+    st.tuples(*[st.floats(-300, 300)] * 3),
+    st.integers(2, 512),
+    st.integers(2, 512),
+    st.floats(0.1, 4),
+)
+
+
+@given(POSES, st.floats(0, 1), st.floats(0, 1), st.floats(0.2, 1.5))
+def test_every_point_of_a_ray_falls_on_its_pixel(pose, down, across, way):
+    pixel = np.array([down * (pose.rows - 1), across * (pose.columns - 1)])
+    first, row_step, column_step = pose.pixel_frame()
+    on_detector = first + pixel[0] * row_step + pixel[1] * column_step
+    point = pose.source + way * (on_detector - pose.source)
+    assert np.allclose(pose.project(point)[0], pixel, atol=1e-5 * max(pose.rows, pose.columns))
+
+
+@given(POSES)
+def test_any_pose_survives_its_dictionary_and_its_axes_stand_upright_on_each_other(pose):
+    assert Geometry.from_dict(pose.to_dict()) == pose
+    frame = np.stack([*pose.axes, pose.beam])
+    assert np.allclose(frame @ frame.T, np.eye(3), atol=1e-9)
+
+
+@given(st.dictionaries(st.sampled_from([*Geometry().to_dict(), "other"]), st.one_of(st.none(), st.floats(), st.text(max_size=3))))
+def test_what_is_no_pose_is_refused_in_one_sentence(values):
+    with pytest.raises(ImpossibleGeometry) as refusal:
+        Geometry.from_dict(values)
+    assert str(refusal.value).isprintable()

@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training.errors import UnknownStructure
 from training.tokens.grammar import (
@@ -146,3 +148,29 @@ def test_random_text_never_raises():
         answers, invalid = read_answer(text, needs=rng.choice(["mask", "box", "name"]))
         assert len(answers) + invalid >= 1
         assert all(answer.codes is None or len(answer.codes) == 16 for answer in answers)
+
+
+NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="<>;"), min_size=1, max_size=20)
+
+
+@st.composite
+def any_answer(draw: st.DrawFn) -> Answer:
+    words = draw(NAMES.map(lambda text: " ".join(text.split())).filter(lambda t: t and t.split()[0].lower() != "none"))
+    if draw(st.booleans()):
+        return Answer(None, None, words, present=False)
+    (top, bottom), (left, right) = (
+        sorted(draw(st.lists(st.integers(0, 1023), min_size=2, max_size=2, unique=True))) for _ in "yx"
+    )
+    codes = draw(st.one_of(st.none(), st.lists(st.integers(0, 127), min_size=16, max_size=16).map(tuple)))
+    return Answer((top, left, bottom, right), codes, words)
+
+
+@given(st.lists(any_answer(), min_size=1, max_size=5))
+def test_whatever_is_written_is_read_back(answers):
+    assert read_answer(write_answer(answers)) == (answers, 0)
+
+
+@given(st.text(max_size=80), st.sampled_from(["mask", "box", "name"]))
+def test_any_text_is_read_without_an_error_and_every_item_is_counted(text, needs):
+    answers, invalid = read_answer(text, needs)
+    assert len(answers) + invalid >= 1

@@ -1,0 +1,156 @@
+"""A DICOM file full of planted identifiers goes through commands and window, and none is found in any byte that comes out."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import corpus_models
+from tests.corpus_dicom import ramp
+from tests.training.images.makers import ct_series, dicom
+from training.cli import main
+from training.images import read_ct, read_radiograph
+from training.images.identity import BURNED_IN, PERHAPS_BURNED_IN
+
+PLANTED = {
+    "PatientName": "Zebulon^Quixworth",
+    "PatientID": "MRN-7730991",
+    "OtherPatientIDs": "OTHER-5512337",
+    "PatientBirthDate": "19471103",
+    "StudyDate": "20190827",
+    "SeriesDate": "20190828",
+    "AcquisitionDate": "20190829",
+    "AccessionNumber": "ACC-99120457",
+    "ReferringPhysicianName": "Thaddeus^Orlikov",
+    "InstitutionName": "Saint Wulfstan Infirmary",
+    "StudyDescription": "studytext Zebulon",
+    "PatientComments": "lives in Nether Wallop",
+    "StudyInstanceUID": "1.2.826.0.1.3680043.8.498.111222333444",
+    "SeriesInstanceUID": "1.2.826.0.1.3680043.8.498.555666777888",
+}
+PRIVATE = "PRIVATE-SECRET-4471"
+NEEDLES = [
+    *(b"Zebulon", b"Quixworth", b"7730991", b"5512337", b"19471103", b"20190827", b"20190828", b"20190829", b"99120457"),
+    *(b"Orlikov", b"Wulfstan", b"Nether Wallop", b"111222333444", b"555666777888", b"4471"),
+]
+
+
+def plant(path: Path) -> Path:
+    """Add private tags to a file that was written with PLANTED."""
+    import pydicom
+
+    dataset = pydicom.dcmread(path)
+    block = dataset.private_block(0x0041, "QUIX PRIVATE", create=True)
+    block.add_new(1, "LO", PRIVATE)
+    dataset.save_as(path)
+    return path
+
+
+def found_in(folder: Path) -> list[str]:
+    """Where a planted identifier occurs: in names and bytes, plain, in UTF-16, or unpacked."""
+    hits = []
+    for path in folder.rglob("*"):
+        contents = [str(path.relative_to(folder)).encode()]
+        if path.is_file():
+            raw = path.read_bytes()
+            contents.append(raw)
+            if raw.startswith(b"\x1f\x8b"):
+                contents.append(gzip.decompress(raw))
+            at = raw.find(b"zTXt")
+            if at >= 0:
+                contents.append(zlib.decompressobj().decompress(raw[at + 4 :].partition(b"\0\0")[2]))
+        for content in contents:
+            low = content.lower()
+            hits += [f"{path}: {n!r}" for n in NEEDLES if n.lower() in low or n.decode().lower().encode("utf-16-le") in low]
+    return hits
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> dict[str, Path]:
+    """A CT series and a radiograph of one person, in files and folders that bear the person's name."""
+    home = tmp_path / "in" / "QUIXWORTH_ZEBULON_MRN-7730991"
+    for path in ct_series(home / "ct-19471103", size=(40, 40), **PLANTED):
+        plant(path)
+    attributes = {"Modality": "DX", "WindowCenter": 2048, "WindowWidth": 4096, "BurnedInAnnotation": "YES", **PLANTED}
+    chest = dicom(home / "Quixworth.dcm", np.kron(ramp(), np.ones((3, 3), np.uint16)), **attributes)
+    return {"ct": home / "ct-19471103", "chest": plant(chest)}
+
+
+def test_no_identifier_is_in_anything_that_commands_write_say_or_log(
+    patient: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    model, out = corpus_models.good(tmp_path), tmp_path / "out"
+    asked = ("--structures", "heart,lung_left", "--model", str(model), "--also", "coco", "dicom")
+    assert main(["render", str(patient["ct"]), "--size", "32", "32", "--out", str(out / "render")]) == 0
+    assert main(["predict", str(patient["chest"]), *asked, "--measure", "--out", str(out / "predict")]) == 0
+    assert len(list(out.rglob("*"))) > 8
+    assert found_in(out) == []
+    said = capfd.readouterr()
+    assert BURNED_IN in said.err
+    logged = "".join(
+        record.getMessage() for record in caplog.records if record.name.startswith(("training", "napari_chex", "pydicom"))
+    )
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "log").write_text(logged + said.err)
+    assert found_in(tmp_path / "words") == []
+
+
+def test_no_identifier_is_in_what_the_window_saves(patient: dict[str, Path], tmp_path: Path) -> None:
+    from napari.layers import Layer
+
+    from napari_chexanatomy.labelling import Project
+    from napari_chexanatomy.layers import from_ct, from_radiograph
+    from napari_chexanatomy.writers import write_image, write_mask
+
+    out = tmp_path / "out"
+    ct, chest = read_ct(patient["ct"]), read_radiograph(patient["chest"])
+    for data, path in ((from_ct(ct), out / "ct.nii.gz"), (from_radiograph(chest), out / "chest.png")):
+        layer = Layer.create(*data)
+        write_image(str(path), layer.data, layer.as_layer_data_tuple()[1])
+    write_mask(str(out / "mask.png"), (chest.pixels > 0.5).astype(np.uint8), {})
+    project = Project.create(out / "project")
+    item = project.add(chest)
+    project.set_mask(item, chest.pixels > 0.5)
+    assert (out / "project" / "images" / f"{item.name}.png").is_file()
+    assert found_in(out) == []
+
+
+def test_the_byte_search_finds_what_is_planted(patient: dict[str, Path], tmp_path: Path) -> None:
+    hits = " ".join(found_in(tmp_path / "in"))
+    assert all(needle.decode() in hits for needle in NEEDLES)
+
+
+def test_a_name_that_tells_nobody_is_kept_and_one_that_does_gets_the_same_stand_in_again(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"Modality": "DX", **PLANTED}
+    assert read_radiograph(dicom(tmp_path / "chest 12.dcm", ramp(), **values)).name == "chest 12"
+    named = dicom(tmp_path / "mrn7730991.dcm", ramp(), **values)
+    first, second = read_radiograph(named).name, read_radiograph(named).name
+    assert first == second
+    assert first.startswith("P")
+    assert "773" not in first
+
+
+def test_text_in_the_picture_is_warned_about(tmp_path: Path) -> None:
+    said = [BURNED_IN], [PERHAPS_BURNED_IN], [], []
+    asked = (("DX", "YES"), ("OT", None), ("OT", "NO"), ("DX", None))
+    for number, ((modality, stated), expected) in enumerate(zip(asked, said, strict=True)):
+        values = {"Modality": modality} | ({"BurnedInAnnotation": stated} if stated else {})
+        notes = read_radiograph(dicom(tmp_path / f"{number}.dcm", ramp(), **values)).notes
+        assert [note for note in notes if "picture" in note and "patient" in note] == expected
+
+
+def test_a_dicom_subject_of_a_data_set_goes_by_a_pseudonym(patient: dict[str, Path]) -> None:
+    from training.cli.make import Synthesize
+
+    (subject,) = Synthesize(out=Path("x"), ct=patient["ct"], labels=Path("labels.nii.gz"))._people()
+    assert subject.name.startswith("P")
+    assert "ct-1947" not in subject.name
+    (asked,) = Synthesize(out=Path("x"), ct=patient["ct"], labels=Path("l.nii.gz"), subject="me")._people()
+    assert asked.name == "me"

@@ -1,0 +1,83 @@
+"""Names without people: what of a DICOM file tells who was examined, and a name for it that does not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from training.errors import UnreadableFile
+from training.images.dicom_headers import quiet, read_header, word
+from training.images.paths import kind, stem
+from training.images.pseudonyms import pseudonym
+
+IDENTIFYING = (
+    *("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName"),
+    *("PatientBirthDate", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "AccessionNumber", "StudyID"),
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "ReferringPhysicianName", "OperatorsName"),
+)
+"""Attributes (PS3.15, table E.1-1) of which a file's name must not repeat a word."""
+
+SHORTEST = 3
+"""Letters or digits that make a word worth hiding; shorter ones are in every name."""
+
+BURNED_IN = "Text is burned into the picture and may name the patient: look at it before passing anything on."
+PERHAPS_BURNED_IN = "Nobody says whether text is burned into the picture: look at it before passing anything on."
+
+
+def shown_name(path: Path, header: Any | None = None) -> str:
+    """Return what a file is called in windows and results: its stem, or a pseudonym where the stem names the patient.
+
+    header: of a DICOM file, read here where it is not given; files of other kinds say nothing of the patient but their name.
+    """
+    if header is None and path.is_file() and kind(path) == "dicom":
+        with quiet():
+            header = read_header(path, list(IDENTIFYING))
+    name = stem(path)
+    if header is None or not names_patient(name, header):
+        return name
+    patient, image = word(header, "PatientID"), word(header, "SOPInstanceUID")
+    return pseudonym("image", patient, image or str(path.absolute()))
+
+
+def names_patient(text: str, header: Any) -> bool:
+    """True when a text repeats a word of the header that tells who was examined, or when."""
+    said = _words(text)
+    joined = "".join(re.findall("[a-z0-9]+", text.casefold()))
+    for keyword in IDENTIFYING:
+        value = header.get(keyword, None)
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            found = str(part) if part is not None else ""
+            whole = "".join(re.findall("[a-z0-9]+", found.casefold()))
+            if (len(whole) >= 2 * SHORTEST and whole in joined) or _words(found) & said:
+                return True
+    return False
+
+
+def burned_in_note(header: Any, capture: bool) -> str:
+    """Return the warning about text in the pixels; "" where the file says that there is none, or is a plain radiograph.
+
+    capture: a screenshot or scanned film, whose text nobody took out.
+    """
+    stated = word(header, "BurnedInAnnotation").upper()
+    if stated == "YES":
+        return BURNED_IN
+    return PERHAPS_BURNED_IN if capture and stated != "NO" else ""
+
+
+def _words(text: str) -> set[str]:
+    return {part for part in re.findall(r"[^\W_]+", text.casefold()) if len(part) >= SHORTEST}
+
+
+def neutral(path: Path) -> Path:
+    """Return the path of a file as results may repeat it: as it stands, or a pseudonym where it names the patient."""
+    try:
+        if not path.is_file() or kind(path) != "dicom":
+            return path
+    except UnreadableFile:
+        return path
+    with quiet():
+        header = read_header(path, list(IDENTIFYING))
+    if header is None or not names_patient(str(path), header):
+        return path
+    return Path(shown_name(Path(str(header.get("SOPInstanceUID", "")) or path.name), header) + path.suffix.lower())
