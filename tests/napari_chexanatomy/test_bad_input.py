@@ -12,7 +12,6 @@ from napari_chexanatomy import readers
 from tests.corpus import entries, write
 from training.errors import ChexanatomyError
 from training.images import read_any
-from training.images.any_file import series_of
 from training.images.types import CT
 from training.plain import inert
 
