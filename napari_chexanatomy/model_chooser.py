@@ -157,9 +157,11 @@ class ModelChooser(QWidget):
         spec, kept, codebook = self.spec, self._open, self.codebook
 
         def open_model() -> Any:
+            from napari.utils.notifications import show_info
+
             from training.model import load
 
-            return kept[1] if kept is not None and kept[0] == spec else load(spec, codebook=codebook)
+            return kept[1] if kept is not None and kept[0] == spec else load(spec, codebook=codebook, say=show_info)
 
         return open_model
 

@@ -233,7 +233,7 @@ class Suggest(Command):
 
         _use_threads(self.threads)
         files = image_files(self.images)
-        predictor = load(self.model)
+        predictor = load(self.model, say=self.warn)
         with self.reporting() as progress:
             images = [replace(read_radiograph(path), name=path.stem) for path in files]
             doubts = least_sure(predictor, images, self.structure, progress)

@@ -108,7 +108,7 @@ class Review(Command):
         from training.model import load
 
         assert self.model
-        predictor = load(self.model)
+        predictor = load(self.model, say=self.warn)
         if self.model_structures:
             structures = [structure_key(name) for name in listed(self.model_structures)]
         else:

@@ -3,6 +3,7 @@ read, and nothing is fetched but a hub id that was asked for."""
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Callable
@@ -25,6 +26,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 # Larger models are kept in the precision they are stored in.
 SMALL_BYTES = 2 << 30
 
+logger = logging.getLogger(__name__)
 Say = Callable[[str], None]
 """Called with a sentence before anything is fetched from the network."""
 
@@ -40,8 +42,8 @@ def load_checkpoint(spec: str | Path = EMBEDDED, codebook: str | Path | None = N
 
     spec: "embedded"; a PaliGemma, PaliGemma 2 or chexanatomy folder; a hub id such as "google/paligemma2-3b-pt-224"; an adapter
     folder or hub id, which names its base; or "base+adapter". codebook: path of a mask codebook for models that bring none.
-    say: told before something is fetched. The network is used for a hub id in `spec` alone, and only where it is not cached; the
-    base that an adapter from the hub names comes with it, the base that a folder names has to be on this machine.
+    say: told before something is fetched, by default the log. The network is used for a hub id in `spec` alone, and only where
+    it is not cached; the base that an adapter from the hub names comes with it, the base that a folder names has to be here.
     Raises BrokenModel with the reason and the remedy.
     """
     return _load(str(spec), codebook, say, fetch=True)
@@ -98,8 +100,7 @@ def _from_hub(hub_id: str, say: Say | None, fetch: bool) -> Path:
                 raise BrokenModel(
                     f"The base {hub_id} that the adapter names is not on this machine: give {hub_id}+ADAPTER to have it fetched."
                 ) from None
-        if say is not None:
-            say(f"fetching {hub_id} from the Hugging Face hub")
+        (say or logger.warning)(f"fetching {hub_id} from the Hugging Face hub")
         return Path(snapshot_download(hub_id, allow_patterns=kinds))
     except (HFValidationError, OSError) as error:  # every failure of the hub and of the network is an OSError
         raise BrokenModel(

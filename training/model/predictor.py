@@ -17,7 +17,7 @@ from training.images import Radiograph
 from training.model import decoding
 from training.model.checkpoint import Checkpoint
 from training.model.confidence import LOW_CONFIDENCE, Confidence
-from training.model.loading import load_checkpoint
+from training.model.loading import Say, load_checkpoint
 from training.model.marking import mark
 from training.model.packing import Prefix, Segment, see
 from training.model.preprocess import Letterbox, letterbox, stretch
@@ -98,10 +98,13 @@ def moved(pixels: torch.Tensor, look: Look) -> torch.Tensor:
     return torch.nn.functional.grid_sample(pixels + 1, grid, align_corners=False) - 1
 
 
-def load(spec: str | Path = "embedded", codebook: str | Path | None = None, device: str | None = None) -> Predictor:
+def load(
+    spec: str | Path = "embedded", codebook: str | Path | None = None, device: str | None = None, say: Say | None = None
+) -> Predictor:
     """Open a model: "embedded", a folder, a hub id, "base+adapter" or an adapter folder. codebook: path of a mask codebook
-    (`vae-oid.npz` or ours) for models that come without one; device: "cpu", "cuda", by default the GPU where there is one."""
-    return Predictor(load_checkpoint(spec, codebook), device)
+    (`vae-oid.npz` or ours) for models that come without one; device: "cpu", "cuda", by default the GPU where there is one;
+    say: told before anything is fetched from the network, by default the log."""
+    return Predictor(load_checkpoint(spec, codebook, say), device)
 
 
 class Predictor:
