@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training.drr import Geometry
@@ -155,6 +155,7 @@ POSES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(POSES, st.floats(0, 1), st.floats(0, 1), st.floats(0.2, 1.5))
 def test_every_point_of_a_ray_falls_on_its_pixel(pose, down, across, way):
     pixel = np.array([down * (pose.rows - 1), across * (pose.columns - 1)])
@@ -164,6 +165,7 @@ def test_every_point_of_a_ray_falls_on_its_pixel(pose, down, across, way):
     assert np.allclose(pose.project(point)[0], pixel, atol=1e-5 * max(pose.rows, pose.columns))
 
 
+@settings(deadline=None)
 @given(POSES)
 def test_any_pose_survives_its_dictionary_and_its_axes_stand_upright_on_each_other(pose):
     assert Geometry.from_dict(pose.to_dict()) == pose
@@ -171,6 +173,7 @@ def test_any_pose_survives_its_dictionary_and_its_axes_stand_upright_on_each_oth
     assert np.allclose(frame @ frame.T, np.eye(3), atol=1e-9)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from([*Geometry().to_dict(), "other"]), st.one_of(st.none(), st.floats(), st.text(max_size=3))))
 def test_what_is_no_pose_is_refused_in_one_sentence(values):
     with pytest.raises(ImpossibleGeometry) as refusal:

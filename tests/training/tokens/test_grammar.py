@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training.errors import UnknownStructure
@@ -165,11 +165,13 @@ def any_answer(draw: st.DrawFn) -> Answer:
     return Answer((top, left, bottom, right), codes, words)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(any_answer(), min_size=1, max_size=5))
 def test_whatever_is_written_is_read_back(answers):
     assert read_answer(write_answer(answers)) == (answers, 0)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.text(max_size=80), st.sampled_from(["mask", "box", "name"]))
 def test_any_text_is_read_without_an_error_and_every_item_is_counted(text, needs):
     answers, invalid = read_answer(text, needs)
