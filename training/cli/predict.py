@@ -66,13 +66,9 @@ class Predict(Command):
         if {"dicom", "dicom-attached"} <= set(self.also):
             raise ChexanatomyError("Both dicom and dicom-attached write masks.dcm; ask for one of them.")
         sources = sources_of(image_files(self.images))
-<<<<<<< HEAD
-        predictor = load(self.model, codebook=self.codebook)
+        predictor = load(self.model, codebook=self.codebook, say=self.warn)
         if self.measure:
             names = list(dict.fromkeys([*names, *needed(predictor.card.get("structures", ()))]))
-=======
-        predictor = load(self.model, codebook=self.codebook, say=self.warn)
->>>>>>> 065f59d (Say before a model is fetched, on the terminal and in the window)
         if untaught := predictor.untaught(names):
             names_of_them = ", ".join(display_name(key) for key in untaught)
             self.warn(f"{self.model} was not taught {names_of_them}: what it draws there means nothing")
