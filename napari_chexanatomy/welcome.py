@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from napari_chexanatomy.desk import DISCLAIMER, DeskWidget, plainly
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 PLUGIN = "napari-chexanatomy"
 ASKED = ("lung_left", "lung_right", "heart", "aorta", "trachea", "spine", "liver", "clavicula_left", "clavicula_right")
 DONE, OPEN = "✓", "○"
+LOOK_AGAIN, PATIENCE = 100, 100
+"""Time between two looks whether the full radiograph is there [ms], and how many looks."""
 
 
 class Step(QFrame):
@@ -65,6 +68,7 @@ class WelcomeWidget(DeskWidget):
         """Napari passes the viewer."""
         super().__init__(viewer)
         self._asked: Any = None
+        self._turned: Any = None
         self._taught = False
         hello = QLabel("Four steps from a CT to a model that you taught something. Each takes less than a minute.")
         hello.setWordWrap(True)
@@ -140,13 +144,24 @@ class WelcomeWidget(DeskWidget):
         """Step 2: a PA view in the Radiograph widget."""
         if not any(map(is_ct, self.viewer.layers)):
             raise ChexanatomyError("There is no CT yet: do step 1 first.")
-        widget = self._open("Radiograph")
+        widget = self._turned = self._open("Radiograph")
         widget.take(0.0)
         self.say("Drag a slider, tick structures, then come back for step 3.")
 
     @plainly
     def predict(self) -> None:
-        """Step 3: ask for a few structures in the radiograph."""
+        """Step 3: ask for a few structures in the radiograph, once its full picture is there."""
+        self._ask(PATIENCE)
+
+    @plainly
+    def _ask(self, patience: int) -> None:
+        """patience: how often to look for the full picture before asking all the same."""
+        if not isalive(self):
+            return
+        if patience and self._turned is not None and isalive(self._turned) and not self._turned.settled:
+            self.say("The radiograph is on its way …")
+            QTimer.singleShot(LOOK_AGAIN, lambda: self._ask(patience - 1))
+            return
         shadows = [layer for layer in self.viewer.layers if is_radiograph(layer)]
         if not shadows:
             raise ChexanatomyError("There is no radiograph yet: do step 2 first, or open one with File > Open.")

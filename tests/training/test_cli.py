@@ -180,12 +180,8 @@ def test_findings_measurements_and_agreement_are_tables(run: Run, untrained: Pat
     tables = {
         name: list(csv.DictReader((tmp_path / f"found/{name}.csv").open())) for name in ("findings", "measurements", "agreement")
     }
-    assert [row["structure"] for row in tables["findings"]][:4] == [
-        "heart",
-        "lung_left",
-        "lung_outline_right",
-        "lung_outline_left",
-    ]
+    # A model whose card names no structures is measured by the lungs as every model knows them.
+    assert [row["structure"] for row in tables["findings"]] == ["heart", "lung_left", "lung_right"] * 2
     for row in tables["findings"]:
         mask = np.asarray(Image.open(tmp_path / "found" / row["file"]))
         assert int(row["area"] or 0) == (mask > 0).sum()

@@ -74,7 +74,7 @@ def optimiser(
     """Weight decay for matrices, none for norms, biases and embeddings; with `muon`, matrices inside layers take such steps,
     reckoned in bfloat16 if `bf16`: the direction needs no more digits."""
     named = [(n, p) for n, p in learner.named_parameters() if p.requires_grad]
-    layers = [p for n, p in named if muon and p.ndim == 2 and ".layers." in n and "embed" not in n]
+    layers = [p for n, p in named if muon and p.ndim == 2 and ".layers." in f".{n}" and "embed" not in n]
     inside = set(map(id, layers))
     decayed = [p for n, p in named if p.ndim >= 2 and "embed" not in n and id(p) not in inside]
     rest = [p for n, p in named if p.ndim < 2 or "embed" in n]

@@ -63,11 +63,14 @@ class MaskCodebook(nn.Module):
         self.grid = CROP >> len(widths)
         self.notes: dict[str, str] = {}
         # With even sizes, TensorFlow's SAME padding of a 4 x 4 kernel at stride 2 is one pixel on every side.
-        down = [layer for a, b in pairwise((1, *widths)) for layer in (nn.Conv2d(a, b, 4, 2, 1), nn.ReLU())]
-        up = [layer for a, b in pairwise((last, *widths[::-1])) for layer in (nn.ConvTranspose2d(a, b, 4, 2, 1), nn.ReLU())]
-        self.encoder = nn.Sequential(*down, _Residual(last), _Residual(last), nn.Conv2d(last, code_width, 1))
+        self.encoder = nn.Sequential(
+            *[layer for a, b in pairwise((1, *widths)) for layer in (nn.Conv2d(a, b, 4, 2, 1), nn.ReLU())],
+            *[_Residual(last), _Residual(last), nn.Conv2d(last, code_width, 1)],
+        )
         self.decoder = nn.Sequential(
-            *[nn.Conv2d(code_width, last, 1), nn.ReLU(), _Residual(last), _Residual(last)], *up, nn.Conv2d(first, 1, 1)
+            *[nn.Conv2d(code_width, last, 1), nn.ReLU(), _Residual(last), _Residual(last)],
+            *[layer for a, b in pairwise((last, *widths[::-1])) for layer in (nn.ConvTranspose2d(a, b, 4, 2, 1), nn.ReLU())],
+            nn.Conv2d(first, 1, 1),
         )
         self._vq_vae = nn.Module()
         self._vq_vae.register_buffer("_embedding", torch.randn(self.size, code_width))

@@ -50,7 +50,7 @@ def test_run_length_code_is_cocos(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_run_length_codes_are_refused(code: dict[str, object]) -> None:
-    with pytest.raises(ChexanatomyError, match="damaged"):
+    with pytest.raises(ChexanatomyError, match=r"damaged|more than any radiograph has"):
         from_rle(code)
 
 
