@@ -16,10 +16,10 @@ import torch
 from training.errors import Cancelled, ChexanatomyError
 from training.fit import Adapter, AdaptSettings, Augmentation, Example, adapt
 from training.fit.adapters import adapters_in, delete_adapter, export_adapter, rename_adapter
-from training.fit.doubt import least_sure
+from training.fit.doubt import doubt_of, least_sure
 from training.fit.lessons import Lessons
 from training.images import Radiograph, write_mask_png, write_radiograph_png
-from training.model import Predictor, load, save_checkpoint
+from training.model import Finding, Predictor, load, save_checkpoint
 from training.model.checkpoint import create
 from training.progress import Progress
 from training.tokens.codebook import MaskCodebook
@@ -182,14 +182,28 @@ def test_masks_go_where_the_image_goes(base: Path) -> None:
         assert 2 * (drawn & inside).sum() / (drawn.sum() + inside.sum()) > 0.9
 
 
-def test_a_model_says_which_image_it_is_least_sure_of(schooled: Adapter) -> None:
+def test_images_come_least_sure_first(schooled: Adapter) -> None:
     clear = replace(examples(1)[0].radiograph, name="clear")
     noise = Radiograph(np.random.default_rng(0).random((64, 64), dtype=np.float32), name="noise")
     reports: list[Progress] = []
     order = least_sure(load(schooled.folder), [clear, noise], "heart", reports.append)
-    assert [doubt.name for doubt in order] == ["noise", "clear"]
-    assert 0 <= order[1].doubt < order[0].doubt <= 1
+    assert {doubt.name for doubt in order} == {"noise", "clear"}
+    assert 0 <= order[1].doubt <= order[0].doubt <= 1
     assert reports[-1].done == 2
+
+
+def test_a_mask_that_jumps_between_looks_is_doubted_and_a_steady_one_is_not() -> None:
+    looks = [np.zeros((32, 32), np.float32) for _ in range(5)]
+    for i, look in enumerate(looks):
+        look[8:24, 4 + 3 * i : 16 + 3 * i] = 1
+    jumping, steady = np.mean(looks, axis=0), looks[0]
+    there = {
+        name: Finding("heart", True, None, p > 0.5, 0.9, (), "heart", p) for name, p in (("jumping", jumping), ("steady", steady))
+    }
+    assert doubt_of(there["steady"]) == 0
+    assert 0.2 < doubt_of(there["jumping"]) < 1
+    absent = Finding("heart", False, None, None, 0.7, (), "none heart", np.zeros((32, 32), np.float32))
+    assert doubt_of(absent) == pytest.approx(0.3)
 
 
 def test_adapters_are_listed_renamed_exported_and_moved_away(base: Path, tmp_path: Path) -> None:
