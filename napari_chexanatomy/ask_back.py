@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QHBoxLayout, QPushButton
+from qtpy.QtWidgets import QHBoxLayout
 
+from napari_chexanatomy.buttons import push_button
 from napari_chexanatomy.desk import DISCLAIMER
 from napari_chexanatomy.drawings import can_be_asked_about, last_box, marked, mask_over
 from napari_chexanatomy.findings_table import PlainTable
@@ -45,9 +46,7 @@ class AskBackSection(Section):
                 desk.identify,
             ),
         ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.clicked.connect(slot)
+            button = push_button(text, tip, slot)
             row.addWidget(button)
             desk.disable_while_busy(button)
         self.body.addLayout(row)

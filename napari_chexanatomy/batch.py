@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout
 
+from napari_chexanatomy.buttons import push_button
 from napari_chexanatomy.desk import DISCLAIMER, LayerChooser
 from napari_chexanatomy.findings_table import AMBER, GREY, PlainTable
 from napari_chexanatomy.layers import KEY, core_of, from_radiograph, look_at
@@ -74,9 +75,7 @@ class BatchSection(Section):
                 desk.open_results,
             ),
         ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.clicked.connect(slot)
+            button = push_button(text, tip, slot)
             desk.disable_while_busy(button)
             row.addWidget(button)
         self.body.addLayout(row)

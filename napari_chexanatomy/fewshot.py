@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QComboBox, QCompleter, QFormLayout, QHBoxLayout, QInputDialog, QLabel, QPushButton, QTabWidget
 
 from napari_chexanatomy.adapter_list import AdapterList
+from napari_chexanatomy.buttons import push_button
 from napari_chexanatomy.desk import plainly
 from napari_chexanatomy.draw_page import DrawPage
 from napari_chexanatomy.drawing import ROLE
@@ -48,9 +49,7 @@ class FewShotWidget(ProjectDesk):
             ("New project …", "Choose an empty folder; everything you draw is saved there as you draw.", self._ask_new),
             ("Open project …", "Go on with a project that you started before.", self._ask_open),
         ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.clicked.connect(slot)
+            button = push_button(text, tip, slot)
             row.addWidget(button)
         self.body.addLayout(row)
         self.place = QLabel("no project open")
