@@ -25,7 +25,11 @@ FIELD_THICKNESS = 18.0
 """A lung is outlined where a ray runs through at least this much of it [mm]; from comparing with outlines that readers drew."""
 OUTLINE_HIDDEN_BY = {"liver": 8.0, "spleen": 8.0, "stomach": 8.0, "spine": 28.0}
 """Structures whose shadow both conventions leave out, from this path length on [mm]: vertebral bodies, not their processes."""
-FIELD_HIDDEN_BY = {"heart": 12.0, "aorta": 12.0}
+BESIDE_SPINE = 7.0
+"""Readers end a lung this far beside the vertebral bodies [mm at the detector]; from comparing masks with 166 lungs drawn."""
+ALONG_SPINE = 30.0
+"""They do so in a straight line, past the waists and discs of this height between the bodies' ends [mm at the detector]."""
+FIELD_HIDDEN_BY = {"heart": 12.0, "aorta": 12.0, "superior_vena_cava": 8.0}
 """Structures whose shadow the lung field leaves out besides [mm]; the outline keeps the lung behind the heart."""
 DRAWN = 8.0
 """Gaps narrower than this are not drawn by hand [mm at the detector]."""
@@ -60,18 +64,30 @@ def project_labels(
 def lung_fields(labels: LabelMap, geometry: Geometry) -> dict[str, np.ndarray]:
     """Return bool [row, column] per lung field and lung outline, as readers of radiographs draw them.
 
-    Both end at the diaphragm and at the vertebral bodies; the outline includes the lung behind the heart, the field does not.
+    Both end at the diaphragm and beside the vertebral bodies; the outline includes the lung behind the heart, the field does not.
     """
     available = anatomy.resolve(labels.structures)
     lungs = {drawn: lung for drawn, lung in LUNG_OF.items() if lung in available}
     limits = {s: limit for s, limit in (OUTLINE_HIDDEN_BY | FIELD_HIDDEN_BY).items() if s in available}
     thickness = label_thickness(labels, geometry, [*dict.fromkeys(lungs.values()), *limits])
     shadow = {s: thickness[s] >= limit for s, limit in limits.items()}
+    if "spine" in shadow:
+        shadow["spine"] = _widened(shadow["spine"], geometry)
     nothing = np.zeros((geometry.rows, geometry.columns), bool)
     abdomen = _closed(np.logical_or.reduce([nothing, *(shadow[s] for s in OUTLINE_HIDDEN_BY if s in shadow)]), geometry)
     mediastinum = np.logical_or.reduce([abdomen, *(shadow[s] for s in FIELD_HIDDEN_BY if s in shadow)])
     hidden = {drawn: mediastinum if "field" in drawn else abdomen for drawn in lungs}
     return {drawn: _largest(~hidden[drawn] & (thickness[lung] >= FIELD_THICKNESS)) for drawn, lung in lungs.items()}
+
+
+def _widened(spine: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Fill what is narrower than ALONG_SPINE from above and below, and grow to both sides by BESIDE_SPINE."""
+    from scipy import ndimage
+
+    high, wide = round(ALONG_SPINE / geometry.spacing[0]), 1 + 2 * round(BESIDE_SPINE / geometry.spacing[1])
+    grown = ndimage.maximum_filter1d(spine, max(1, high), axis=0, mode="constant")
+    filled = ndimage.minimum_filter1d(grown, max(1, high), axis=0, mode="constant", cval=1)
+    return ndimage.maximum_filter1d(filled, wide, axis=1, mode="constant")
 
 
 def _closed(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
