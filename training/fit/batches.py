@@ -14,15 +14,18 @@ from training.fit.records import UNKNOWN, Records
 from training.fit.settings import PretrainConfig
 from training.fit.targets import Moved
 from training.model.packing import Segments
+from training.tokens.codebook import CROP
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's work. pixels: float32 [images, 3, size, size]; segments: `queries` per image; chosen: int64 [k], the structures
+    """One step's work. pixels: float32 [images, 3, size, size]; segments: `queries` per image; crops: float32 [n, 64, 64], the
+    masks that their answers draw, in their order; chosen: int64 [k], the structures
     that the dense loss looks at in this step; masks: float32 [images, k, side, side], its targets; known: bool [images, k]."""
 
     pixels: Tensor
     segments: Segments
+    crops: Tensor
     chosen: Tensor
     masks: Tensor
     known: Tensor
@@ -46,8 +49,8 @@ def make_batch(
     images = spread(photograph(images, config.augmentation, rng))
     pixels = (images * 2 - 1).repeat(1, 3, 1, 1)
     moved = Moved(records, cases, placement)
-    segments = asker.ask(moved, pixels, config.queries, rng) if asker else Segments.none()
+    segments, crops = asker.ask(moved, pixels, config.queries, rng) if asker else (Segments.none(), torch.empty(0, CROP, CROP))
     count = min(config.dense_structures, len(records.structures)) if config.dense else 0
     chosen = np.sort(rng.permutation(len(records.structures))[:count])
     known = records.state[cases][:, chosen] != UNKNOWN
-    return Batch(pixels, segments, torch.from_numpy(chosen), moved.dense(chosen, side), torch.from_numpy(known))
+    return Batch(pixels, segments, crops, torch.from_numpy(chosen), moved.dense(chosen, side), torch.from_numpy(known))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from training.errors import BrokenModel
 from training.fit.dense import DenseHead, dense_loss
 from training.fit.lora import adapter_weights, add_lora, write_adapter
-from training.fit.losses import token_loss
+from training.fit.losses import mask_loss, token_loss
 from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.settings import PretrainConfig
@@ -50,6 +50,8 @@ class TokenPupil:
         self._config = config
         self.checkpoint, self._lora = starting_point(config)
         model = self.checkpoint.model
+        if self.checkpoint.codebook is not None:
+            self.checkpoint.codebook.requires_grad_(False)
         self._tokens = SpecialTokens(self.checkpoint.tokenizer, model.config.get_text_config().vocab_size)
         if self.checkpoint.packed:
             model.config.get_text_config()._attn_implementation = SHARED
@@ -89,10 +91,17 @@ class Learner(nn.Module):
     def __init__(self, checkpoint: Checkpoint, head: DenseHead | None, tokens: SpecialTokens, config: PretrainConfig) -> None:
         super().__init__()
         self.model, self.head = checkpoint.model, head
-        self._packed, self._tokens, self._config = checkpoint.packed, tokens, config
+        self._checkpoint, self._tokens, self._config = checkpoint, tokens, config
 
     def forward(
-        self, pixels: Tensor, segments: Segments, chosen: Tensor, masks: Tensor, known: Tensor, answers: bool = True
+        self,
+        pixels: Tensor,
+        segments: Segments,
+        crops: Tensor,
+        chosen: Tensor,
+        masks: Tensor,
+        known: Tensor,
+        answers: bool = True,
     ) -> tuple[Tensor, dict[str, tuple[float, int]]]:
         """Return the loss to minimise, and sums and counts of what is watched. answers: False leaves the decoder out."""
         config = self._config
@@ -100,18 +109,30 @@ class Learner(nn.Module):
         looked = self.model.model.get_image_features(pixels.to(self.model.dtype), return_dict=True)
         loss = looked.pooler_output.sum() * 0
         if answers:
-            prefix = recall(self.model, looked.pooler_output, looked.last_hidden_state, packed=self._packed)
+            prefix = recall(self.model, looked.pooler_output, looked.last_hidden_state, packed=self._checkpoint.packed)
             hidden, _, _ = read(self.model, prefix, segments, config.queries)
             row, position, wanted = segments.targets()
-            loss, watched = token_loss(
-                logits_of(self.model, hidden[row, position]), wanted, self._tokens, config.sigma, config.smoothing
-            )
+            logits = logits_of(self.model, hidden[row, position])
+            loss, watched = token_loss(logits, wanted, self._tokens, config.sigma, config.smoothing)
             watched["token_loss"] = (float(loss.detach()) * len(wanted), len(wanted))
+            if config.drawn and len(crops):
+                drawn = self._drawn(logits, wanted, crops)
+                watched["drawn_loss"] = (float(drawn.detach()), 1)
+                loss = loss + config.drawn * drawn
         if self.head is not None:
             dense = dense_loss(self.head(looked.last_hidden_state, chosen), masks, known)
             watched["dense_loss"] = (float(dense.detach()), 1)
             loss = loss + config.dense * dense
         return loss, watched
+
+    def _drawn(self, logits: Tensor, wanted: Tensor, crops: Tensor) -> Tensor:
+        """What the codes draw, compared with the masks, for up to `drawn_most` of them."""
+        book, home = self._checkpoint.codebook, logits.device
+        assert book is not None
+        here = self._tokens.code_of.to(home)[wanted] >= 0
+        codes = logits[here][:, self._tokens.seg.to(home)].unflatten(0, (len(crops), -1))
+        every = -(-len(crops) // self._config.drawn_most)
+        return mask_loss(codes[::every], crops[::every], book)
 
 
 def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from training.anatomy import vocabulary
@@ -16,7 +17,7 @@ from training.model.marking import COLOURS, mark
 from training.model.packing import Segment, Segments
 from training.model.special import SpecialTokens
 from training.tokens.boxes import box_to_bins
-from training.tokens.codebook import MaskCodebook
+from training.tokens.codebook import CROP, MaskCodebook
 from training.tokens.grammar import ABSENT as NONE
 from training.tokens.grammar import (
     NAME_BOX_PROMPT,
@@ -74,7 +75,8 @@ class Question:
 
 
 MARKED = ("drawn box", "overlaid mask")
-SHOWN = ("segment", "several", "detect", "caption box", "caption mask", *MARKED)
+DRAWN = ("segment", "several")
+SHOWN = (*DRAWN, "detect", "caption box", "caption mask", *MARKED)
 
 
 @dataclass
@@ -96,8 +98,9 @@ class Asker:
         self._weight = np.array([self.tasks.emphasis if k in MAIN else 1.0 for k in keys])
         self._loc, self._seg = self.tokens.loc.tolist(), self.tokens.seg.tolist()
 
-    def ask(self, moved: Moved, pixels: Tensor, count: int, rng: np.random.Generator) -> Segments:
-        """Return `count` questions about each image of `moved`, in their order.
+    def ask(self, moved: Moved, pixels: Tensor, count: int, rng: np.random.Generator) -> tuple[Segments, Tensor]:
+        """Return `count` questions about each image of `moved`, in their order, and the masks that the answers draw, float32
+        [n, 64, 64] in their boxes, in the order of the answers' codes.
 
         pixels: float32 [images, 3, side, side] in -1..1; a box or mask that a question points at is drawn into them.
         """
@@ -105,16 +108,18 @@ class Asker:
         asked = [(image, q) for image in range(len(moved.cases)) for q in self._questions(moved, image, count, spoken, rng)]
         shown = [(image, q.kind, i, box) for image, q in asked for i, box in q.about]
         codes: dict[tuple[int, int], list[int]] = {}
+        drawn = torch.empty(0, CROP, CROP)
         if shown:
             images, structures = np.array([s[0] for s in shown]), np.array([s[2] for s in shown])
             crops = moved.crops(images, structures, np.stack([s[3] for s in shown]))
             codes = {(s[0], s[2]): c for s, c in zip(shown, self.codebook.encode(crops).tolist(), strict=True)}
+            drawn = crops[torch.tensor([kind in DRAWN for _, kind, _, _ in shown])]
             for (image, kind, _, box), crop in zip(shown, crops, strict=True):
                 if kind in MARKED:
                     top, left, bottom, right = box.tolist()
                     colour = int(rng.integers(len(COLOURS)))
                     mark(pixels[image], (top, left, bottom, right), crop if kind == "overlaid mask" else None, colour)
-        return Segments.of([self._segment(q, image, codes, spoken, rng) for image, q in asked], self.tokens.pad)
+        return Segments.of([self._segment(q, image, codes, spoken, rng) for image, q in asked], self.tokens.pad), drawn
 
     def _questions(self, moved: Moved, image: int, count: int, spoken: bool, rng: np.random.Generator) -> list[Question]:
         case = moved.cases[image]

@@ -65,8 +65,15 @@ class _Learner(nn.Module):
         self.net = net
 
     def forward(
-        self, pixels: Tensor, segments: Segments, chosen: Tensor, masks: Tensor, known: Tensor, answers: bool = True
+        self,
+        pixels: Tensor,
+        segments: Segments,
+        crops: Tensor,
+        chosen: Tensor,
+        masks: Tensor,
+        known: Tensor,
+        answers: bool = True,
     ) -> tuple[Tensor, dict[str, tuple[float, int]]]:
-        """Loss of the chosen structures. segments and answers are for the other pupil."""
+        """Loss of the chosen structures. segments, crops and answers are for the other pupil."""
         loss = dense_loss(self.net(pixels[:, :1])[:, chosen], masks, known)
         return loss, {"dense_loss": (float(loss.detach()), 1)}

@@ -220,7 +220,7 @@ def test_marked_structures_are_drawn_where_they_are(config: PretrainConfig, reco
     for seed in range(6):
         moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
         pixels = torch.zeros(1, 3, 64, 64)
-        segments = asker.ask(moved, pixels, 3, np.random.default_rng(seed))
+        segments, _ = asker.ask(moved, pixels, 3, np.random.default_rng(seed))
         texts = [tokens.text(row[:total].tolist()) for row, total in zip(segments.ids, segments.total, strict=True)]
         (marked,) = [t for t in texts if t.startswith("name the")]
         names = {"left lung": 0, "right lung": 1, "heart": 2}
@@ -235,7 +235,7 @@ def test_marked_structures_are_drawn_where_they_are(config: PretrainConfig, reco
 def test_answers_about_several_structures_read_back(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
     asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), several=1.0))
     moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
-    segments = asker.ask(moved, torch.zeros(1, 3, 64, 64), 6, np.random.default_rng(0))
+    segments, _ = asker.ask(moved, torch.zeros(1, 3, 64, 64), 6, np.random.default_rng(0))
     for row, total in zip(segments.ids, segments.total, strict=True):
         prompt, answer = tokens.text(row[: int(total)].tolist()).split("\n")
         read, invalid = read_answer(answer)
@@ -243,6 +243,19 @@ def test_answers_about_several_structures_read_back(config: PretrainConfig, reco
         assert len(read) >= 2
         assert prompt == "segment " + " ; ".join(a.name for a in read)
         assert all(a.codes is not None for a in read)
+
+
+def test_the_masks_beside_the_questions_are_those_of_their_codes(
+    config: PretrainConfig, records: Records, tokens: SpecialTokens
+) -> None:
+    asker = asker_for(records, config, tokens, Tasks(absent=0.2, detect=0.2, caption_mask=0.2, several=0.3, spoken=0.5))
+    for seed in range(4):
+        moved = Moved(records, np.array([0, 0]), place(Augmentation(), 2, np.random.default_rng(seed)))
+        segments, crops = asker.ask(moved, torch.zeros(2, 3, 64, 64), 12, np.random.default_rng(seed))
+        _, _, wanted = segments.targets()
+        codes = tokens.code_of[wanted]
+        said = codes[codes >= 0].unflatten(0, (len(crops), -1))
+        assert torch.equal(said, asker.codebook.encode(crops))
 
 
 def test_each_photometric_change_changes_the_picture_and_none_leaves_it() -> None:
@@ -261,7 +274,7 @@ def test_each_photometric_change_changes_the_picture_and_none_leaves_it() -> Non
 def test_a_detected_box_is_followed_by_the_name_alone(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
     asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), detect=1.0, spoken=0.0))
     moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
-    segments = asker.ask(moved, torch.zeros(1, 3, 64, 64), 4, np.random.default_rng(0))
+    segments, _ = asker.ask(moved, torch.zeros(1, 3, 64, 64), 4, np.random.default_rng(0))
     for row, total in zip(segments.ids, segments.total, strict=True):
         prompt, answer = tokens.text(row[: int(total)].tolist()).split("\n")
         ((read,), invalid) = read_answer(answer, needs="box")
@@ -278,9 +291,9 @@ def test_structures_moved_out_of_the_picture_are_answered_none(
     placement = place(Augmentation.none(), 1, np.random.default_rng(0))
     pixels = torch.zeros(1, 3, 64, 64)
     away = Moved(records, np.array([0]), replace(placement, offset=placement.offset + 2))
-    asked = asker.ask(away, pixels, 8, np.random.default_rng(0))
+    asked, _ = asker.ask(away, pixels, 8, np.random.default_rng(0))
     assert all("none" in tokens.text(row.tolist()) for row in asked.ids)
-    here = asker.ask(Moved(records, np.array([0]), placement), pixels, 40, np.random.default_rng(0))
+    here, _ = asker.ask(Moved(records, np.array([0]), placement), pixels, 40, np.random.default_rng(0))
     texts = [tokens.text(row.tolist()) for row in here.ids]
     assert all(("none" in t) == ("humerus" in t or "upper arm" in t) for t in texts)
     assert {"none" in t for t in texts} == {True, False}
