@@ -110,7 +110,7 @@ class Learner(nn.Module):
         loss = looked.pooler_output.sum() * 0
         if answers:
             prefix = recall(self.model, looked.pooler_output, looked.last_hidden_state, packed=self._checkpoint.packed)
-            hidden, _, _ = read(self.model, prefix, segments, config.queries)
+            hidden, _, _ = read(self.model, prefix, segments, len(segments.ids) // len(pixels))
             row, position, wanted = segments.targets()
             logits = logits_of(self.model, hidden[row, position])
             loss, watched = token_loss(logits, wanted, self._tokens, config.sigma, config.smoothing)

@@ -41,11 +41,12 @@ MAIN = (
 
 @dataclass(frozen=True)
 class Tasks:
-    """Shares of the questions. What is left over by the others is `segment`. Names: chance of a synonym instead of the display
-    name; spoken: chance, per batch, that answers are written out: the names after the tokens (they repeat the prompt, and
-    lengthen every row) and prompts for several structures, which `several` is the share of in such a batch; marked: chance, per
-    image, that a box or a mask is drawn into it and one of the questions asks for its name; emphasis: how many times as often
-    the main structures are asked."""
+    """Shares of the questions. What is left over by the others is `segment`. Names: chance of a synonym instead of the
+    display name; spoken: chance, per batch, that answers are written out: the names after the tokens (they repeat the
+    prompt, and lengthen every row); several: chance that such a batch asks for two or three structures at a time, in a
+    third as many questions, because every row is as long as the longest; marked: chance, per image, that a box or a mask is
+    drawn into it and one of the questions asks for its name; emphasis: how many times as often the main structures are
+    asked."""
 
     absent: float = 0.1
     detect: float = 0.05
@@ -53,7 +54,7 @@ class Tasks:
     caption_mask: float = 0.02
     view: float = 0.02
     marked: float = 0.1
-    several: float = 0.1
+    several: float = 0.3
     synonym: float = 0.3
     spoken: float = 0.15
     emphasis: float = 2.5
@@ -75,6 +76,8 @@ class Question:
 
 
 MARKED = ("drawn box", "overlaid mask")
+MOST_AT_ONCE = 3
+"""How many structures one question names at most."""
 DRAWN = ("segment", "several")
 SHOWN = (*DRAWN, "detect", "caption box", "caption mask", *MARKED)
 
@@ -99,13 +102,15 @@ class Asker:
         self._loc, self._seg = self.tokens.loc.tolist(), self.tokens.seg.tolist()
 
     def ask(self, moved: Moved, pixels: Tensor, count: int, rng: np.random.Generator) -> tuple[Segments, Tensor]:
-        """Return `count` questions about each image of `moved`, in their order, and the masks that the answers draw, float32
-        [n, 64, 64] in their boxes, in the order of the answers' codes.
+        """Return up to `count` questions about each image of `moved`, as many about each, in their order, and the masks that the
+        answers draw, float32 [n, 64, 64] in their boxes, in the order of the answers' codes.
 
         pixels: float32 [images, 3, side, side] in -1..1; a box or mask that a question points at is drawn into them.
         """
         spoken = bool(rng.random() < self.tasks.spoken)
-        asked = [(image, q) for image in range(len(moved.cases)) for q in self._questions(moved, image, count, spoken, rng)]
+        several = spoken and bool(rng.random() < self.tasks.several)
+        count = max(1, count // MOST_AT_ONCE) if several else count
+        asked = [(image, q) for image in range(len(moved.cases)) for q in self._questions(moved, image, count, several, rng)]
         shown = [(image, q.kind, i, box) for image, q in asked for i, box in q.about]
         codes: dict[tuple[int, int], list[int]] = {}
         drawn = torch.empty(0, CROP, CROP)
@@ -121,20 +126,20 @@ class Asker:
                     mark(pixels[image], (top, left, bottom, right), crop if kind == "overlaid mask" else None, colour)
         return Segments.of([self._segment(q, image, codes, spoken, rng) for image, q in asked], self.tokens.pad), drawn
 
-    def _questions(self, moved: Moved, image: int, count: int, spoken: bool, rng: np.random.Generator) -> list[Question]:
+    def _questions(self, moved: Moved, image: int, count: int, several: bool, rng: np.random.Generator) -> list[Question]:
         case = moved.cases[image]
         missing = np.flatnonzero((self.records.state[case] == ABSENT) | moved.gone[image])
         view = VIEWS[self.records.view[case]]
-        shown = self._shown(moved, image, count, rng)
-        kinds = self._kinds(count, bool(shown), bool(len(missing)), bool(view), spoken, rng)
+        shown = self._shown(moved, image, count * MOST_AT_ONCE if several else count, rng)
+        kinds = self._kinds(count, bool(shown), bool(len(missing)), bool(view), several, rng)
         if shown and rng.random() < self.tasks.marked:
             kinds[int(rng.integers(count))] = MARKED[int(rng.integers(2))]
         order = cycle(shown)
         questions = []
         for kind in kinds:
             if kind in SHOWN:
-                several = min(int(rng.integers(2, 4)), len(shown)) if kind == "several" else 1
-                questions.append(Question(kind, tuple(islice(order, several))))
+                named = min(int(rng.integers(2, MOST_AT_ONCE + 1)), len(shown)) if kind == "several" else 1
+                questions.append(Question(kind, tuple(islice(order, named))))
             elif kind == "absent":
                 questions.append(Question(kind, word=int(rng.choice(missing))))
             else:
@@ -149,17 +154,16 @@ class Asker:
         boxes = ((int(i), moved.box(image, int(i))) for i in order)
         return list(islice(((i, box) for i, box in boxes if box is not None), count))
 
-    def _kinds(self, count: int, shown: bool, missing: bool, view: bool, spoken: bool, rng: np.random.Generator) -> list[str]:
+    def _kinds(self, count: int, shown: bool, missing: bool, view: bool, several: bool, rng: np.random.Generator) -> list[str]:
         t = self.tasks
         shares = {
             "absent": t.absent * missing if shown else float(missing),
-            "several": t.several * shown * spoken,
             "detect": t.detect * shown,
             "caption box": t.caption_box * shown,
             "caption mask": t.caption_mask * shown,
             "view": t.view * view,
         }
-        shares["segment"] = max(0.0, 1 - sum(shares.values())) * shown
+        shares["several" if several else "segment"] = max(0.0, 1 - sum(shares.values())) * shown
         p = np.array(list(shares.values()))
         return [str(k) for k in rng.choice(list(shares), count, p=p / p.sum())] if p.sum() else ["view"] * count
 
