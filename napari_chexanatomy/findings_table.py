@@ -147,7 +147,8 @@ class FindingsTable(PlainTable):
         if finding.box is not None:
             top, left, bottom, right = (round(edge) for edge in finding.box)
             box = f"{top}–{bottom}, {left}–{right}"
-        name = self.put(row, 0, display_name(finding.structure), colour, display_name(finding.structure))
+        shown = display_name(finding.structure) + (f" ({finding.convention})" if finding.convention else "")
+        name = self.put(row, 0, shown, colour, shown)
         for column, text in enumerate((found, f"{finding.confidence:.0%}", size, box), 1):
             self.put(row, column, text, colour, tip or (f"{HEADINGS['Box']}\n{box}" if column == 4 else ""))
         swatch = QPixmap(12, 12)

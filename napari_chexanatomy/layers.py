@@ -243,7 +243,8 @@ def radiograph_of(layer: Layer | None) -> Radiograph:
     known = all(str(unit) in ("millimeter", "mm") for unit in layer.units)
     spacing = (float(layer.scale[0]), float(layer.scale[1])) if known else None
     view = core.radiograph.view if core.radiograph is not None else ""
-    return Radiograph(np.nan_to_num(pixels).astype(np.float32), spacing, view, layer.name)
+    reconstructed = core.radiograph is not None and core.radiograph.reconstructed
+    return Radiograph(np.nan_to_num(pixels).astype(np.float32), spacing, view, layer.name, reconstructed=reconstructed)
 
 
 def drawn_mask(layer: Layer, shape: tuple[int, int]) -> np.ndarray:

@@ -124,7 +124,7 @@ class PictureTaker:
         masks, overlay = self._take_masks(labels, pose, order)
         view = pose.view_name
         name = f"{order.ct.name} {view}"
-        radiograph = Radiograph(pixels, pose.spacing, "" if view == "OBLIQUE" else view, name)
+        radiograph = Radiograph(pixels, pose.spacing, "" if view == "OBLIQUE" else view, name, reconstructed=True)
         return Picture(order, radiograph, masks if order.full else {}, overlay, exposure)
 
     def _take_masks(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -111,6 +112,14 @@ class PredictWidget(DeskWidget):
         row.addWidget(self.run_button, 1)
         row.addWidget(self.free)
         ask.body.addLayout(row)
+        self.as_drawn = QCheckBox("Lungs as readers draw them")
+        self.as_drawn.setToolTip(
+            "On a radiograph of a person, answer “left lung” and “right lung” with the outline that readers draw, down to the "
+            "diaphragm and with the part behind the heart. Off: the shadow of a CT's lung, which reaches behind the diaphragm. "
+            "Pictures taken from a CT always get the shadow."
+        )
+        self.as_drawn.setChecked(True)
+        ask.body.addWidget(self.as_drawn)
         return ask
 
     # The model ------------------------------------------------------------------------------------------------------
@@ -195,14 +204,18 @@ class PredictWidget(DeskWidget):
         radiograph = radiograph_of(base)
         assert base is not None
         open_model = self.model.opener()
+        as_drawn = self.as_drawn.isChecked()
 
         def work(progress: ProgressCallback) -> tuple[Any, Answer]:
+            from training.model.convention import segment_as_drawn
+
             report(progress, 0, 0, "Opening the model")
             predictor = open_model()
+            segment = partial(segment_as_drawn, predictor) if as_drawn else predictor.segment
             names = wanted(predictor)
             untaught = predictor.untaught(names)
             known = [name for name in names if name not in untaught]
-            findings = predictor.segment(radiograph, known, batch=BATCH, progress=progress)
+            findings = segment(radiograph, known, batch=BATCH, progress=progress)
             view = radiograph.view or predictor.view(radiograph)[0][0]
             return predictor, Answer(base, radiograph, findings, untaught, view)
 

@@ -59,7 +59,8 @@ def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
             raise ChexanatomyError("A radiograph's values go from 0 to 1; this layer has others: use napari's own writer.")
         spacing, core = _pitch(attributes), _core(attributes)
         view = core.radiograph.view if core.radiograph is not None else ""
-        sidecar = write_radiograph(Radiograph(pixels, spacing, view), path, core.geometry)
+        reconstructed = core.radiograph is not None and core.radiograph.reconstructed
+        sidecar = write_radiograph(Radiograph(pixels, spacing, view, reconstructed=reconstructed), path, core.geometry)
         return [path, str(sidecar)]
     volume = np.asarray(data)
     core = _core(attributes)

@@ -103,6 +103,7 @@ def write_findings(
                 "file": file,
                 "tokens": list(finding.tokens),
                 "text": finding.text,
+                **({"convention": finding.convention} if finding.convention else {}),
             }
         )
     return {"image": image, "folder": folder, "size": [rows, columns], "model": model, "findings": entries}
@@ -137,6 +138,7 @@ def read_findings(record: Mapping[str, Any]) -> list[Finding]:
             confidence=float(entry["confidence"]),
             tokens=tuple(entry["tokens"]),
             text=str(entry["text"]),
+            convention=str(entry.get("convention", "")),
         )
         for entry in record["findings"]
     ]

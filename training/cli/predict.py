@@ -43,6 +43,10 @@ class Predict(Command):
     """Further forms: `coco` writes DIR/coco.json for all images; `dicom` writes radiograph.dcm and masks.dcm (DICOM SEG) for each
     image, under a made-up patient and study; `dicom-attached` writes masks.dcm under the DICOM image's own patient and study, so
     that the result names the patient."""
+    lungs: Literal["drawn", "projected"] = "drawn"
+    """What lung_left, lung_right and lungs mean on a radiograph taken of a person: `drawn`, the lung as readers outline it, with
+    the part behind the heart; `projected`, the shadow that the lung of a CT casts, down behind the diaphragm. On pictures that
+    this program made from a CT they are always projected, as their masks are."""
     accurate: bool = False
     """Average five slightly moved looks, in five times the time; writes DIR/<image stem>/<structure>.probability.png as well."""
     measure: bool = False
@@ -72,7 +76,7 @@ class Predict(Command):
         if untaught := predictor.untaught(names):
             names_of_them = ", ".join(display_name(key) for key in untaught)
             self.warn(f"{self.model} was not taught {names_of_them}: what it draws there means nothing")
-        wishes = Wishes(names, self.batch, self.accurate, self.measure, self.references)
+        wishes = Wishes(names, self.batch, self.accurate, self.measure, self.references, self.lungs == "projected")
         sets: list[MaskSet] = []
         done = found = failed = 0
         with self.reporting() as progress:

@@ -109,7 +109,8 @@ class Dataset:
         radiograph = read_radiograph(self.image_file(case))
         stated = (case.geometry or {}).get("spacing")
         spacing = (float(stated[0]), float(stated[1])) if stated else radiograph.spacing
-        return replace(radiograph, spacing=spacing, view=case.view if case.view != "OBLIQUE" else "", name=case.id)
+        view, reconstructed = case.view if case.view != "OBLIQUE" else "", radiograph.reconstructed or bool(case.geometry)
+        return replace(radiograph, spacing=spacing, view=view, name=case.id, reconstructed=reconstructed)
 
     def encoded_masks(self, case: Case) -> dict[str, dict[str, Any]]:
         """COCO RLE by structure, corrections of reviewers in place of the originals."""

@@ -25,4 +25,5 @@ def render(ct: CT, geometry: Geometry, physics: Physics | None = None, presentat
         spacing=geometry.spacing,
         view="" if view == "OBLIQUE" else view,
         name=f"{ct.name} {view}",
+        reconstructed=True,
     )

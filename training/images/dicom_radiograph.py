@@ -75,7 +75,8 @@ def _read(dataset: Any, path: Path) -> Radiograph:
     if spacing is not None and any("upright" in text for text in turned):
         spacing = spacing[::-1]
     view = _VIEWS.get(word(dataset, "ViewPosition").upper(), "")
-    return Radiograph(np.ascontiguousarray(pixels, np.float32), spacing, view, shown_name(path, dataset), tuple(notes))
+    name = shown_name(path, dataset)
+    return Radiograph(np.ascontiguousarray(pixels, np.float32), spacing, view, name, tuple(notes), reconstructed=pose is not None)
 
 
 def _display(values: np.ndarray, dataset: Any) -> tuple[np.ndarray, str]:

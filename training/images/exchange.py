@@ -13,7 +13,7 @@ import numpy as np
 from training.errors import ChexanatomyError, UnreadableFile
 from training.images.nifti import write_nifti
 from training.images.paths import existing, kind, not_this, replacing
-from training.images.radiograph import FULL_SCALE, MOST_MEGAPIXELS, WRITTEN_BY, read_picture
+from training.images.radiograph import FULL_SCALE, MOST_MEGAPIXELS, RECONSTRUCTED, WRITTEN_BY, read_picture
 from training.images.types import CT, LabelMap, Radiograph
 
 
@@ -90,15 +90,17 @@ def read_mask_png(path: str | os.PathLike[str]) -> np.ndarray:
 def write_radiograph_png(radiograph: Radiograph, path: str | os.PathLike[str]) -> None:
     """Write a radiograph as 16-bit grey PNG: 0..1 becomes 0..65535."""
     pixels = np.clip(np.nan_to_num(radiograph.pixels), 0, 1)
-    _write_png(np.rint(pixels * FULL_SCALE).astype(np.uint16), path)
+    _write_png(np.rint(pixels * FULL_SCALE).astype(np.uint16), path, source=RECONSTRUCTED if radiograph.reconstructed else "")
 
 
-def _write_png(values: np.ndarray, path: str | os.PathLike[str], title: str = "") -> None:
+def _write_png(values: np.ndarray, path: str | os.PathLike[str], title: str = "", source: str = "") -> None:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     origin = PngInfo()
     origin.add_text("Software", WRITTEN_BY)
+    if source:
+        origin.add_text("Source", source)
     if title:
         origin.add_itxt("Title", title)
     with replacing(path) as temporary:

@@ -22,6 +22,9 @@ FEWEST_PIXELS = 16
 FULL_SCALE = 65535
 """White in a 16-bit picture. Detectors have 10 to 14 bits, and many files keep those in 16 without spreading them."""
 
+RECONSTRUCTED = "digitally reconstructed radiograph"
+"""The PNG text "Source" of those that were reckoned from a CT."""
+
 WRITTEN_BY = "napari-chexanatomy"
 """The PNG text "Software" of radiographs that this package wrote."""
 
@@ -65,7 +68,7 @@ def _from_picture(path: Path) -> Radiograph:
         values, note = grey_of(values, path)
         notes = (*notes, note)
     pixels, more = _scaled(values, dtype, path)
-    return Radiograph(pixels, name=stem(path), notes=(*notes, *more))
+    return Radiograph(pixels, name=stem(path), notes=(*notes, *more), reconstructed=_is_reconstructed(path))
 
 
 def read_picture(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -155,6 +158,13 @@ def _is_ours(path: Path) -> bool:
 
     with Image.open(path) as image:
         return bool(image.info.get("Software") == WRITTEN_BY and image.mode.startswith("I"))
+
+
+def _is_reconstructed(path: Path) -> bool:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return bool(image.info.get("Source") == RECONSTRUCTED)
 
 
 def first_frame(values: np.ndarray, frames: int) -> np.ndarray:

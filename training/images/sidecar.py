@@ -48,7 +48,8 @@ def with_sidecar(radiograph: Radiograph, path: Path) -> Radiograph:
     except (KeyError, TypeError, ValueError):
         spacing = None
     view = values.get("view")
-    return replace(radiograph, spacing=spacing, view=view if view in ("PA", "AP", "LATERAL") else "")
+    reconstructed = radiograph.reconstructed or values.get("geometry") is not None
+    return replace(radiograph, spacing=spacing, view=view if view in ("PA", "AP", "LATERAL") else "", reconstructed=reconstructed)
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:

@@ -97,7 +97,8 @@ class Radiograph:
     """A radiograph: pixels float32 [row, column] in 0..1, bone bright, feet down, patient right on image left for PA and AP.
 
     spacing: (row, column) pixel pitch at the detector [mm], None where unknown; view: "PA", "AP", "LATERAL" or "" where
-    unknown; name: a short label without patient data; notes: plain sentences on what reading changed.
+    unknown; name: a short label without patient data; notes: plain sentences on what reading changed; reconstructed: known to be
+    reckoned from a CT, not taken of a person.
     """
 
     pixels: np.ndarray
@@ -105,6 +106,7 @@ class Radiograph:
     view: str = ""
     name: str = "radiograph"
     notes: tuple[str, ...] = field(default=())
+    reconstructed: bool = False
 
     def __post_init__(self) -> None:
         _make_plain(self)

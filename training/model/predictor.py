@@ -46,7 +46,8 @@ class Finding:
     bottom, right) [px] and mask: bool [row, column] at the image's size, None where absent; confidence: 0..1, the Dice that is to
     be expected of the mask (`training.model.confidence`; the probability of presence in a model that has not learnt it), where
     absent the probability of absence; tokens: the answer token by token; text: the answer; probability: float32 [row, column],
-    mean over altered looks at the image (`accurate`), else None.
+    mean over altered looks at the image (`accurate`), else None; convention: "outline" where the answer is a lung as readers
+    draw it, though the projected lung was asked for (`training.model.convention`).
     """
 
     structure: str
@@ -57,6 +58,7 @@ class Finding:
     tokens: tuple[str, ...]
     text: str
     probability: np.ndarray | None = None
+    convention: str = ""
 
     @property
     def doubtful(self) -> bool:

@@ -1,0 +1,63 @@
+"""What "left lung" means on a radiograph of a person, and on one reckoned from a CT."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.anatomy import trainable
+from training.images import Radiograph, read_radiograph, write_radiograph_png
+from training.model import Predictor
+from training.model.checkpoint import create
+from training.model.convention import OUTLINE, segment_as_drawn
+from training.tokens.codebook import MaskCodebook
+from training.tokens.tokenizer import build_tokenizer
+
+ASKED = ["heart", "Left Lung", "lungs", "lung_right"]
+
+
+@pytest.fixture(scope="module")
+def predictor(codebook_file: Path) -> Predictor:
+    sizes = {"image_size": 64, "vision_width": 32, "vision_depth": 2, "text_width": 32, "text_depth": 2, "text_hidden": 64}
+    checkpoint = create(build_tokenizer(), MaskCodebook.load(codebook_file), seed=5, **sizes)
+    checkpoint.card.update({"structures": list(trainable()), "presence_threshold": 0.0})
+    return Predictor(checkpoint, "cpu")
+
+
+def test_lungs_of_a_person_are_answered_with_their_outlines(predictor: Predictor, radiograph: Radiograph) -> None:
+    heart, left, both, right = segment_as_drawn(predictor, radiograph, ASKED)
+    drawn = predictor.segment(radiograph, ["lung_outline_left", "lung_outline_right"])
+    assert [f.structure for f in (heart, left, both, right)] == ["heart", "lung_left", "lungs", "lung_right"]
+    assert [f.convention for f in (heart, left, both, right)] == ["", OUTLINE, OUTLINE, OUTLINE]
+    assert heart.tokens == predictor.segment(radiograph, ["heart"])[0].tokens
+    assert left.mask is not None
+    assert right.mask is not None
+    assert both.mask is not None
+    assert both.box is not None
+    assert np.array_equal(left.mask, drawn[0].mask)
+    assert np.array_equal(right.mask, drawn[1].mask)
+    assert np.array_equal(both.mask, left.mask | right.mask)
+    edges = np.array([left.box, right.box])
+    assert np.allclose(both.box, [*edges[:, :2].min(0), *edges[:, 2:].max(0)])
+
+
+def test_reconstructed_lateral_and_untaught_are_answered_to_the_letter(predictor: Predictor, radiograph: Radiograph) -> None:
+    plain = [f.tokens for f in predictor.segment(radiograph, ASKED)]
+    unaware = Predictor(replace(predictor.checkpoint, card={**predictor.card, "structures": ["heart", "lung_left"]}), "cpu")
+    for model, seen in (
+        (predictor, replace(radiograph, reconstructed=True)),
+        (predictor, replace(radiograph, view="LATERAL")),
+        (unaware, radiograph),
+    ):
+        found = segment_as_drawn(model, seen, ASKED)
+        assert [f.tokens for f in found] == plain
+        assert not any(f.convention for f in found)
+
+
+def test_a_picture_remembers_that_it_was_reconstructed(radiograph: Radiograph, tmp_path: Path) -> None:
+    for reconstructed in (False, True):
+        write_radiograph_png(replace(radiograph, reconstructed=reconstructed), tmp_path / "picture.png")
+        assert read_radiograph(tmp_path / "picture.png").reconstructed is reconstructed

@@ -1,0 +1,66 @@
+"""What "left lung" means on a radiograph: the lung as readers outline it, not the shadow that a CT's lung would cast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.anatomy import find
+from training.errors import UnknownStructure
+from training.images.types import Radiograph
+
+if TYPE_CHECKING:
+    from training.model.predictor import Finding, Predictor
+
+OUTLINE = "outline"
+LEFT, RIGHT = "lung_outline_left", "lung_outline_right"
+AS_DRAWN = {"lung_left": (LEFT,), "lung_right": (RIGHT,), "lungs": (RIGHT, LEFT)}
+"""Projected lungs, which reach behind diaphragm and spine where nobody sees them, and what is drawn in their place."""
+
+
+def segment_as_drawn(predictor: Predictor, radiograph: Radiograph, structures: Sequence[str], **options: Any) -> list[Finding]:
+    """`Predictor.segment`, but on a radiograph that was taken of a person a lung is answered with its outline.
+
+    The answer keeps the name that was asked for and says so (`Finding.convention`). Radiographs reckoned from a CT, lateral
+    views, and models that were not taught outlines get what was asked to the letter. Raises as `Predictor.segment`.
+    """
+    taught = {LEFT, RIGHT} <= set(predictor.card.get("structures", ()))
+    if radiograph.reconstructed or radiograph.view == "LATERAL" or not taught:
+        return predictor.segment(radiograph, structures, **options)
+    wanted = [AS_DRAWN.get(_key(name), (name,)) for name in structures]
+    asked = list(dict.fromkeys(part for parts in wanted for part in parts))
+    found = dict(zip(asked, predictor.segment(radiograph, asked, **options), strict=True))
+    return [_one(_key(name), [found[part] for part in parts]) for name, parts in zip(structures, wanted, strict=True)]
+
+
+def _key(name: str) -> str:
+    try:
+        return find(name).key
+    except UnknownStructure:
+        return name
+
+
+def _one(key: str, parts: Sequence[Finding]) -> Finding:
+    """The finding under the name it was asked by; of both lungs together if there are two."""
+    if key not in AS_DRAWN:
+        return parts[0]
+    masks = [part.mask for part in parts if part.mask is not None]
+    boxes = [part.box for part in parts if part.box is not None]
+    first = replace(parts[0], structure=key, convention=OUTLINE)
+    if len(parts) == 1 or not masks:
+        return first
+    tops, lefts, bottoms, rights = zip(*boxes, strict=True)
+    chances = [part.probability for part in parts if part.probability is not None]
+    return replace(
+        first,
+        present=True,
+        box=(min(tops), min(lefts), max(bottoms), max(rights)),
+        mask=np.logical_or.reduce(masks),
+        confidence=float(np.mean([part.confidence for part in parts if part.present])),
+        tokens=tuple(token for part in parts for token in part.tokens),
+        text=" ; ".join(part.text for part in parts),
+        probability=np.maximum.reduce(chances) if chances else None,
+    )
