@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -207,15 +206,15 @@ class PredictWidget(DeskWidget):
         as_drawn = self.as_drawn.isChecked()
 
         def work(progress: ProgressCallback) -> tuple[Any, Answer]:
-            from training.model.convention import segment_as_drawn
+            from training.model.convention import AsDrawn
 
             report(progress, 0, 0, "Opening the model")
             predictor = open_model()
-            segment = partial(segment_as_drawn, predictor) if as_drawn else predictor.segment
+            asked = AsDrawn(predictor) if as_drawn else predictor
             names = wanted(predictor)
             untaught = predictor.untaught(names)
             known = [name for name in names if name not in untaught]
-            findings = segment(radiograph, known, batch=BATCH, progress=progress)
+            findings = asked.segment(radiograph, known, batch=BATCH, progress=progress)
             view = radiograph.view or predictor.view(radiograph)[0][0]
             return predictor, Answer(base, radiograph, findings, untaught, view)
 

@@ -7,7 +7,6 @@ import csv
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from training.evaluate.agreement import Agreement, agree, matching, overlap_map,
 from training.evaluate.measurements import Cardiothoracic, LungAreas, area, cardiothoracic, lung_areas
 from training.evaluate.sources import IMAGE_SUFFIXES
 from training.filenames import file_stem
-from training.model.convention import segment_as_drawn
+from training.model.convention import AsDrawn
 from training.progress import ProgressCallback, report
 from training.results import write_findings, write_json
 
@@ -156,8 +155,8 @@ def _answer(predictor: Predictor, source: Source, wishes: Wishes, writer: _Write
     radiograph = source.read()
     shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
     references = _references(wishes.references, source, shape, single) if wishes.references is not None else None
-    segment = predictor.segment if wishes.projected else partial(segment_as_drawn, predictor)
-    findings = segment(radiograph, wishes.structures, batch=wishes.batch, accurate=wishes.accurate)
+    asked = predictor if wishes.projected else AsDrawn(predictor)
+    findings = asked.segment(radiograph, wishes.structures, batch=wishes.batch, accurate=wishes.accurate)
     found = {f.structure: f.mask if f.present else None for f in findings}
     measured = measure(predictor, radiograph, found) if wishes.measure else None
     names = matching(found, references) if references is not None else []

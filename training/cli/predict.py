@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from training.cli.console import Command, listed, structure_key
 from training.cli.exchange import write_segmentation
 from training.errors import ChexanatomyError
+from training.model.convention import Lungs
 
 if TYPE_CHECKING:
     from training.images import MaskSet
@@ -43,7 +44,7 @@ class Predict(Command):
     """Further forms: `coco` writes DIR/coco.json for all images; `dicom` writes radiograph.dcm and masks.dcm (DICOM SEG) for each
     image, under a made-up patient and study; `dicom-attached` writes masks.dcm under the DICOM image's own patient and study, so
     that the result names the patient."""
-    lungs: Literal["drawn", "projected"] = "drawn"
+    lungs: Lungs = "drawn"
     """What lung_left, lung_right and lungs mean on a radiograph taken of a person: `drawn`, the lung as readers outline it, with
     the part behind the heart; `projected`, the shadow that the lung of a CT casts, down behind the diaphragm. On pictures that
     this program made from a CT they are always projected, as their masks are."""

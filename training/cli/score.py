@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from training.cli.console import Command, listed, structure_key
 from training.errors import ChexanatomyError
+from training.model.convention import Lungs
 
 if TYPE_CHECKING:
     from training.evaluate import Scored
@@ -46,6 +47,9 @@ class Evaluate(Command):
     """Another model, or the folder of a training run, to set beside it."""
     codebook: Path | None = None
     """Mask codebook for a model that brings none."""
+    lungs: Lungs = "drawn"
+    """What lung_left, lung_right and lungs mean on radiographs taken of people, as in `predict`: `drawn`, their outlines, or
+    `projected`. In data sets made from CTs they are always projected."""
     limit: int | None = None
     """Score at most this many images, evenly spread."""
     claims: bool = False
@@ -89,7 +93,12 @@ class Evaluate(Command):
         from training.evaluate.opening import open_model
 
         specs = list(dict.fromkeys([self.model, *([self.baseline] if self.baseline else [])]))
-        return {spec: open_model(spec, self.codebook) for spec in specs}
+        return {spec: self._asked(open_model(spec, self.codebook)) for spec in specs}
+
+    def _asked(self, model: Any) -> Any:
+        from training.model.convention import AsDrawn
+
+        return AsDrawn(model) if self.lungs == "drawn" else model
 
     def _claims(self) -> int:
         import shlex
@@ -109,9 +118,9 @@ class Evaluate(Command):
         if bool(self.few_shot) != bool(self.left_out):
             raise ChexanatomyError("Claim 3 needs both --few-shot, a run, and --left-out, the structures it was trained without.")
         dataset = Dataset.open(self.dataset)
-        models: dict[str, Segments] = {MODEL: open_model(self.model, self.codebook)}
+        models: dict[str, Segments] = {MODEL: self._asked(open_model(self.model, self.codebook))}
         if self.baseline:
-            models[BASELINE] = open_model(self.baseline)
+            models[BASELINE] = self._asked(open_model(self.baseline))
         models[MEAN] = MeanMask(from_dataset(dataset, chosen(dataset, "train", BASELINE_CASES)))
         real: Iterable[Scored] = ()
         if self.images and self.masks and self.structures:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,27 +13,41 @@ from training.errors import UnknownStructure
 from training.images.types import Radiograph
 
 if TYPE_CHECKING:
-    from training.model.predictor import Finding, Predictor
+    from training.model.predictor import Finding
 
+Lungs = Literal["drawn", "projected"]
 OUTLINE = "outline"
 LEFT, RIGHT = "lung_outline_left", "lung_outline_right"
 AS_DRAWN = {"lung_left": (LEFT,), "lung_right": (RIGHT,), "lungs": (RIGHT, LEFT)}
 """Projected lungs, which reach behind diaphragm and spine where nobody sees them, and what is drawn in their place."""
 
 
-def segment_as_drawn(predictor: Predictor, radiograph: Radiograph, structures: Sequence[str], **options: Any) -> list[Finding]:
-    """`Predictor.segment`, but on a radiograph that was taken of a person a lung is answered with its outline.
+@dataclass(frozen=True)
+class AsDrawn:
+    """A model that answers lungs with their outlines on radiographs that were taken of a person.
 
     The answer keeps the name that was asked for and says so (`Finding.convention`). Radiographs reckoned from a CT, lateral
-    views, and models that were not taught outlines get what was asked to the letter. Raises as `Predictor.segment`.
+    views, and models that were not taught outlines are answered to the letter.
     """
-    taught = {LEFT, RIGHT} <= set(predictor.card.get("structures", ()))
-    if radiograph.reconstructed or radiograph.view == "LATERAL" or not taught:
-        return predictor.segment(radiograph, structures, **options)
-    wanted = [AS_DRAWN.get(_key(name), (name,)) for name in structures]
-    asked = list(dict.fromkeys(part for parts in wanted for part in parts))
-    found = dict(zip(asked, predictor.segment(radiograph, asked, **options), strict=True))
-    return [_one(_key(name), [found[part] for part in parts]) for name, parts in zip(structures, wanted, strict=True)]
+
+    model: Any  # a Predictor, a U-Net, or what else has `segment` and a card
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The model's own."""
+        card: dict[str, Any] = self.model.card
+        return card
+
+    def segment(self, radiograph: Radiograph, structures: Sequence[str], **options: Any) -> list[Finding]:
+        """One Finding per structure, in the order asked. Raises as the model does."""
+        find_all = self.model.segment
+        if radiograph.reconstructed or radiograph.view == "LATERAL" or not {LEFT, RIGHT} <= set(self.card.get("structures", ())):
+            plain: list[Finding] = find_all(radiograph, structures, **options)
+            return plain
+        wanted = [AS_DRAWN.get(_key(name), (name,)) for name in structures]
+        asked = list(dict.fromkeys(part for parts in wanted for part in parts))
+        found = dict(zip(asked, find_all(radiograph, asked, **options), strict=True))
+        return [_one(_key(name), [found[part] for part in parts]) for name, parts in zip(structures, wanted, strict=True)]
 
 
 def _key(name: str) -> str:

@@ -12,7 +12,7 @@ from training.anatomy import trainable
 from training.images import Radiograph, read_radiograph, write_radiograph_png
 from training.model import Predictor
 from training.model.checkpoint import create
-from training.model.convention import OUTLINE, segment_as_drawn
+from training.model.convention import OUTLINE, AsDrawn
 from training.tokens.codebook import MaskCodebook
 from training.tokens.tokenizer import build_tokenizer
 
@@ -28,7 +28,7 @@ def predictor(codebook_file: Path) -> Predictor:
 
 
 def test_lungs_of_a_person_are_answered_with_their_outlines(predictor: Predictor, radiograph: Radiograph) -> None:
-    heart, left, both, right = segment_as_drawn(predictor, radiograph, ASKED)
+    heart, left, both, right = AsDrawn(predictor).segment(radiograph, ASKED)
     drawn = predictor.segment(radiograph, ["lung_outline_left", "lung_outline_right"])
     assert [f.structure for f in (heart, left, both, right)] == ["heart", "lung_left", "lungs", "lung_right"]
     assert [f.convention for f in (heart, left, both, right)] == ["", OUTLINE, OUTLINE, OUTLINE]
@@ -52,7 +52,7 @@ def test_reconstructed_lateral_and_untaught_are_answered_to_the_letter(predictor
         (predictor, replace(radiograph, view="LATERAL")),
         (unaware, radiograph),
     ):
-        found = segment_as_drawn(model, seen, ASKED)
+        found = AsDrawn(model).segment(seen, ASKED)
         assert [f.tokens for f in found] == plain
         assert not any(f.convention for f in found)
 
