@@ -45,7 +45,8 @@ COLUMN_TIPS = (
     "What it was taught.",
     "Mean Dice on the held-out images before learning, at most 1.",
     "The same after learning.",
-    "How well the other structures still agree with what the model said before (Dice, at most 1).",
+    "Other structures: unchanged, because a small adapter is used for its own structure alone; else how well they agree with\n"
+    "what the model said before (Dice, at most 1).",
 )
 PATH_ROLE = Qt.ItemDataRole.UserRole
 
@@ -116,7 +117,7 @@ class AdapterList(QWidget):
         self.table.clearSelection()
         self.table.setRowCount(len(self.kept))
         for row, kept in enumerate(self.kept):
-            texts = (kept.name, display_name(kept.structure), shown(kept.before), shown(kept.after), shown(kept.others))
+            texts = (kept.name, display_name(kept.structure), shown(kept.before), shown(kept.after), others(kept))
             for column, text in enumerate(texts):
                 cell = QTableWidgetItem(text)
                 cell.setToolTip("\n".join(map(inert, (str(kept.folder), verdict(kept)))))
@@ -172,7 +173,7 @@ class AdapterList(QWidget):
             lines.append(f"| {self.titles.get(name, name)} | " + " | ".join(map(shown, values)) + " |")
         lines.append("| **mean** | " + " | ".join(f"**{shown(kept.after)}**" for kept in chosen) + " |")
         lines.append("| before | " + " | ".join(shown(kept.before) for kept in chosen) + " |")
-        lines.append("| other structures | " + " | ".join(shown(kept.others) for kept in chosen) + " |")
+        lines.append("| other structures | " + " | ".join(others(kept) for kept in chosen) + " |")
         lines.append("| steps | " + " | ".join(str(kept.card.get("steps")) for kept in chosen) + " |")
         if len({tuple(sorted(kept.per_image)) for kept in chosen}) > 1:
             lines += ["", "These were measured on different images: compare image by image, not the means."]
@@ -209,16 +210,17 @@ def verdict(kept: Kept) -> str:
     """In a sentence, what came of it."""
     if kept.after is None:
         return "Nothing was held out, so nobody knows whether it is better. Press Apply to use it."
-    lost = list((kept.card.get("others") or {}).get("forgotten") or ())
+    lost = ", ".join(map(display_name, kept.forgotten))
     if kept.better:
-        return "Better than before: Predict uses it now." + (
-            f" Changed most: {', '.join(map(display_name, lost))}." if lost else ""
-        )
+        return "Better than before: Predict uses it now." + (f" Changed most: {lost}." if lost else "")
     if (kept.before or 0) < kept.after:
-        return (
-            f"Better, but {', '.join(map(display_name, lost))} were forgotten, so it is kept but not used. Press Apply to use it."
-        )
+        return f"Better, but {lost or 'others'} were forgotten, so it is kept but not used. Press Apply to use it."
     return "Not better than before, so it is kept but not used. Press Apply to use it all the same."
+
+
+def others(kept: Kept) -> str:
+    """How well other structures agree with what was said of them before."""
+    return "unchanged" if kept.unchanged else shown(kept.others)
 
 
 def shown(value: float | None) -> str:

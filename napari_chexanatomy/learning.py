@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_chexanatomy.adapter_list import shown, verdict
+from napari_chexanatomy.adapter_list import others, shown, verdict
 from napari_chexanatomy.before_after import BeforeAfter, Compared, read_comparison
 from napari_chexanatomy.jobs import ChildProcess
 from napari_chexanatomy.model_chooser import ModelChooser, apply_everywhere
@@ -37,8 +37,16 @@ LEARNING_SECONDS = 40
 """Most time for learning, unless the user says otherwise [s]."""
 LOSS, DICE = "loss", "held_out_dice"
 METHODS = (
-    ("a small adapter (LoRA)", "lora", "Quick, needs little memory, keeps the rest of the model as it is: the usual choice."),
-    ("the whole decoder", "decoder", "Everything that writes answers; the file is as large as the model."),
+    (
+        "a small adapter (LoRA)",
+        "lora",
+        "Quick, needs little memory, and other structures stay exactly as they were: the usual choice.",
+    ),
+    (
+        "the whole decoder",
+        "decoder",
+        "Everything that writes answers, so others change a little; the file is as large as the model.",
+    ),
     ("the whole model", "model", "The image tower as well: slow, for many drawings of something that looks like nothing known."),
 )
 
@@ -103,7 +111,7 @@ class LearningPanel(QWidget):
         for row, (text, value, tip) in enumerate(METHODS):
             self.method.addItem(text, value)
             self.method.setItemData(row, tip, Qt.ItemDataRole.ToolTipRole)
-        self.method.setToolTip("What is trained. The small adapter is quick and forgets least.")
+        self.method.setToolTip("What is trained. The small adapter is quick and leaves other structures alone.")
         self.augment = QCheckBox("Vary the images")
         self.augment.setChecked(True)
         self.augment.setToolTip(
@@ -179,8 +187,8 @@ class LearningPanel(QWidget):
         rows += [(titles.get(name, name), shown(old), shown(new)) for name, (old, new) in kept.per_image.items()]
         if len(kept.per_image) > 1:
             rows.append(("<b>mean Dice</b>", f"<b>{shown(kept.before)}</b>", f"<b>{shown(kept.after)}</b>"))
-        if kept.others is not None:
-            rows.append(("other structures, against before", "", shown(kept.others)))
+        if kept.unchanged or kept.others is not None:
+            rows.append(("other structures, against before", "", others(kept)))
         cells = (f"<td>{name}</td><td align=right>{old}&nbsp;</td><td align=right>{new}</td>" for name, old, new in rows)
         table = "<table>" + "".join(f"<tr>{cell}</tr>" for cell in cells) + "</table>"
         self.result.setText(f"<b>{inert(verdict(kept))}</b>{table}")

@@ -172,7 +172,9 @@ def _answer(predictor: Predictor, source: Source, wishes: Wishes, writer: _Write
 
 def measure(predictor: Predictor, radiograph: Radiograph, masks: Mapping[str, np.ndarray | None]) -> Measured:
     """Cardiothoracic ratio and lung areas of found masks; the view is the radiograph's own, else what the model takes it for."""
-    view = radiograph.view or predictor.view(radiograph)[0][0]
+    from training.model.predictor import likely_views
+
+    view = radiograph.view or likely_views(predictor.view(radiograph))
     there = {name: mask for name, mask in masks.items() if mask is not None}
     problems: list[str] = []
     ratio, lungs = None, None

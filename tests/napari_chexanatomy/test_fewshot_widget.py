@@ -238,7 +238,7 @@ def test_learning_ends_with_numbers_and_predict_uses_what_is_better(desk, views,
     assert kept.name == "first try"
     assert list(kept.per_image) == [held_out]
     assert f"{kept.after:.3f}" in desk.learning.result.text()
-    assert f"{kept.others:.3f}" in desk.learning.result.text()
+    assert "unchanged" in desk.learning.result.text()
     assert any("loss" in report.values and "seconds_left" in report.values for report in reports)
     (shown,) = desk.learning.comparison.images
     np.testing.assert_array_equal(shown.drawn, views[-1][1])

@@ -187,7 +187,9 @@ class Adapt(Command):
             verdict = "better" if adapter.better else "NOT better: keep the model as it was, or draw more examples"
             self.say(f"{len(adapter.after)} held-out radiographs: Dice {before:.3f} before, {after:.3f} after, {verdict}")
             others = adapter.card["others"]
-            if others["mean"] is not None:
+            if others["unchanged"]:
+                self.say("Other structures are answered as before: the adapter is used for this one alone.")
+            elif others["mean"] is not None:
                 lost = f"; forgotten: {', '.join(others['forgotten'])}" if others["forgotten"] else ""
                 self.say(f"Other structures agree with what was said of them before: Dice {others['mean']:.3f}{lost}")
         else:

@@ -5,7 +5,7 @@ Lengths are those of the shadow on the detector, which is larger than what casts
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,10 +121,11 @@ def cardiothoracic(masks: Mapping[str, np.ndarray], spacing: Spacing | None = No
     The heart's width is the sum of its greatest distances to the right and to the left of the midline, the chest's the widest row
     between the outer borders of the lungs. The midline is the middle of the spine where there is a mask of it, else of the chest;
     it divides the heart's width and does not change it. Only the largest piece of each mask counts. view: PA, AP, LATERAL,
-    OBLIQUE or "".
+    OBLIQUE, several of them ("PA or AP") where that is not clear, or "".
     Raises ChexanatomyError when the heart or the lungs are missing, or the view is not frontal.
     """
-    if view.upper() in NOT_FRONTAL:
+    views = view.upper().split(" OR ")
+    if set(views) <= set(NOT_FRONTAL):
         raise ChexanatomyError(f"The cardiothoracic ratio is for frontal views, this one is {view.lower()}: choose a PA view.")
     if not _there(masks, HEART):
         raise ChexanatomyError("There is no heart to measure in this picture.")
@@ -138,15 +139,25 @@ def cardiothoracic(masks: Mapping[str, np.ndarray], spacing: Spacing | None = No
         middle = float(np.flatnonzero(masks[SPINE].any(axis=0)).mean())
     middle = min(max(round(middle), first), last)
     rows = [float(np.flatnonzero(heart[:, column]).mean().round()) for column in (first, last)]
-    note = "An AP view shows the heart larger than a PA view does." if view.upper() == "AP" else ""
     return Cardiothoracic(
         Line((rows[0], float(middle)), (rows[0], float(first))),
         Line((rows[1], float(middle)), (rows[1], float(last))),
         chest,
         spacing,
         kind,
-        note,
+        _mind(views),
     )
+
+
+def _mind(views: Sequence[str]) -> str:
+    """What to mind about a picture that is one of these views."""
+    turned = [view.lower() for view in views if view in NOT_FRONTAL]
+    if turned:
+        return f"This may be a view that is not frontal ({', '.join(turned)}), for which the ratio means nothing."
+    if "AP" not in views:
+        return ""
+    larger = "shows the heart larger than a PA view does."
+    return f"An AP view {larger}" if len(views) == 1 else f"This may be an AP view, which {larger}"
 
 
 def lung_areas(masks: Mapping[str, np.ndarray], spacing: Spacing | None = None) -> LungAreas:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from training.images import to_rle
 from training.model.checkpoint import Checkpoint, save_checkpoint
 from training.model.packing import Segments, logits_of, read, recall
 from training.model.predictor import Predictor, load
+from training.model.taught import settled, taught_card
 from training.progress import ProgressCallback, report
 from training.tokens.grammar import clean_name
 
@@ -74,7 +75,8 @@ def adapt(
     held_out = [Seen.of(predictor, e, features=frozen) for e in kept]
     before = judge(predictor, held_out, called)
     watched = held_out + [Seen.of(predictor, e, features=frozen) for e in taught]
-    memory = Memory.of(predictor, watched, called)
+    # An adapter answers for its own structure alone (`training.model.taught`); other weights are asked about the rest as well.
+    memory = Memory.of(predictor, watched, called) if settings.method != "lora" else None
     lessons = Lessons.of(predictor, taught, called, settings.augmentation, settings.rehearsal, progress, settings.steps)
     pupil = _pupil(predictor)
     config = _trainable(pupil, settings)
@@ -82,7 +84,7 @@ def adapt(
     course.run(progress)
     pupil.model.eval()
     after = judge(pupil, held_out, called)
-    agreement = memory.agreement(pupil)
+    agreement = memory.agreement(pupil) if memory is not None else {}
     others = float(np.mean(list(agreement.values()))) if agreement else None
     kept_well = others is None or others >= FORGOTTEN
     card = {
@@ -93,6 +95,7 @@ def adapt(
         "after": _scores(after),
         "better": mean_score(after.dice) > mean_score(before.dice) and kept_well if after.dice else None,
         "others": {
+            "unchanged": memory is None,
             "mean": round(others, 4) if others is not None else None,
             "agreement": agreement,
             "forgotten": [k for k, value in agreement.items() if value < FORGOTTEN],
@@ -259,9 +262,10 @@ def _free(out: Path) -> Path:
 
 
 def _pupil(predictor: Predictor) -> Predictor:
-    """A copy to train, so that the caller's model stays what it was."""
-    checkpoint = copy.copy(predictor.checkpoint)
-    checkpoint.model = copy.deepcopy(predictor.model)
+    """A copy to train, so that the caller's model stays what it was; what adapters taught it before is part of its weights."""
+    checkpoint = settled(predictor.checkpoint)
+    if checkpoint is predictor.checkpoint:
+        checkpoint = replace(checkpoint, model=copy.deepcopy(checkpoint.model))
     return Predictor(checkpoint, str(predictor.device))
 
 
@@ -294,9 +298,9 @@ def _write(pupil: Predictor, config: Any, card: dict[str, Any], comparison: dict
             write_adapter(partial, adapter_weights(pupil.model), config, card["base"], card)
         else:
             checkpoint: Checkpoint = pupil.checkpoint
-            learned = list(dict.fromkeys([*checkpoint.card.get("learned", ()), *card["learned"]]))
-            card = {**checkpoint.card, **card, "learned": learned, "name": checkpoint.name, "packed": checkpoint.packed}
-            card["image_size"] = checkpoint.image_size
+            known = taught_card(checkpoint.card, card["structure"])
+            card = {**card, "learned": known.get("learned", []), "name": checkpoint.name, "packed": checkpoint.packed}
+            card = {**known, **card, "image_size": checkpoint.image_size}
             checkpoint.card = card
             save_checkpoint(checkpoint, partial)
         write_card(partial, card)

@@ -41,9 +41,20 @@ class Kept:
         return {str(name): (_number(old.get(name)), _number(new.get(name))) for name in new}
 
     @property
+    def unchanged(self) -> bool:
+        """Whether other structures are answered by the weights as they were: so it is with every low-rank adapter."""
+        return (self.card.get("settings") or {}).get("method") == "lora"
+
+    @property
     def others(self) -> float | None:
-        """How well other structures agree with what was said of them before (mean Dice)."""
-        return _number((self.card.get("others") or {}).get("mean"))
+        """How well other structures agree with what was said of them before (mean Dice); None where nothing was measured, and
+        where nothing has changed."""
+        return None if self.unchanged else _number((self.card.get("others") or {}).get("mean"))
+
+    @property
+    def forgotten(self) -> tuple[str, ...]:
+        """Other structures that look otherwise than before."""
+        return () if self.unchanged else tuple((self.card.get("others") or {}).get("forgotten") or ())
 
 
 def read_adapter(folder: Path) -> Kept | None:
@@ -129,12 +140,14 @@ def card_page(card: Mapping[str, Any]) -> str:
     lines += [f"- {card.get('steps')} steps in {card.get('seconds')} s, made {card.get('made')}, version {card.get('software')}"]
     lines += [f"- {card.get('use')}"]
     lines += [f"- {card['note']}"] if card.get("note") else []
+    unchanged = (card.get("settings") or {}).get("method") == "lora"
+    lines += ["- other structures are answered as before, without this adapter"] if unchanged else []
     if after.get("per_image"):
         lines += ["", "| held-out image | Dice before | after |", "|---|---|---|"]
         old = before.get("per_image") or {}
         lines += [f"| {name} | {_shown(old.get(name))} | {_shown(new)} |" for name, new in after["per_image"].items()]
         lines += [f"| **mean** | {_shown(before.get('dice'))} | {_shown(after.get('dice'))} |"]
-    if others:
+    if others and not unchanged:
         lines += ["", "| other structure | agrees with before (Dice) |", "|---|---|"]
         lines += [f"| {_name(key)} | {_shown(value)} |" for key, value in sorted(others.items(), key=lambda pair: pair[1])]
     settings = card.get("settings") or {}

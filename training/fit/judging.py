@@ -71,9 +71,14 @@ def answers(predictor: Predictor, seen: Seen, names: Sequence[str], *, coarse: b
     predictor.model.eval()
     features = seen.features if seen.features is not None else see_features(predictor, seen.pixels)
     features = features.to(predictor.device)
-    prefix = recall(predictor.model, features, features, packed=predictor.checkpoint.packed)
-    prompts = [predictor.tokens.prompt(segment_prompt(clean_name(name))) for name in names]
-    written = decoding.write(predictor.model, predictor.tokens, prefix, prompts)
+    asked = [clean_name(name) for name in names]
+    said: dict[int, decoding.Written] = {}
+    for adapters, places in predictor.weights.groups(asked).items():
+        with predictor.weights.answering(adapters):
+            prefix = recall(predictor.model, features, features, packed=predictor.checkpoint.packed)
+            prompts = [predictor.tokens.prompt(segment_prompt(asked[i])) for i in places]
+            said |= zip(places, decoding.write(predictor.model, predictor.tokens, prefix, prompts), strict=True)
+    written = [said[i] for i in range(len(asked))]
     predictor.model.train(training)
     says_none = bool(predictor.card.get("negatives", predictor.checkpoint.packed))
     threshold = float(predictor.card.get("presence_threshold", 0.5))

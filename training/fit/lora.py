@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from training.model.checkpoint import CARD
-from training.model.loading import ADAPTER_WEIGHTS
+from training.model.taught import ADAPTER_WEIGHTS
 
 # CheXanatomy's choice (arXiv 2606.08420): every projection of the decoder.
 DECODER = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"

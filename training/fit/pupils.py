@@ -20,6 +20,7 @@ from training.model.checkpoint import Checkpoint, create, save_checkpoint
 from training.model.loading import load_checkpoint, open_codebook
 from training.model.packing import Segments, logits_of, read, recall
 from training.model.special import SpecialTokens
+from training.model.taught import settled
 
 
 class Pupil(Protocol):
@@ -160,14 +161,14 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
             informed=config.informed,
         )
         if config.start is not None:
-            take_weights(checkpoint.model, load_checkpoint(config.start).model, config.start)
+            take_weights(checkpoint.model, settled(load_checkpoint(config.start)).model, config.start)
         if config.tower is not None:
             tower = load_checkpoint(config.tower).model.model.vision_tower
             take_weights(checkpoint.model.model.vision_tower, tower, config.tower)
         checkpoint.model.train()
         return checkpoint, None
 
-    checkpoint = load_checkpoint(config.base, config.codebook)
+    checkpoint = settled(load_checkpoint(config.base, config.codebook))
     if checkpoint.codebook is None:
         raise BrokenModel(f"{config.base} comes without a mask codebook: give the path of vae-oid.npz.")
     if checkpoint.image_size != config.image_size:

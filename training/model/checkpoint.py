@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,11 @@ CODEBOOK = "codebook.safetensors"
 class Checkpoint:
     """A loaded model.
 
-    model: transformers' PaliGemmaForConditionalGeneration, perhaps with an adapter merged in; codebook: None where masks cannot
+    model: transformers' PaliGemmaForConditionalGeneration, perhaps with adapters; codebook: None where masks cannot
     be read; image_size: edge of the square the model sees [px]; packed: whether it was trained with the shared-prefix mask of
     `training.model.packing`; card: what is known about it (see `chexanatomy.json`); name: for lists and file names; source: the
-    spec that opens it again.
+    spec that opens it again; taught: name to ask for -> peft's names of the adapters in the model that answer it
+    (`training.model.taught`).
     """
 
     model: Any
@@ -34,6 +36,7 @@ class Checkpoint:
     name: str
     card: dict[str, Any] = field(default_factory=dict)
     source: str = ""
+    taught: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def create(tokenizer: Any, codebook: MaskCodebook | None, seed: int = 0, *, informed: bool = True, **sizes: Any) -> Checkpoint:

@@ -4,8 +4,6 @@ read, and nothing is fetched but a hub id that was asked for."""
 from __future__ import annotations
 
 import logging
-import re
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from training.errors import BrokenModel
 from training.model.checkpoint import CARD, CODEBOOK, Checkpoint, read_card
-from training.model.folder import base_named, check_model_folder, lora_settings, read_json
+from training.model.folder import base_named, check_model_folder, read_json
+from training.model.taught import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPENING_ERRORS, with_adapter
 
 if TYPE_CHECKING:
     from training.tokens.codebook import MaskCodebook
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "chexanatomy_tiny"
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 # Larger models are kept in the precision they are stored in.
 SMALL_BYTES = 2 << 30
@@ -29,12 +26,6 @@ SMALL_BYTES = 2 << 30
 logger = logging.getLogger(__name__)
 Say = Callable[[str], None]
 """Called with a sentence before anything is fetched from the network."""
-
-OPENING_ERRORS = (
-    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, ImportError, NotImplementedError),
-    *(AssertionError, ZeroDivisionError, RecursionError, MemoryError),
-)
-"""What transformers and peft raise, beside SafetensorError, on configurations and weights that make no model."""
 
 
 def load_checkpoint(spec: str | Path = EMBEDDED, codebook: str | Path | None = None, say: Say | None = None) -> Checkpoint:
@@ -51,14 +42,21 @@ def load_checkpoint(spec: str | Path = EMBEDDED, codebook: str | Path | None = N
 
 def _load(text: str, codebook: str | Path | None, say: Say | None, fetch: bool) -> Checkpoint:
     if "+" in text and not Path(text).exists():
-        base, adapter = text.split("+", 1)
-        return _with_adapter(_load(base.strip(), codebook, say, fetch), _folder(adapter.strip(), say, fetch))
+        base, adapter = _base_and_adapter(text)
+        return with_adapter(_load(base.strip(), codebook, say, fetch), _folder(adapter.strip(), say, fetch))
     folder = _folder(text, say, fetch)
     if (folder / ADAPTER_CONFIG).exists():
         from_hub = fetch and is_hub_id(text)
-        return _with_adapter(_load(_base_of(folder), codebook, say, from_hub), folder)
+        return with_adapter(_load(_base_of(folder), codebook, say, from_hub), folder)
     known_as = text if text == EMBEDDED or not Path(text).expanduser().is_dir() else str(folder.resolve())
     return replace(_open(folder, folder.name, codebook), source=known_as)
+
+
+def _base_and_adapter(text: str) -> tuple[str, str]:
+    """Cut BASE+ADAPTER, where the base may be one itself and a folder's name may hold a +."""
+    cuts = [n for n, letter in enumerate(text) if letter == "+"]
+    cut = next((n for n in cuts if Path(text[n + 1 :].strip()).expanduser().is_dir()), cuts[-1])
+    return text[:cut], text[cut + 1 :]
 
 
 def is_hub_id(text: str) -> bool:
@@ -205,58 +203,5 @@ def _codebook(folder: Path, given: str | Path | None) -> MaskCodebook | None:
             return open_codebook(folder / name)
     return None
 
-
-def _with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
-    """Merge an adapter into its base."""
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not (folder / ADAPTER_CONFIG).exists():
-        raise BrokenModel(f"{folder} is no adapter: it has no {ADAPTER_CONFIG}.")
-    if not (folder / ADAPTER_WEIGHTS).exists():
-        raise BrokenModel(f"The adapter {folder.name} has no {ADAPTER_WEIGHTS}: take its safetensors version.")
-    settings = lora_settings(folder, read_json(folder / ADAPTER_CONFIG))
-    try:
-        with warnings.catch_warnings():
-            # peft 0.21 asks transformers 5.23 by an old name.
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-            wrapped = get_peft_model(base.model, LoraConfig(**settings, task_type="CAUSAL_LM"))
-        weights = load_file(folder / ADAPTER_WEIGHTS)
-        outcome = set_peft_model_state_dict(wrapped, {_current(name): weight for name, weight in weights.items()})
-    except (SafetensorError, *OPENING_ERRORS) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise BrokenModel(
-            f"The adapter {folder.name} does not fit the model {base.name} ({reason}): name the base it was trained on."
-        ) from error
-    if outcome.unexpected_keys or not weights:
-        odd = (outcome.unexpected_keys or ["nothing"])[0]
-        raise BrokenModel(
-            f"The adapter {folder.name} does not fit the model {base.name} (it holds {odd}): name the base it was trained on."
-        )
-    card = read_card(folder)
-    learned = list(dict.fromkeys([*base.card.get("learned", ()), *card.get("learned", ())]))
-    merged = {**base.card, **{k: v for k, v in card.items() if k in ("scores", "structure")}, "learned": learned}
-    model = wrapped.merge_and_unload().eval()
-    source = f"{base.source}+{folder.resolve()}"
-    return replace(base, model=model, name=f"{base.name}+{folder.name}", card=merged, source=source)
-
-
-def _current(name: str) -> str:
-    """The name of an adapter weight in today's transformers, from the one it had when it was published.
-
-    Until transformers 4.51 the decoder was `language_model.model` and the vision tower `vision_tower.vision_model`.
-    """
-    for old, new in _MOVED:
-        name = re.sub(old, new, name)
-    return name
-
-
-_MOVED = (
-    (r"^base_model\.model\.language_model\.model\.", "base_model.model.model.language_model."),
-    (r"^base_model\.model\.language_model\.lm_head", "base_model.model.lm_head"),
-    (r"^base_model\.model\.(vision_tower|multi_modal_projector)\.", r"base_model.model.model.\1."),
-    (r"\.vision_tower\.vision_model\.", ".vision_tower."),
-)
 
 __all__ = ["CARD", "EMBEDDED", "EMBEDDED_FOLDER", "load_checkpoint"]

@@ -19,9 +19,10 @@ from training.model.checkpoint import Checkpoint
 from training.model.confidence import LOW_CONFIDENCE, Confidence
 from training.model.loading import Say, load_checkpoint
 from training.model.marking import mark
-from training.model.packing import Prefix, Segment, see
+from training.model.packing import Prefix, Segment, recall, see
 from training.model.preprocess import Letterbox, letterbox, stretch
 from training.model.special import SpecialTokens
+from training.model.taught import Adapters, Weights
 from training.progress import ProgressCallback, report
 from training.tokens import Answer, bins_to_box, box_to_bins, tight_box, write_answer
 from training.tokens.grammar import (
@@ -32,10 +33,14 @@ from training.tokens.grammar import (
     caption_box_prompt,
     caption_mask_prompt,
     clean_name,
+    read_names,
     segment_prompt,
 )
 
 Box = tuple[float, float, float, float]
+FRONTAL = "PA or AP"
+SURE_OF_VIEW = 0.9
+"""Views are told until they are together at least this probable."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,8 @@ class Predictor:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = checkpoint.model.to(self.device).eval()
         self.tokens = SpecialTokens(checkpoint.tokenizer, self.model.config.get_text_config().vocab_size)
-        self._last: tuple[bytes, Prefix] | None = None
+        self.weights = Weights(self.model, checkpoint.taught)
+        self._last: tuple[bytes, dict[Adapters, Prefix]] = (b"", {})
 
     @property
     def card(self) -> dict[str, Any]:
@@ -155,19 +161,24 @@ class Predictor:
             return []
         pixels, place = self.prepare(radiograph.pixels)
         looks = LOOKS if accurate else LOOKS[:1]
-        prefixes = [self._see(moved(pixels, look), keep=look == LOOKS[0]) for look in looks]
-        findings: list[Finding] = []
-        for start in range(0, len(asked), batch):
-            report(progress, start, len(asked), "Segmenting")
-            chunk = asked[start : start + batch]
-            prompts = [self.tokens.prompt(segment_prompt(name)) for _, name in chunk]
-            answers = [
-                decoding.write(self.model, self.tokens, p, prompts, batch=batch, expectation=expectation) for p in prefixes
-            ]
-            plain = self._findings(chunk, answers[0], place)
-            findings += self._averaged(plain, answers, looks, place) if accurate else plain
+        findings: dict[int, Finding] = {}
+        for adapters, places in self.weights.groups([name for _, name in asked]).items():
+            with self.weights.answering(adapters):
+                prefixes = [self._see(moved(pixels, look), keep=look == LOOKS[0]) for look in looks]
+                for start in range(0, len(places), batch):
+                    report(progress, len(findings), len(asked), "Segmenting")
+                    here = places[start : start + batch]
+                    chunk = [asked[i] for i in here]
+                    prompts = [self.tokens.prompt(segment_prompt(name)) for _, name in chunk]
+                    answers = [
+                        decoding.write(self.model, self.tokens, p, prompts, batch=batch, expectation=expectation)
+                        for p in prefixes
+                    ]
+                    plain = self._findings(chunk, answers[0], place)
+                    found = self._averaged(plain, answers, looks, place) if accurate else plain
+                    findings |= zip(here, found, strict=True)
         report(progress, len(asked), len(asked), "Segmenting")
-        return findings
+        return [findings[i] for i in range(len(asked))]
 
     def _averaged(
         self, plain: Sequence[Finding], answers: Sequence[Sequence[decoding.Written]], looks: Sequence[Look], place: Letterbox
@@ -238,30 +249,38 @@ class Predictor:
                 with torch.inference_mode():
                     prompts.append(caption_mask_prompt(self.checkpoint.codebook.encode(crop[None])[0].tolist(), bins))
         candidates = [self._resolve(s) for s in structures or (*self._known(), *self.learned)]
-        answers = self._likely(self._see(pixels), prompts, [name for _, name in candidates])
+        answers = self._likely(pixels, prompts, [name for _, name in candidates])
         return sorted(((key, p) for (key, _), p in zip(candidates, answers, strict=True)), key=lambda pair: -pair[1])
 
     def view(self, radiograph: Radiograph) -> list[tuple[str, float]]:
         """How the radiograph was taken: (PA, AP, LATERAL or OBLIQUE, probability), likeliest first."""
-        answers = self._likely(self._look(radiograph)[0], [VIEW_PROMPT], list(VIEW_ANSWERS.values()))
+        answers = self._likely(self.prepare(radiograph.pixels)[0], [VIEW_PROMPT], list(VIEW_ANSWERS.values()))
         return sorted(zip(VIEW_ANSWERS, answers, strict=True), key=lambda pair: -pair[1])
 
     def ask(self, radiograph: Radiograph, prompt: str) -> str:
         """What the model writes of itself after any prompt of `training.tokens.grammar`, such as "segment heart ; left clavicle".
 
         Nothing holds it to the grammar: read the text with `training.tokens.read_answer`, which counts what cannot be read.
+        The last name in it that an adapter was taught decides which weights answer.
         """
-        prefix, _ = self._look(radiograph)
-        return self.tokens.text(decoding.speak(self.model, self.tokens, prefix, self.tokens.prompt(prompt))).strip()
+        pixels, _ = self.prepare(radiograph.pixels)
+        *_, adapters = self.weights.groups([self._asked_for(name) for name in read_names(prompt)] or [""])
+        with self.weights.answering(adapters):
+            said = decoding.speak(self.model, self.tokens, self._see(pixels), self.tokens.prompt(prompt))
+        return self.tokens.text(said).strip()
 
-    def _likely(self, prefix: Prefix, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    def _likely(self, pixels: torch.Tensor, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
         """Probability of each text as the answer, the prompts' opinions averaged."""
-        segments = [
-            Segment(self.tokens.prompt(prompt), (*self.tokens.encode(text), self.tokens.eos))
-            for prompt in prompts
-            for text in texts
-        ]
-        scores = torch.tensor(decoding.score(self.model, self.tokens, prefix, segments)).view(len(prompts), -1)
+        scores = torch.zeros(len(prompts), len(texts))
+        for adapters, places in self.weights.groups(texts).items():
+            segments = [
+                Segment(self.tokens.prompt(prompt), (*self.tokens.encode(texts[i]), self.tokens.eos))
+                for prompt in prompts
+                for i in places
+            ]
+            with self.weights.answering(adapters):
+                said = decoding.score(self.model, self.tokens, self._see(pixels), segments)
+            scores[:, places] = torch.tensor(said).view(len(prompts), -1)
         probabilities: list[float] = scores.mean(0).softmax(0).tolist()
         return probabilities
 
@@ -291,18 +310,26 @@ class Predictor:
             raise
         return structure.key, clean_name(structure.name)
 
-    def _look(self, radiograph: Radiograph) -> tuple[Prefix, Letterbox]:
-        pixels, place = self.prepare(radiograph.pixels)
-        return self._see(pixels), place
+    def _asked_for(self, text: str) -> str:
+        try:
+            return self._resolve(text)[1]
+        except UnknownStructure:
+            return text
 
     def _see(self, pixels: torch.Tensor, keep: bool = True) -> Prefix:
-        key = pixels.numpy().tobytes()
-        if self._last is not None and self._last[0] == key:
-            return self._last[1]
-        with torch.inference_mode():
-            prefix = see(self.model, pixels.to(self.device, self.model.dtype), packed=self.checkpoint.packed)
-        self._last = (key, prefix) if keep else self._last
-        return prefix
+        """Look at an image with the weights of the moment; what was seen of the last one is kept, for each of them."""
+        key, weights, packed = pixels.numpy().tobytes(), self.weights, self.checkpoint.packed
+        seen = self._last[1] if self._last[0] == key else {}
+        if weights.active not in seen:
+            with torch.inference_mode():
+                if seen:  # adapters that come and go are in the decoder alone
+                    before = next(iter(seen.values()))
+                    prefix = recall(self.model, before.features, before.vision, packed=packed)
+                else:
+                    prefix = see(self.model, pixels.to(self.device, self.model.dtype), packed=packed)
+            seen = {**seen, weights.active: prefix}
+        self._last = (key, seen) if keep else self._last
+        return seen[weights.active]
 
     def prepare(self, pixels: np.ndarray) -> tuple[torch.Tensor, Letterbox]:
         """What the model sees of pixels float [row, column]: float32 [1, 3, size, size] in -1..1, and where the image lies in
@@ -334,6 +361,21 @@ class Predictor:
             confidence = guess(key, answer) if guess else answer.presence
             findings.append(Finding(key, True, place.cut(box), mask, confidence, self.tokens.tokens(list(ids)), text))
         return findings
+
+
+def likely_views(ranked: Sequence[tuple[str, float]]) -> str:
+    """What `Predictor.view` says, as far as it can be relied on: "PA or AP", "LATERAL", "LATERAL or OBLIQUE". ranked: (view,
+    probability), likeliest first.
+
+    PA and AP are told together: on real radiographs no probability, however high, tells one from the other.
+    """
+    kinds: dict[str, float] = {}
+    for view, p in ranked:
+        kind = FRONTAL if view in FRONTAL.split(" or ") else view
+        kinds[kind] = kinds.get(kind, 0) + p
+    ordered = sorted(kinds, key=lambda kind: -kinds[kind])
+    count = next((n for n in range(1, len(ordered)) if sum(kinds[kind] for kind in ordered[:n]) >= SURE_OF_VIEW), len(ordered))
+    return " or ".join(ordered[:count])
 
 
 def display_name(key: str) -> str:

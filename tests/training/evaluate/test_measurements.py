@@ -78,7 +78,11 @@ def test_what_cannot_be_measured_is_said(chest, change, view, expected):
 
 
 def test_an_ap_view_carries_its_warning(chest):
-    assert "larger" in cardiothoracic(chest, view="AP").note
+    assert cardiothoracic(chest, view="AP").note.startswith("An AP view shows the heart larger")
+    assert cardiothoracic(chest, view="PA or AP").note.startswith("This may be an AP view")
+    assert "not frontal (lateral)" in cardiothoracic(chest, view="PA or AP or LATERAL").note
+    with pytest.raises(ChexanatomyError, match="frontal"):
+        cardiothoracic(chest, view="LATERAL or OBLIQUE")
     assert cardiothoracic(chest, view="PA").note == ""
 
 

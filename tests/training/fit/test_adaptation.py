@@ -21,6 +21,7 @@ from training.fit.lessons import Lessons
 from training.images import Radiograph, write_mask_png, write_radiograph_png
 from training.model import Finding, Predictor, load, save_checkpoint
 from training.model.checkpoint import create
+from training.model.taught import settled
 from training.progress import Progress
 from training.tokens.codebook import MaskCodebook
 from training.tokens.tokenizer import build_tokenizer
@@ -90,6 +91,7 @@ def test_a_new_structure_is_learnt_and_its_adapter_opens(schooled: Adapter, tmp_
 def test_the_card_says_what_was_done(base: Path, tmp_path: Path) -> None:
     adapt(base, examples(4), NAME, tmp_path / "adapter", replace(QUICK, steps=2))
     card = json.loads((tmp_path / "adapter" / "chexanatomy.json").read_text())
+    assert card["others"]["unchanged"]
     assert card["structure"] == NAME
     assert card["learned"] == [NAME]
     assert card["base"] == str(base)
@@ -226,8 +228,9 @@ def test_adapters_are_listed_renamed_exported_and_moved_away(base: Path, tmp_pat
 def test_other_structures_are_rehearsed_with_the_models_own_answers(base: Path, tmp_path: Path) -> None:
     checkpoint = load(base).checkpoint
     willing = replace(checkpoint, card={**checkpoint.card, "structures": ["heart", "lung_left"], "presence_threshold": 0.0})
-    adapter = adapt(Predictor(willing, "cpu"), examples(3), NAME, tmp_path / "adapter", replace(QUICK, steps=2, rehearsal=2))
-    assert adapter.card["settings"]["rehearsal"] == 2
+    settings = replace(QUICK, method="decoder", steps=2, rehearsal=2)
+    adapter = adapt(Predictor(willing, "cpu"), examples(3), NAME, tmp_path / "adapter", settings)
+    assert not adapter.card["others"]["unchanged"]
     assert set(adapter.card["others"]["agreement"]) <= {"heart", "lung_left"}
     assert 0 <= adapter.card["others"]["mean"] <= 1
 
@@ -253,5 +256,35 @@ def test_a_folder_with_other_things_is_not_overwritten(base: Path, tmp_path: Pat
 
 def test_an_adapter_can_be_taught_on_an_adapter(base: Path, tmp_path: Path) -> None:
     first = adapt(base, examples(3), NAME, tmp_path / "first", replace(QUICK, steps=2))
-    second = adapt(first.folder, examples(3), "second blob", tmp_path / "second", replace(QUICK, steps=2))
-    assert set(load(second.folder).learned) == {NAME, "second blob"}
+    second = adapt(first.folder, examples(3, row=20), "left kidney", tmp_path / "second", replace(QUICK, steps=2))
+    both = load(second.folder)
+    assert both.learned == (NAME,)
+    plain = replace(examples(1)[0].radiograph, pixels=examples(1)[0].radiograph.pixels[::-1].copy())
+    asked = ["lung_left", NAME, "heart", "kidney_left"]
+    for accurate in (False, True):
+        after = both.segment(plain, asked, accurate=accurate)
+        before = load(base).segment(plain, ["lung_left", "heart", "kidney_left"], accurate=accurate)
+        (blob,) = load(first.folder).segment(plain, [NAME], accurate=accurate)
+        assert [said(finding) for finding in after[:3]] == [said(before[0]), said(blob), said(before[1])]
+        assert after[3].confidence != before[2].confidence
+    names = ["lung_left", "heart"]
+    assert both.identify(plain, (5, 5, 50, 50), structures=names) == load(base).identify(plain, (5, 5, 50, 50), structures=names)
+    assert both.view(plain) == load(base).view(plain)
+
+
+def said(finding: Finding) -> tuple[object, ...]:
+    """All of a finding that the model decides."""
+    return finding.structure, finding.tokens, finding.confidence, finding.box
+
+
+def test_an_adapter_is_merged_before_its_model_is_taught_as_a_whole(base: Path, tmp_path: Path) -> None:
+    first = load(adapt(base, examples(3), NAME, tmp_path / "first", replace(QUICK, steps=2)).folder)
+    whole = settled(first.checkpoint)
+    film = examples(1)[0].radiograph
+    (apart,) = first.segment(film, [NAME])
+    together = Predictor(whole, "cpu").segment(film, [NAME, "heart"])
+    assert together[0].confidence == pytest.approx(apart.confidence, abs=1e-5)
+    assert together[1].confidence != first.segment(film, ["heart"])[0].confidence, "merged, it answers everything"
+    assert whole.model.state_dict().keys() == load(base).model.state_dict().keys()
+    second = adapt(first, examples(3), "heart", tmp_path / "second", replace(QUICK, steps=2, method="decoder"))
+    assert load(second.folder).learned == (NAME,)

@@ -111,6 +111,31 @@ def test_published_adapters_change_the_weights_they_name(tmp_path: Path, stock: 
             assert torch.allclose(got, expected, atol=1e-5)
 
 
+def test_an_adapter_that_says_what_it_was_taught_answers_for_that_alone(
+    tmp_path: Path, stock: Path, codebook_file: Path, radiograph: Radiograph
+) -> None:
+    adapter = published_adapter(tmp_path / "adapter", stock, old_names=False)
+    names = ["spine", "heart", "lung_left"]
+    before, everything = (load(spec, codebook_file).segment(radiograph, names) for spec in (stock, adapter))
+    (adapter / "chexanatomy.json").write_text(json.dumps({"structure": "heart"}))
+    after = load(adapter, codebook_file).segment(radiograph, names)
+    assert [f.structure for f in after] == names
+    assert [f.tokens for f in after] == [before[0].tokens, everything[1].tokens, before[2].tokens]
+    assert [f.confidence for f in after[::2]] == [f.confidence for f in before[::2]]
+    assert all(old.tokens != new.tokens for old, new in zip(before, everything, strict=True))
+
+
+def test_an_adapter_that_was_not_taught_one_structure_alone_answers_everything(tmp_path: Path, stock: Path) -> None:
+    adapter = published_adapter(tmp_path / "adapter", stock, old_names=False)
+    (adapter / "chexanatomy.json").write_text(json.dumps({"structures": ["heart", "spine"]}))
+    checkpoint = load_checkpoint(adapter)
+    assert not checkpoint.taught
+    assert checkpoint.card["structures"] == ["heart", "spine"], "what its card says of all structures counts"
+    (adapter / "chexanatomy.json").write_text(json.dumps({"structure": "heart"}))
+    upon = load_checkpoint(f"{stock}+{adapter}+{adapter}")
+    assert list(upon.taught.values()) == [("taught0", "taught1")]
+
+
 def test_an_adapter_of_another_model_is_refused(tmp_path: Path, stock: Path) -> None:
     adapter = published_adapter(tmp_path / "adapter", stock, old_names=False)
     weights = load_file(adapter / "adapter_model.safetensors")

@@ -16,7 +16,7 @@ from training.model.checkpoint import create
 from training.model.decoding import speak, write
 from training.model.marking import mark
 from training.model.packing import Segment, Segments, logits_of, read, see
-from training.model.predictor import LOOKS, moved
+from training.model.predictor import LOOKS, likely_views, moved
 from training.model.preprocess import Letterbox, letterbox, stretch
 from training.tokens import read_answer
 from training.tokens.codebook import MaskCodebook
@@ -191,6 +191,19 @@ def test_marks_lie_where_they_were_asked_for() -> None:
     assert abs(rows.max() - 40) <= 1
     assert rows.min() == 20
     assert (columns.min(), columns.max()) == (30, 79)
+
+
+@pytest.mark.parametrize(
+    ("ranked", "told"),
+    [
+        ([("AP", 0.98), ("PA", 0.02), ("LATERAL", 0.0)], "PA or AP"),
+        ([("LATERAL", 0.95), ("AP", 0.04), ("PA", 0.01)], "LATERAL"),
+        ([("LATERAL", 0.5), ("PA", 0.3), ("AP", 0.2)], "LATERAL or PA or AP"),
+        ([("OBLIQUE", 0.6), ("LATERAL", 0.35), ("PA", 0.05)], "OBLIQUE or LATERAL"),
+    ],
+)
+def test_no_view_is_asserted_that_is_not_clear(ranked: list[tuple[str, float]], told: str) -> None:
+    assert likely_views(ranked) == told
 
 
 def test_the_view_is_one_of_the_known_ones(predictor: Predictor, radiograph: Radiograph) -> None:

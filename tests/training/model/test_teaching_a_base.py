@@ -69,6 +69,7 @@ def test_a_base_is_taught_through_lora_and_its_adapter_opens(
     assert json.loads((adapter / "adapter_config.json").read_text())["r"] == 16
     taught, stock = load(adapter, codebook=codebook_file), load(base, codebook=codebook_file)
     assert not taught.checkpoint.packed
+    assert (taught.card["structures"], taught.card["stretch"]) == (["heart"], False), "what its card says of the images counts"
     old, new = stock.model.state_dict(), taught.model.state_dict()
     changed = {name for name in old if not torch.equal(old[name], new[name])}
     assert any("language_model" in name for name in changed)
