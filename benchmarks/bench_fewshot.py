@@ -3,7 +3,9 @@
 python benchmarks/bench_fewshot.py --radiographs FOLDER --lungs FOLDER [--dataset FOLDER] [--shots 1 3 5] [--seeds 2] [--out FILE]
 
 Radiographs with masks of both lungs (same stem) give regions that no model has a name for; a data set gives structures of the
-vocabulary outside the model's own. Three or more drawings are split as the desk does it: one of four is held out.
+vocabulary outside the model's own. Three or more drawings are split as the desk does it: one of four is held out. Every seed
+takes other images to learn from and others to score on. With --minutes nothing more is begun when that much processor time is
+spent.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
+from skimage.transform import resize
 
 from training.dataset import Dataset
 from training.evaluate.sources import pairs
@@ -96,6 +100,11 @@ def dice(a: np.ndarray | None, b: np.ndarray) -> float:
     return (2 * int((a & b).sum()) / total if a is not None else 0.0) if total else 1.0
 
 
+def mean_mask(drawn: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """What one would draw without a model: the mean of the drawn masks, bool, laid over an image of that shape."""
+    return np.mean([resize(mask.astype(np.float32), shape) for mask in drawn], axis=0) > 0.5
+
+
 def trial(base: Predictor, name: str, examples: list[Example], shot: int, seed: int, settings: AdaptSettings) -> dict[str, Any]:
     """Learn from `shot` images, score on TESTS others."""
     order = np.random.default_rng(seed).permutation(len(examples))
@@ -106,12 +115,14 @@ def trial(base: Predictor, name: str, examples: list[Example], shot: int, seed: 
         spent = time.process_time() - processor
         learnt = load(made.folder)
         scores = [dice(learnt.segment(e.radiograph, [name])[0].mask, e.mask) for e in tests]
+    drawn = [examples[i].mask for i in order[:shot]]
+    constant = [dice(mean_mask(drawn, e.mask.shape), e.mask) for e in tests]
     guess = float(np.mean(list(made.after.values()))) if made.after else None
     return {
         "structure": name, "shots": shot, "seed": seed, "dice": round(float(np.mean(scores)), 4),
         "worst": round(float(np.min(scores)), 4), "held_out": guess, "steps": made.card["steps"],
         "processor_seconds": round(spent, 1), "seconds": round(time.monotonic() - started, 1),
-        "others": made.card.get("others", {}).get("mean"),
+        "mean_mask": round(float(np.mean(constant)), 4),
     }  # fmt: skip
 
 
@@ -136,32 +147,38 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of the structures to teach")
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--set", nargs="*", default=[], help="settings of training.fit.AdaptSettings, NAME=VALUE")
+    parser.add_argument("--minutes", type=float, help="most processor time [minutes]")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     lessons = regions(given.radiographs, given.lungs) if given.radiographs else {}
     lessons |= structures(given.dataset, given.structures) if given.dataset else {}
+    lessons = {name: examples for name, examples in lessons.items() if not given.only or name in given.only}
     base = load(given.model)
     settings = changed(AdaptSettings(), given.set)
     rows = []
-    for name, examples in lessons.items():
-        if given.only and name not in given.only:
-            continue
-        for shot in given.shots:
-            for seed in range(given.seeds):
-                rows.append(trial(base, name, examples, shot, seed, settings))
-                print(json.dumps(rows[-1]), flush=True)
-                if given.out:
-                    given.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for seed, (name, examples), shot in product(range(given.seeds), lessons.items(), given.shots):
+        if given.minutes and time.process_time() > 60 * given.minutes:
+            print(f"ended before {name}, {shot} drawings, seed {seed}: {given.minutes:g} minutes are spent")
+            break
+        rows.append(trial(base, name, examples, shot, seed, settings))
+        print(json.dumps(rows[-1]), flush=True)
+        if given.out:
+            given.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     print(table(rows, given.shots))
+    print(f"{time.process_time() / 60:.1f} minutes of processor time for {len(rows)} trials")
 
 
 def table(rows: Sequence[dict[str, Any]], shots: Sequence[int]) -> str:
-    """Mean Dice per structure and number of drawings, as Markdown."""
+    """Mean Dice per structure and number of drawings, and in brackets that of the mean mask, as Markdown."""
     names = list(dict.fromkeys(row["structure"] for row in rows))
     lines = ["| structure | " + " | ".join(map(str, shots)) + " |", "|---" * (len(shots) + 1) + "|"]
     for name in (*names, "mean"):
-        means = [np.mean([r["dice"] for r in rows if name in (r["structure"], "mean") and r["shots"] == s]) for s in shots]
-        lines.append(f"| {name} | " + " | ".join(f"{m:.3f}" for m in means) + " |")
+        cells = []
+        for shot in shots:
+            chosen = [r for r in rows if name in (r["structure"], "mean") and r["shots"] == shot]
+            pair = [np.mean([r[what] for r in chosen]) for what in ("dice", "mean_mask")] if chosen else []
+            cells.append(f"{pair[0]:.3f} ({pair[1]:.3f})" if pair else "")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

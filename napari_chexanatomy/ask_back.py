@@ -62,15 +62,19 @@ class AskBackSection(Section):
         """The layer that boxes are drawn in, if it is there."""
         return next((layer for layer in self._desk.viewer.layers if core_of(layer).role == "box"), None)
 
+    def remove_box(self) -> None:
+        """Take the box away: it was a question."""
+        old = self.box_layer()
+        if old is not None:
+            self._desk.viewer.layers.remove(old)
+
     def draw_box(self) -> None:
         """Put a Shapes layer with the rectangle tool over the radiograph."""
         desk = self._desk
         base = desk.radiograph_chooser.chosen
         radiograph_of(base)
         assert base is not None
-        old = self.box_layer()
-        if old is not None:
-            desk.viewer.layers.remove(old)
+        self.remove_box()
         layer = desk.viewer.add_shapes(
             ndim=2, name=BOX_LAYER, edge_color="yellow", face_color="transparent", metadata=marked("box"), **plane_of(base)
         )
@@ -103,8 +107,7 @@ class AskBackSection(Section):
         open_model = desk.model.opener()
 
         def work(progress: ProgressCallback) -> tuple[Any, list[tuple[str, float]]]:
-            report(progress, 0, 0, "Opening the model")
-            predictor = open_model()
+            predictor = open_model(progress)
             report(progress, 0, 0, "Looking")
             return predictor, predictor.identify(radiograph, **question)
 

@@ -18,7 +18,7 @@ from napari_chexanatomy.layers import KEY, core_of, from_radiograph, look_at
 from napari_chexanatomy.section import Section
 from training.errors import ChexanatomyError
 from training.images.types import Radiograph
-from training.progress import Progress, ProgressCallback, report
+from training.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -124,8 +124,7 @@ class BatchSection(Section):
         title_of = {source.folder: (title, step) for step, (source, title) in enumerate(zip(sources, titles, strict=True))}
 
         def work(progress: ProgressCallback) -> tuple[Any, Path]:
-            report(progress, 0, 0, "Opening the model")
-            predictor = open_model()
+            predictor = open_model(progress)
             heart_and_lungs = needed(predictor.card.get("structures", ())) if measure else ()
             wanted = list(dict.fromkeys([*names, *heart_and_lungs]))
             taught = [name for name in wanted if name not in predictor.untaught(wanted)]

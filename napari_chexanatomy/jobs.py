@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -195,6 +196,24 @@ class LatestWins(QObject):
                 return
             with contextlib.suppress(RuntimeError):  # the window closed between the check and the signal
                 self.delivered.emit(outcome)
+
+
+def in_background(call: Callable[[], Any]) -> Future[Outcome]:
+    """Run in a thread of its own what cannot be interrupted; the thread ends with it, or with the program."""
+    future: Future[Outcome] = Future()
+    threading.Thread(target=lambda: future.set_result(attempt(call)), name="chexanatomy-background", daemon=True).start()
+    return future
+
+
+def wait_for(future: Future[Outcome], progress: ProgressCallback, text: str) -> Any:
+    """Wait for the value, or raise ChexanatomyError; Cancelled (raised by `progress`) leaves the work to end by itself."""
+    report = Progress(0, 0, text)
+    while not wait([future], timeout=POLL_MS / 1000).done:
+        progress(report)
+    outcome = future.result()
+    if outcome.error:
+        raise ChexanatomyError(outcome.error)
+    return outcome.value
 
 
 def wait_with_window_alive(title: str, work: Work) -> Any:

@@ -117,7 +117,7 @@ class MeasureSection(Section):
         base = shown.layer
         assert base is not None
         self.unfold()
-        self._view = f"taken for {view} by the model" if by_model else view
+        self._view = f"{view} (says the model)" if by_model else view
         self._base, self.ratio, problem = base, None, ""
         self.lungs = lung_areas(shown.masks, shown.radiograph.spacing)
         try:
@@ -157,7 +157,11 @@ class MeasureSection(Section):
                 ("left lung", f"{a.left:.{digits}f} {a.unit}", what),
                 ("right lung's share of both", f"{a.right_share:.0%}", "Usually a little more than half."),
             ]
-        view = ("view", self._view or "not known", "AP views show the heart larger; the ratio is meant for PA.")
+        view = (
+            "view",
+            self._view or "not known",
+            "AP views show the heart larger; the ratio is meant for PA. The model cannot tell them apart.",
+        )
         rows += [view, *([("mind", self.ratio.note, "")] if self.ratio is not None and self.ratio.note else [])]
         self.table.setRowCount(len(rows))
         for number, (name, value, tip) in enumerate(rows):
@@ -309,6 +313,12 @@ class MeasureSection(Section):
         if self._map.layer is not None:
             self._map.layer.opacity = OVERLAP_OPACITY
             self._map.layer.visible = True
+
+    def let_go(self) -> None:
+        """Leave lines and overlap map to the user, as any other layers, and forget about them."""
+        self._lines = None
+        self._map.let_go()
+        self.forget()
 
     def forget(self) -> None:
         """Take figures, lines and overlap away: they belong to another picture."""

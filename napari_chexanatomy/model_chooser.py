@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -24,8 +26,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_chexanatomy.jobs import Outcome, in_background, wait_for
 from training.errors import ChexanatomyError
 from training.plain import inert
+from training.progress import ProgressCallback
 
 CARD = "chexanatomy.json"
 TOOLTIP = Qt.ItemDataRole.ToolTipRole
@@ -66,6 +70,7 @@ class ModelChooser(QWidget):
         """Start with the embedded model, or with the adapter applied last; one that does not follow stays with what it shows."""
         super().__init__(parent)
         self._open: tuple[str, Any] | None = None
+        self._opening: dict[tuple[str, str | None], Future[Outcome]] = {}
         self.choice = QComboBox()
         self.choice.setToolTip("The model that is asked. An adapter that you taught appears here when you apply it.")
         self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -121,10 +126,9 @@ class ModelChooser(QWidget):
 
     @property
     def learned(self) -> tuple[str, ...]:
-        """Names that the model was taught beyond the vocabulary, as far as it is open or a folder."""
-        if self._open is not None and self._open[0] == self.spec:
-            return tuple(self._open[1].learned)
-        return tuple(read_card(self.spec).get("learned", ()))
+        """What the model was taught beyond the embedded model's structures, as far as it is open or a folder."""
+        is_open = self._open is not None and self._open[0] == self.spec
+        return beyond(self._open[1].card if self._open is not None and is_open else read_card(_folder_of(self.spec)))
 
     def use(self, spec: str, name: str = "") -> None:
         """Offer a model by its spec and choose it."""
@@ -152,16 +156,24 @@ class ModelChooser(QWidget):
         self.codebook, self._open = file, None
         self._show_card()
 
-    def opener(self) -> Callable[[], Any]:
-        """A function that opens the chosen model, to be called off the GUI thread; at once when it is open already."""
+    def opener(self) -> Callable[[ProgressCallback], Any]:
+        """A function that opens the chosen model, to be called off the GUI thread; at once when it is open already.
+
+        Cancelled while it opens, it raises at once; the next call goes on with the opening that was left.
+        """
         spec, kept, codebook = self.spec, self._open, self.codebook
 
-        def open_model() -> Any:
-            from napari.utils.notifications import show_info
-
-            from training.model import load
-
-            return kept[1] if kept is not None and kept[0] == spec else load(spec, codebook=codebook, say=show_info)
+        def open_model(progress: ProgressCallback) -> Any:
+            if kept is not None and kept[0] == spec:
+                return kept[1]
+            left = self._opening.pop((spec, codebook), None)
+            future = left if left is not None else in_background(partial(_load, spec, codebook))
+            self._opening = {(spec, codebook): future}
+            try:
+                return wait_for(future, progress, "Opening the model")
+            finally:
+                if future.done():
+                    self._opening = {}
 
         return open_model
 
@@ -212,6 +224,14 @@ class ModelChooser(QWidget):
             self.card.setPlainText(str(error))
 
 
+def _load(spec: str, codebook: str | None) -> Any:
+    from napari.utils.notifications import show_info
+
+    from training.model import load
+
+    return load(spec, codebook=codebook, say=show_info)
+
+
 def read_card(folder: str | Path) -> dict[str, Any]:
     """What a model or adapter folder says about itself in chexanatomy.json; empty when it says nothing."""
     try:
@@ -219,6 +239,15 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return card if isinstance(card, dict) else {}
+
+
+def beyond(card: dict[str, Any]) -> tuple[str, ...]:
+    """Structures on a card that the embedded model is not trained on: keys of the vocabulary and learnt names."""
+    from training.anatomy import trainable
+
+    lists = [card.get("structures"), card.get("learned"), [card.get("structure")]]
+    names = dict.fromkeys(name for names in lists if isinstance(names, list) for name in names if isinstance(name, str))
+    return tuple(name for name in names if name not in trainable())
 
 
 def limits_text(spec: str) -> str:

@@ -152,6 +152,10 @@ class CompositeOverlay:
         self.layer = self._viewer.add_image(picture, **keywords, **plane_of(base), visible=base.visible)
         self._viewer.layers.selection.active = active if active is not None else base
 
+    def let_go(self) -> None:
+        """Leave the layer to the user, as any other."""
+        self.layer = None
+
     def remove(self) -> None:
         """Take the layer out of the viewer."""
         if self.present:

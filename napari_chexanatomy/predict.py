@@ -40,7 +40,7 @@ BATCH = 8
 @dataclass(frozen=True)
 class Answer:
     """What came of one question. untaught: asked for, and unknown to the model; view: the radiograph's own, or what the model
-    takes it for."""
+    takes it for, such as "PA or AP"."""
 
     base: Layer
     radiograph: Radiograph
@@ -207,15 +207,15 @@ class PredictWidget(DeskWidget):
 
         def work(progress: ProgressCallback) -> tuple[Any, Answer]:
             from training.model.convention import AsDrawn
+            from training.model.predictor import likely_views
 
-            report(progress, 0, 0, "Opening the model")
-            predictor = open_model()
+            predictor = open_model(progress)
             asked = AsDrawn(predictor) if as_drawn else predictor
             names = wanted(predictor)
             untaught = predictor.untaught(names)
             known = [name for name in names if name not in untaught]
             findings = asked.segment(radiograph, known, batch=BATCH, progress=progress)
-            view = radiograph.view or predictor.view(radiograph)[0][0]
+            view = radiograph.view or likely_views(predictor.view(radiograph))
             return predictor, Answer(base, radiograph, findings, untaught, view)
 
         def show(result: tuple[Any, Answer]) -> None:
@@ -233,8 +233,7 @@ class PredictWidget(DeskWidget):
         radiograph, open_model = radiograph_of(self.radiograph_chooser.chosen), self.model.opener()
 
         def work(progress: ProgressCallback) -> tuple[Any, str]:
-            report(progress, 0, 0, "Opening the model")
-            predictor = open_model()
+            predictor = open_model(progress)
             report(progress, 0, 0, "Looking")
             return predictor, predictor.ask(radiograph, prompt)
 
@@ -359,6 +358,15 @@ class PredictWidget(DeskWidget):
         folder = self.ask_folder("Folder of results")
         if folder is not None:
             self.many.open_results(folder)
+
+    def shut_down(self) -> None:
+        """What was found, measured and drawn stays in the layer list; a question that was being asked goes."""
+        super().shut_down()
+        self.back.remove_box()
+        self.measuring.let_go()
+        self.found.overlay.let_go()
+        self._results.clear()
+        self.found.show_result(None)
 
     @plainly
     def open_row(self, *_: Any) -> None:

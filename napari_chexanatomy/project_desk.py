@@ -207,8 +207,10 @@ class ProjectDesk(DeskWidget):
         super().hideEvent(event)
 
     def shut_down(self) -> None:
-        """Save and end the timer with the widget."""
+        """Save, and put the drawing away with the widget: what is drawn later would not be saved any more."""
         self.flush()
+        self._forget_current()
+        self.images.setCurrentRow(-1)
         self._autosave.stop()
         super().shut_down()
         _desks.discard(self)

@@ -1,0 +1,127 @@
+"""Cancel is answered at once, whatever is going on, and a widget that is closed leaves results and takes away questions."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import training.model
+from napari_chexanatomy import model_chooser
+from napari_chexanatomy.fewshot import FewShotWidget
+from napari_chexanatomy.layers import core_of, from_radiograph
+from napari_chexanatomy.predict import PredictWidget
+from napari_chexanatomy.structure_colours import display_name
+from tests.napari_chexanatomy.conftest import WAIT
+from training.images import read_mask_png
+from training.model import Finding
+
+AT_ONCE = 2.0
+"""Seconds in which Cancel is answered, also on a busy machine; opening a model took longer there."""
+
+
+@pytest.fixture
+def desk(make_napari_viewer, qtbot, model_spec):
+    viewer = make_napari_viewer()
+    widget = PredictWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Predict")
+    if model_spec != "embedded":
+        widget.model.use(model_spec)
+    widget.wait = lambda: qtbot.waitUntil(lambda: not widget.busy, timeout=WAIT)
+    return widget
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """Models do not open before this is set; how often one was opened is in its `count`."""
+    gate, load = threading.Event(), training.model.load
+    gate.count = 0
+
+    def waiting(*arguments, **keywords):
+        gate.count += 1
+        gate.wait(WAIT / 1000)
+        return load(*arguments, **keywords)
+
+    monkeypatch.setattr(training.model, "load", waiting)
+    yield gate
+    gate.set()
+
+
+@pytest.mark.parametrize("action", ["run", "identify", "measure", "ask freely", "many"])
+def test_cancel_is_answered_while_the_model_is_still_being_opened(desk, radiograph, add, slow_disk, tmp_path, qtbot, action):
+    layer = add(desk.viewer, from_radiograph(radiograph))
+    if action == "identify":
+        desk.draw_box()
+        desk.viewer.layers.selection.active.add_rectangles(np.array([[20, 20], [20, 60], [90, 60], [90, 20]]))
+    desk.free.setChecked(action == "ask freely")
+    desk.prompt.setText("segment heart")
+    stack = desk.viewer.add_image(np.stack([radiograph.pixels] * 2), name="stack") if action == "many" else None
+    layers = list(desk.viewer.layers)
+    start = {
+        "run": desk.run,
+        "ask freely": desk.run,
+        "identify": desk.identify,
+        "measure": desk.measure,
+        "many": lambda: desk.many.run_stack(stack, tmp_path / "out", ["heart"]),
+    }[action]
+    start()
+    qtbot.waitUntil(lambda: slow_disk.count == 1, timeout=WAIT)
+    asked = time.monotonic()
+    desk.cancel_button.click()
+    desk.wait()
+    assert time.monotonic() - asked < AT_ONCE
+    assert desk.message.text() == "Stopped."
+    assert list(desk.viewer.layers) == layers
+    assert desk.run_button.isEnabled()
+    if action == "run":  # the next run goes on with the opening that was left
+        desk.run()
+        slow_disk.set()
+        desk.wait()
+        assert slow_disk.count == 1
+        assert [finding.structure for finding in desk.findings] == ["heart"]
+        assert layer in desk.viewer.layers
+
+
+def test_closing_predict_leaves_results_and_takes_the_question_away(desk, radiograph, masks, add):
+    viewer = desk.viewer
+    layer = add(viewer, from_radiograph(radiograph))
+    found = [Finding(name, True, (0.0, 0.0, 9.0, 9.0), mask, 0.9, ("t",), "t") for name, mask in masks.items()]
+    desk.show_findings(layer, radiograph, found)
+    desk.measuring.show_measured(desk.found.shown, "PA or AP", by_model=True)
+    shown = [desk.measuring.table.item(row, 1).text() for row in range(desk.measuring.table.rowCount())]
+    assert any("PA or AP" in text and "says the model" in text for text in shown)
+    assert any("may be an AP view" in text for text in shown)
+    desk.table.selectRow(0)
+    desk.edit_mask()
+    desk.draw_box()
+    viewer.window.remove_dock_widget(desk)
+    assert [other.name for other in viewer.layers if core_of(other).role == "box"] == []
+    names = [other.name for other in viewer.layers]
+    assert set(names) == {layer.name, "predicted structures", "cardiothoracic ratio", display_name(found[0].structure)}
+    lines = viewer.layers["cardiothoracic ratio"]
+    lines.data = [np.array(line) + 1 for line in lines.data]  # nobody listens any more, and nobody minds
+    layer.data = radiograph.pixels[::-1].copy()
+    viewer.layers.remove(layer)
+    assert any(other.name == "predicted structures" for other in viewer.layers)
+
+
+def test_closing_few_shot_saves_the_drawing_and_puts_it_away(make_napari_viewer, radiograph, add, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_chooser, "_applied", [])
+    viewer = make_napari_viewer()
+    desk = FewShotWidget(viewer)
+    viewer.window.add_dock_widget(desk, name="Few-shot")
+    desk.new(tmp_path / "p")
+    desk.choose_structure("heart")
+    layer = add(viewer, from_radiograph(radiograph))
+    desk.layers.choose(layer)
+    desk.add_layer()
+    desk.drawing.brush.paint((60, 60), 1)
+    name = desk.project.items[0].name
+    viewer.window.remove_dock_widget(desk)
+    assert read_mask_png(tmp_path / "p" / "masks" / "heart" / f"{name}.png")[60, 60]
+    assert list(viewer.layers) == [layer], "a drawing that is not saved any more stays"
+    viewer.window.add_dock_widget(desk, name="Few-shot")
+    desk.images.setCurrentRow(0)
+    assert desk.drawing.mask[60, 60]
