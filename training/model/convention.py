@@ -27,7 +27,7 @@ class AsDrawn:
     """A model that answers lungs with their outlines on radiographs that were taken of a person.
 
     The answer keeps the name that was asked for and says so (`Finding.convention`). Radiographs reckoned from a CT, lateral
-    views, and models that were not taught outlines are answered to the letter.
+    views, models that were not taught outlines, and lungs that were taught from drawings are answered to the letter.
     """
 
     model: Any  # a Predictor, a U-Net, or what else has `segment` and a card
@@ -44,7 +44,8 @@ class AsDrawn:
         if radiograph.reconstructed or radiograph.view == "LATERAL" or not {LEFT, RIGHT} <= set(self.card.get("structures", ())):
             plain: list[Finding] = find_all(radiograph, structures, **options)
             return plain
-        wanted = [AS_DRAWN.get(_key(name), (name,)) for name in structures]
+        own = set(self.card.get("from_drawings", ()))
+        wanted = [(name,) if _key(name) in own else AS_DRAWN.get(_key(name), (name,)) for name in structures]
         asked = list(dict.fromkeys(part for parts in wanted for part in parts))
         found = dict(zip(asked, find_all(radiograph, asked, **options), strict=True))
         return [_one(_key(name), [found[part] for part in parts]) for name, parts in zip(structures, wanted, strict=True)]
@@ -59,7 +60,7 @@ def _key(name: str) -> str:
 
 def _one(key: str, parts: Sequence[Finding]) -> Finding:
     """The finding under the name it was asked by; of both lungs together if there are two."""
-    if key not in AS_DRAWN:
+    if parts[0].structure == key or key not in AS_DRAWN:
         return parts[0]
     masks = [part.mask for part in parts if part.mask is not None]
     boxes = [part.box for part in parts if part.box is not None]

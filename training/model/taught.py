@@ -115,12 +115,15 @@ def settled(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def taught_card(card: Mapping[str, Any], structure: str) -> dict[str, Any]:
-    """A model's card after it was taught one structure: `learned` has the names outside the vocabulary, `structures` the keys."""
-    field = "structures" if structure in vocabulary() else "learned"
-    known = list(card.get(field, ()))
-    if structure in known or (field == "structures" and not known):  # without a list nobody knows what it knows
-        return dict(card)
-    return {**card, field: [*known, structure]}
+    """A model's card after it was taught a structure from drawings: `learned` has names outside the vocabulary, `structures`
+    the keys (where nothing is listed, nobody knows what the model knows), `from_drawings` both."""
+    own = "structures" if structure in vocabulary() else "learned"
+    added = dict(card)
+    for field in ("from_drawings", own):
+        known = list(card.get(field, ()))
+        if structure not in known and (known or field != "structures"):
+            added[field] = [*known, structure]
+    return added
 
 
 def _together(base: Mapping[str, Any], card: Mapping[str, Any], alone: bool) -> dict[str, Any]:

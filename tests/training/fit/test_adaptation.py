@@ -259,6 +259,7 @@ def test_an_adapter_can_be_taught_on_an_adapter(base: Path, tmp_path: Path) -> N
     second = adapt(first.folder, examples(3, row=20), "left kidney", tmp_path / "second", replace(QUICK, steps=2))
     both = load(second.folder)
     assert both.learned == (NAME,)
+    assert both.card["from_drawings"] == [NAME, "kidney_left"]
     plain = replace(examples(1)[0].radiograph, pixels=examples(1)[0].radiograph.pixels[::-1].copy())
     asked = ["lung_left", NAME, "heart", "kidney_left"]
     for accurate in (False, True):

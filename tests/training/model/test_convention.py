@@ -61,3 +61,11 @@ def test_a_picture_remembers_that_it_was_reconstructed(radiograph: Radiograph, t
     for reconstructed in (False, True):
         write_radiograph_png(replace(radiograph, reconstructed=reconstructed), tmp_path / "picture.png")
         assert read_radiograph(tmp_path / "picture.png").reconstructed is reconstructed
+
+
+def test_a_lung_that_was_taught_from_drawings_is_answered_to_the_letter(predictor: Predictor, radiograph: Radiograph) -> None:
+    taught = Predictor(replace(predictor.checkpoint, card={**predictor.card, "from_drawings": ["lung_left"]}), "cpu")
+    left, right = AsDrawn(taught).segment(radiograph, ["Left Lung", "lung_right"])
+    assert (left.structure, left.convention) == ("lung_left", "")
+    assert left.tokens == predictor.segment(radiograph, ["lung_left"])[0].tokens
+    assert right.convention == OUTLINE
