@@ -8,11 +8,12 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench
+DOCS_READY := $(VENV)/.docs
 SCREEN := $(shell command -v xvfb-run >/dev/null 2>&1 && echo 'xvfb-run -a -s "-screen 0 1600x1000x24"')
 # Many small computations side by side: one thread each is fastest.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: demo test lint bench bench-all screenshots system format clean distclean
+.PHONY: demo test lint bench bench-all docs screenshots system format clean distclean
 
 demo: system $(READY)
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then \
@@ -58,6 +59,14 @@ screenshots: system $(READY)
 	$(BIN)/chexanatomy demo --headless demo
 	cp demo/window.png docs/images/window.png
 	$(SCREEN) $(BIN)/python docs/make_screenshots.py docs/images
+
+# The documentation as a site, in build/site; a broken link is an error.
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	@touch $(DOCS_READY)
 
 system:
 	@tools/system_libraries.sh

@@ -42,6 +42,11 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert f"## {__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_every_page_has_its_place_in_the_site() -> None:
+    listed = set(re.findall(r": ([\w/.]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} <= listed
+
+
 def test_npe2_finds_nothing_wrong_with_the_manifest() -> None:
     command = [sys.executable, "-W", "ignore", "-m", "npe2", "validate", str(ROOT / "napari_chexanatomy/napari.yaml")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
