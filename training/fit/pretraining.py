@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -44,7 +45,9 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     set_seed(config.seed)
     # While the vision tower is trained alone, the decoder has no gradients.
     ddp = DistributedDataParallelKwargs(find_unused_parameters=config.dense > 0 and config.dense_first > 0)
-    accelerator = Accelerator(mixed_precision="bf16" if config.bf16 else "no", kwargs_handlers=[ddp])
+    # Without a GPU, processes that torchrun has started find each other only when told that the CPU is meant.
+    together_on_cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
+    accelerator = Accelerator(cpu=together_on_cpu, mixed_precision="bf16" if config.bf16 else "no", kwargs_handlers=[ddp])
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ def test_two_processes_learn_one_model(dataset: Path, codebook_file: Path, tmp_p
     launch += ["-m", "training.cli", "train"]
     given = ["--dataset", str(dataset), "--out", str(run), "--codebook", str(codebook_file), "--steps", "4", "--threads", "1"]
     given += ["--workers", "1", "--image-size", "64", "--images", "2", "--queries", "2", "--progress", "none", "--set", *SETTINGS]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*launch, *given], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
