@@ -1,6 +1,6 @@
 """Plant known errors into a copy of a data set and count how many come up in the first 5 % of the review queue.
 
-`python benchmarks/planted_errors.py DATASET... [--share 0.0025] [--seeds 3] [--out REPORT.json]`
+`python benchmarks/planted_errors.py DATASET... [--share 0.0025] [--seeds 3] [--first-seed 0] [--first-cases N] [--out REPORT.json]`
 
 The data sets are taken together, as one. Every error is planted before the book-keeping (lists of present, absent and cut-off
 structures, composites), as if the label map itself had been wrong: nothing but the masks and the pictures can give it away.
@@ -174,13 +174,13 @@ def booked(case: Case, masks: Masks, known: set[str]) -> tuple[Case, Masks]:
     return replace(case, present=tuple(kept), absent=absent, cut_off=edge), kept
 
 
-def merge(folders: list[Path], out: Path) -> Dataset:
-    """One data set of several: pictures and masks linked, ids made unique."""
+def merge(folders: list[Path], out: Path, first: int | None = None) -> Dataset:
+    """One data set of several: pictures and masks linked, ids made unique; the first so many cases of each, all by default."""
     (out / "images").mkdir(parents=True)
     (out / "masks").mkdir()
     lines = []
     for folder in folders:
-        for case in Dataset.open(folder).cases:
+        for case in Dataset.open(folder).cases[:first]:
             name = f"{folder.name}-{case.id}"
             link(folder / case.image, out / "images" / f"{name}.png")
             link(folder / "masks" / f"{case.id}.json", out / "masks" / f"{name}.json")
@@ -256,16 +256,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="+", type=Path)
     parser.add_argument("--share", type=float, default=0.0025, help="share of the cases for each kind of error")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many times errors are planted")
+    parser.add_argument("--first-seed", type=int, default=0, help="seed of the first time; the checks were tuned on 0 to 2")
+    parser.add_argument("--first-cases", type=int, default=None, help="take so many cases of each data set (default all)")
     parser.add_argument("--scratch", type=Path, default=None, help="where the copies go (needs hard links to be quick)")
     parser.add_argument("--out", type=Path, default=None, help="write the table as JSON")
     parser.add_argument("--missed", action="store_true", help="list the errors that were missed")
     given = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory(dir=given.scratch) as scratch:
-        clean = merge(given.datasets, Path(scratch) / "clean")
+        clean = merge(given.datasets, Path(scratch) / "clean", given.first_cases)
         judge(clean)
-        for seed in range(given.seeds):
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
             copy = Path(scratch) / f"seed-{seed}"
             shutil.copytree(clean.folder, copy, copy_function=os.link)
             (copy / "cases.jsonl").unlink()
