@@ -1,6 +1,6 @@
 """Plant known errors into a copy of a data set and count how many come up in the first 5 % of the review queue.
 
-`python benchmarks/planted_errors.py DATASET... [--share 0.0025] [--seeds 3] [--first-seed 0] [--first-cases N] [--out REPORT.json]`
+`python benchmarks/planted_errors.py DATASET... [--share 0.0025] [--seeds 3] [--first-seed 0] [--first-cases N] [--out JSON]`
 
 The data sets are taken together, as one. Every error is planted before the book-keeping (lists of present, absent and cut-off
 structures, composites), as if the label map itself had been wrong: nothing but the masks and the pictures can give it away.

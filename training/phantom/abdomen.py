@@ -35,12 +35,17 @@ def paint_abdomen(canvas: Canvas, scaffold: Scaffold) -> None:
     _paint_hollow_organs(canvas, scaffold, Shape(box, np.maximum(inner, under + 3 * k)))
 
 
-def _inside(outer: Shape, shape: Shape) -> Shape:
-    """Return a shape cut by another one whose box spans the grid's width and depth."""
+def _inside(outer: Shape, shape: Shape, blend: float = 0.0) -> Shape:
+    """Return a shape cut by another one whose box spans the grid's width and depth; blend [mm] rounds the edges of the cut."""
     z, y, x = shape.box
     top = min(z.stop, outer.box[0].stop)
     low = slice(z.start, max(top, z.start))
-    return Shape((low, y, x), np.maximum(shape.distance[: low.stop - low.start], outer.distance[low, y, x]))
+    own, limit = shape.distance[: low.stop - low.start], outer.distance[low, y, x]
+    distance = np.maximum(own, limit)
+    if blend:
+        overlap = np.maximum(np.float32(blend) - np.abs(own - limit), 0)
+        distance += overlap * overlap / np.float32(4 * blend)
+    return Shape((low, y, x), distance)
 
 
 def _paint_liver(canvas: Canvas, scaffold: Scaffold, room: Shape) -> None:
@@ -69,23 +74,22 @@ def _paint_hollow_organs(canvas: Canvas, scaffold: Scaffold, room: Shape) -> Non
         kidney = ellipsoid(grid, middle, np.array([26, 24, 52]) * k, rotation("y", -12 * s))
         canvas.paint(_inside(room, kidney), KIDNEY, f"kidney_{side}")
     _paint_colon(canvas, scaffold, room)
+    if "spleen" not in p.findings.missing:  # before the stomach, which presses into it
+        spleen_axes = rotation("x", 25) @ rotation("z", 20)
+        spleen = _inside(room, ellipsoid(grid, np.array([106, -8, dome - 36]) * k, np.array([31, 55, 54]) * k, spleen_axes))
+        canvas.paint(spleen, SPLEEN + canvas.waves(spleen.box, "parenchyma", 4.0), "spleen")
     top = dome - 6
     fundus = ellipsoid(grid, np.array([50, -45, top - 30]) * k, np.array([43, 38, 31]) * k, rotation("y", -14))
     body = curve(np.array([(50, -48, top - 40), (58, -84, top - 72), (44, -110, -205), (4, -116, -222)]) * k, 24)
     stomach = union(fundus, tube(grid, body, np.linspace(30, 20, 24) * k), blend=14 * k)
     wavy = stomach.distance + canvas.waves(stomach.box, "stomach", 2.6 * k)
-    stomach = _inside(room, Shape(stomach.box, wavy))
+    stomach = _inside(room, Shape(stomach.box, wavy), blend=14 * k)
     canvas.paint(stomach, 40.0, "stomach")
     inner = stomach.grown(-4.0 * k)
     canvas.paint(inner, FLUID)
     _, y, height = grid.axes(stomach.box)
     level = (top - 14 - 42 * p.gastric_gas) * k - height if p.posture == "upright" else y + (75 - 40 * p.gastric_gas) * k
     canvas.paint(inner.within(np.broadcast_to(level, inner.distance.shape)), GAS)
-    if "spleen" in p.findings.missing:
-        return
-    spleen_axes = rotation("x", 25) @ rotation("z", 20)
-    spleen = _inside(room, ellipsoid(grid, np.array([106, -8, dome - 36]) * k, np.array([31, 55, 54]) * k, spleen_axes))
-    canvas.paint(spleen, SPLEEN + canvas.waves(spleen.box, "parenchyma", 4.0), "spleen")
 
 
 def _paint_colon(canvas: Canvas, scaffold: Scaffold, room: Shape) -> None:

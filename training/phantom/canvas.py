@@ -69,7 +69,8 @@ class Canvas:
     def fill_lung(self, shape: Shape, hu: float | np.ndarray) -> None:
         """Turn lung into other tissue of that attenuation within a shape; nothing else is touched."""
         ids, values = self.ids[shape.box], self.hu[shape.box]
-        coverage = np.clip(0.5 - shape.distance / np.float32(self.grid.spacing), 0, 1) * (values < LUNG_LIKE)
+        airy = (values < LUNG_LIKE) & ~self._are(ids, "stomach", "colon")
+        coverage = np.clip(0.5 - shape.distance / np.float32(self.grid.spacing), 0, 1) * airy
         values += coverage * (hu - values)
         ids[(shape.distance < 0) & self._are(ids, *LOBES)] = self.id_of()
 

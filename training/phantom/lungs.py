@@ -14,8 +14,10 @@ LOBES = {
 }
 BLOOD = 40.0
 FAT = -85.0
-FISSURE = 0.7
-"""Thickness of the two pleurae in a fissure [mm]."""
+FISSURE = 0.4
+"""Thickness of the two pleurae in a fissure [mm]: thinner than any voxel, and seen only along the sheet."""
+BOW = (0.0032, 0.0016)
+"""How the horizontal fissure falls off from its middle to the sides and to front and back: a flat dome [1/mm]."""
 HEIRS = {
     "lung_upper_lobe_left": "lung_lower_lobe_left",
     "lung_lower_lobe_left": "lung_upper_lobe_left",
@@ -39,13 +41,12 @@ def paint_lungs(canvas: Canvas, scaffold: Scaffold) -> None:
     canvas.paint(Shape(box, distance), FAT + canvas.waves(box, "mediastinal fat", 15.0))
     x, _, z = canvas.grid.axes(box)
     middle, gap = _junction(canvas, scaffold, box)
-    missing = set(scaffold.parameters.findings.missing)
     for side in SIDES:
         edge = int(np.searchsorted(x[0, 0], -sign(side) * ACROSS * k))
         part = slice(edge, x.shape[2]) if side == "left" else slice(0, edge)
         half = (box[0], box[1], slice(box[2].start + part.start, box[2].start + part.stop))
         shape = Shape(half, np.maximum(distance[:, :, part], gap - sign(side) * (x[:, :, part] - middle)))
-        if missing >= set(LOBES[side]):
+        if scaffold.lung_is_missing(side):
             canvas.paint(shape, SCAR + canvas.waves(half, "scar", 8.0))
             continue
         air = canvas.waves(half, "lung", 11.0) + (scaffold.parameters.lung_hu - 0.10 / k * (z + 60 * k)).astype(np.float32)
@@ -85,7 +86,12 @@ def _junction(canvas: Canvas, scaffold: Scaffold, box: Box) -> tuple[np.ndarray,
     heights = z[:, 0, 0]
     bend = canvas.waves((box[0], box[1], slice(0, 1)), "junction", 3.0 * k)
     slant = np.float32(p.junction_slant) * (y + np.float32(60 * k))
-    middle = bend + slant + (0.6 * scaffold.spine(heights)[:, :1, None] + 2 * k).astype(np.float32)
+    middle = (
+        bend
+        + slant
+        + scaffold.drift(y, z).astype(np.float32)
+        + (0.6 * scaffold.spine(heights)[:, :1, None] + 2 * k).astype(np.float32)
+    )
     gap = np.interp(heights, np.array([-120, 60, 100]) * k, np.array([0.5, 0.8, 14]) * k).astype(np.float32)
     return middle, gap[:, None, None]
 
@@ -112,7 +118,8 @@ def _label_lobes(canvas: Canvas, scaffold: Scaffold, side: Side, shape: Shape) -
         label(upper, above)
         return
     middle = LOBES[side][1]
-    plane = (-26 * k + 0.10 * (y + 90 * k)).astype(np.float32)
+    dome = (BOW[0] * (x + 85 * k) ** 2 + BOW[1] * (y + 85 * k) ** 2) / k
+    plane = (-22 * k + 0.10 * (y + 90 * k) - dome).astype(np.float32)
     horizontal = z - plane - canvas.waves(box, "horizontal fissure", 2.5 * k)
     label(upper, above & (horizontal >= 0))
     label(middle, above & (horizontal < 0))

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from training.phantom.canvas import Canvas
 from training.phantom.lungs import BLOOD, FAT
-from training.phantom.scaffold import Scaffold
-from training.phantom.shapes import Shape, curve, ellipsoid, rotation, tube, union
+from training.phantom.scaffold import Scaffold, Side
+from training.phantom.shapes import FAR, Shape, curve, ellipsoid, rotation, tube, union
 
 HEART = 45.0
 TRACHEAL_AIR = -980.0
@@ -36,6 +36,10 @@ class Mediastinum:
         r = np.broadcast_to(np.asarray(radii, dtype=float), len(points))
         line = curve([[*self.scaffold.place(x, y, z), radius * k] for (x, y, z), radius in zip(points, r, strict=True)], count)
         return tube(self.canvas.grid, line[:, :3], np.maximum(line[:, 3], 1.0), margin=14)
+
+    def _of_lungs(self, shapes: dict[Side, Shape]) -> list[Shape]:
+        """Return the shapes of those lungs that are there."""
+        return [shape for side, shape in shapes.items() if not self.scaffold.lung_is_missing(side)]
 
     def _place_heart(self) -> None:
         p, k = self.scaffold.parameters, self.scaffold.size
@@ -76,21 +80,27 @@ class Mediastinum:
         arch += [(22 + 0.7 * u, -40, 33 + 0.5 * u), (28 + 0.8 * u, -17, 12), (26 + 0.6 * u, -8, -22), (23 + 0.4 * u, -6, -80)]
         arch += [(15, -17, -140), (8, -35, -200), (4, -50, -262)]
         self.vessels["aorta"] = self._pipe(arch, np.array([16, 17, 16.5, 14.5, 13.5, 13, 12.5, 12, 11, 10, 9]) * w, 80)
-        self.vessels["pulmonary_artery"] = union(
-            self._pipe([(14 + left, -102, -38 + h), (24 + left, -86, -18), (24 + left, -62, -6)], [14, 15, 13.5]),
-            self._pipe([(22 + left, -62, -6), (36, -42, -6), (47, -32, -20)], [12, 10, 8]),
-            self._pipe([(20 + left, -62, -8), (-10, -52, -14), (-36, -44, -18), (-48, -38, -30)], [11, 10, 9, 7]),
-        )
+        trunk = self._pipe([(14 + left, -102, -38 + h), (24 + left, -86, -18), (24 + left, -62, -6)], [14, 15, 13.5])
+        branches: dict[Side, Shape] = {
+            "left": self._pipe([(22 + left, -62, -6), (36, -42, -6), (47, -32, -20)], [12, 10, 8]),
+            "right": self._pipe([(20 + left, -62, -8), (-10, -52, -14), (-36, -44, -18), (-48, -38, -30)], [11, 10, 9, 7]),
+        }
+        self.vessels["pulmonary_artery"] = union(trunk, *self._of_lungs(branches))
         appendage = ellipsoid(
             self.canvas.grid, self.scaffold.place(40 + left, -80, -30 + h), np.array([16, 24, 22]) * self.scaffold.size
         )
         self.vessels["atrial_appendage_left"] = appendage
-        self.vessels["pulmonary_vein"] = union(
-            self._pipe([(30, -46, -44 + h), (38, -42, -37), (46, -38, -30)], 5.5),
-            self._pipe([(30, -42, -44 + h), (38, -35, -51), (46, -28, -58)], 5.5),
-            self._pipe([(-18, -48, -44 + h), (-31, -47, -39), (-44, -46, -34)], 5.5),
-            self._pipe([(-18, -44, -44 + h), (-32, -37, -52), (-46, -30, -60)], 5.5),
-        )
+        veins: dict[Side, Shape] = {
+            "left": union(
+                self._pipe([(30, -46, -44 + h), (38, -42, -37), (46, -38, -30)], 5.5),
+                self._pipe([(30, -42, -44 + h), (38, -35, -51), (46, -28, -58)], 5.5),
+            ),
+            "right": union(
+                self._pipe([(-18, -48, -44 + h), (-31, -47, -39), (-44, -46, -34)], 5.5),
+                self._pipe([(-18, -44, -44 + h), (-32, -37, -52), (-46, -30, -60)], 5.5),
+            ),
+        }
+        self.vessels["pulmonary_vein"] = union(*self._of_lungs(veins))
         join = (-23, -74, 40)
         self.vessels["superior_vena_cava"] = self._pipe([join, (-27, -68, 5), (-28, -72, -36 + h)], [9, 9.5, 10])
         self.vessels["brachiocephalic_vein_right"] = self._pipe([(-42, -64, 92), (-32, -70, 68), join], [6.5, 7, 8])
@@ -118,12 +128,19 @@ class Mediastinum:
         carina = (2 - 0.5 * shift, -42, -4)
         windpipe = [(0, -82, 190), (0, -78, 150), (1, -64, 100), (1 - shift, -55, 40), carina]
         self.trachea = self._pipe(windpipe, [r, r, r, r, r + 0.8], 40)
-        self.bronchi = union(
+        right = [
             self._pipe([carina, (-18, -38, -20), (-36, -35, -34), (-42, -38, -56)], [r - 0.5, r - 1.2, r - 2, r - 3]),
             self._pipe([(-24, -37, -24), (-40, -38, -18), (-52, -40, -10)], [4.5, 4.3, 3.5]),
+        ]
+        left = [
             self._pipe([carina, (20, -36, -22), (40, -30, -32), (47, -24, -54)], [r - 1, r - 1.8, r - 2.4, r - 3.6]),
             self._pipe([(38, -31, -30), (50, -38, -28), (58, -44, -22)], [4.2, 4, 3.3]),
-        )
+        ]
+        if self.scaffold.lung_is_missing("right"):
+            right = [self._pipe([carina, (-8, -40, -11), (-15, -39, -18)], [r - 0.5, r - 1, r - 2])]
+        if self.scaffold.lung_is_missing("left"):
+            left = [self._pipe([carina, (9, -39, -13), (18, -37, -21)], [r - 1, r - 1.4, r - 2.4])]
+        self.bronchi = union(*right, *left)
 
     def paint(self) -> None:
         """Paint everything of the mediastinum over the lungs that are there already."""
@@ -160,7 +177,8 @@ class Mediastinum:
 
     def _paint_organs(self) -> None:
         canvas, k = self.canvas, self.scaffold.size
-        canvas.paint(self.oesophagus, 32.0, "esophagus")
+        beside = ~canvas.mask("stomach", box=self.oesophagus.box)  # it opens into the stomach and does not hang in its gas
+        canvas.paint(Shape(self.oesophagus.box, np.where(beside, self.oesophagus.distance, np.float32(FAR))), 32.0, "esophagus")
         blood = BLOOD + canvas.waves(self.heart.box, "heart", 5.0)
         floor = self.scaffold.diaphragm(*(part[0] for part in canvas.grid.axes(self.heart.box)[:2]))
         z = canvas.grid.axes(self.heart.box)[2]

@@ -34,11 +34,16 @@ LEAST_ROOM = 36.0
 """From the spine to the front of the rib cage at least [mm], also in a bent back."""
 ONE_VERTEBRA = (1, 11, 12)
 """Ribs whose heads meet one vertebra only, at its middle; the others lie at the disc above."""
+CAGE_FROM = 50.0
+"""How far beside the spine a rib has come out to the surface of the rib cage, obliquely from its tubercle [mm]."""
 FIRST_RIB_START = 62.0
 """Where the first rib, which is nearly a half circle, leaves its tubercle around the chest [degrees]."""
 LIFT_AFTER_LOBECTOMY = 9.0
 """How much higher the diaphragm stands for each resected lobe [mm]."""
 Side = Literal["left", "right"]
+DRIFT: dict[Side, float] = {"left": 26.0, "right": 42.0}
+"""How far the front of the heart moves over into the room of a lung that was taken out [mm]; it lies to the left before."""
+LOBES_OF: dict[Side, int] = {"left": 2, "right": 3}
 SIDES: tuple[Side, Side] = ("left", "right")
 
 
@@ -125,7 +130,7 @@ class Scaffold:
         pitch = PITCH[LEVELS.index(level)] * self.size
         above = self.level(level) + (0.15 if number in ONE_VERTEBRA else 0.40) * pitch
         sweep = np.linspace(12, 75, 64)
-        beside_tubercle = np.abs(self.cage_point(side, sweep, above)[:, 0] - self.middle_x(above)) > 39 * self.size
+        beside_tubercle = np.abs(self.cage_point(side, sweep, above)[:, 0] - self.middle_x(above)) > CAGE_FROM * self.size
         start = float(sweep[beside_tubercle.argmax()]) if number > 1 and beside_tubercle.any() else FIRST_RIB_START
         end = float(RIB_END[i])
         u = np.linspace(0, 1, 14)
@@ -159,14 +164,31 @@ class Scaffold:
         bend = float(self.spine(z * k)[1] - _reference_spine(z) * k)
         forward = y * (1 + 0.8 * (p.depth - 1)) * k + 0.9 * bend
         behind_sternum = float(self.front(z * k)) + 15 * k
-        return np.array([x * k + float(self.middle_x(z * k)), max(forward, behind_sternum), z * k])
+        sideways = float(self.middle_x(z * k)) + float(self.drift(y * k, z * k))
+        return np.array([x * k + sideways, max(forward, behind_sternum), z * k])
+
+    def drift(self, y: ArrayLike, z: ArrayLike) -> np.ndarray:
+        """Return how far to the left [mm] the mediastinum at y, z [mm] has moved into the room of resected lobes.
+
+        Most at the front of the heart, little before the spine, not at all in the neck and below the diaphragm.
+        """
+        pull = sum(sign(side) * DRIFT[side] * (self._resected(side) / LOBES_OF[side]) ** 1.5 for side in SIDES)
+        height = np.interp(np.asarray(z) / self.size, [-180, -110, -40, 40, 100, 150], [0, 0.8, 1, 0.55, 0.25, 0])
+        front = np.interp(np.asarray(y) / self.size, [-110, -60, -15], [1, 0.9, 0.3])
+        return np.asarray(pull * self.size * height * front)
+
+    def lung_is_missing(self, side: Side) -> bool:
+        """Return whether a whole lung was taken out."""
+        return self._resected(side) >= LOBES_OF[side]
+
+    def _resected(self, side: Side) -> int:
+        return sum(name.startswith("lung_") and name.endswith(side) for name in self.parameters.findings.missing)
 
     def dome(self, side: Side) -> float:
         """Return the height z [mm] of the top of one dome of the diaphragm."""
         p = self.parameters
         lower = p.dome_difference if side == "left" else 0.0
-        resected = sum(name.startswith("lung_") and name.endswith(side) for name in p.findings.missing)
-        return (-82.0 - 22.0 * p.inflation - lower + LIFT_AFTER_LOBECTOMY * resected) * self.size
+        return (-82.0 - 22.0 * p.inflation - lower + LIFT_AFTER_LOBECTOMY * self._resected(side)) * self.size
 
     def cage_depth(self, x: np.ndarray, y: np.ndarray, z: np.ndarray | float) -> np.ndarray:
         """Return how deep points lie inside the middle of the ribs [mm, negative outside], horizontally: float32 [z, y, x].

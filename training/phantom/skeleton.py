@@ -15,11 +15,15 @@ _BODY_HALF_DEPTH = (18, 16.8, 14.6, 10, 8.4)
 
 
 def paint_bone(
-    canvas: Canvas, shape: Shape, name: str, cortex: float, trabecular: float = TRABECULAR, dense: float = CORTEX
+    canvas: Canvas, shape: Shape, name: str, cortex: float | Shape, trabecular: float = TRABECULAR, dense: float = CORTEX
 ) -> None:
-    """Paint a bone: a cortex of a thickness [mm] around trabecular bone, by this person's bone density; both in HU."""
+    """Paint a bone: a cortex around trabecular bone, by this person's bone density; both in HU.
+
+    cortex: its thickness [mm], or the shape of what lies inside it.
+    """
+    marrow = cortex if isinstance(cortex, Shape) else shape.grown(-cortex)
     canvas.paint(shape, dense * canvas.bone_density, name)
-    canvas.paint(shape.grown(-cortex), trabecular * canvas.bone_density + canvas.waves(shape.box, name, 18.0))
+    canvas.paint(marrow, trabecular * canvas.bone_density + canvas.waves(marrow.box, name, 18.0))
 
 
 def paint_skeleton(canvas: Canvas, scaffold: Scaffold) -> None:
@@ -101,7 +105,7 @@ def _paint_vertebra(canvas: Canvas, frame: _Frame, level: str, half: np.ndarray,
     spinous = np.array([frame.point(0, b + 22 * k, -0.35 * tall), tip])
     height = {"C": 3.6, "T": 6.0, "L": 9.0}[kind] * k
     parts.append(tube(canvas.grid, spinous, np.array([[height, 2.8 * k], [height * 0.8, 3.4 * k]]), frame.axes[2]))
-    paint_bone(canvas, union(*processes), f"vertebrae_{level}", 0.7 * k, 110.0, 360.0)
+    paint_bone(canvas, union(*processes), f"vertebrae_{level}", 0.5 * k, 100.0, 320.0)
     paint_bone(canvas, union(*parts), f"vertebrae_{level}", 1.1 * k, 190.0, 520.0)
     paint_bone(canvas, body, f"vertebrae_{level}", 1.0 * k, 185.0, 680.0)
 
@@ -124,7 +128,9 @@ def _paint_rib(canvas: Canvas, scaffold: Scaffold, side: Side, number: int, line
         thick, tall = thick * fade, tall * fade
     shape = tube(canvas.grid, line, np.stack([thick, tall], axis=1), normals)
     canvas.fill_lung(shape.grown(1.3 * k), PLEURA)
-    paint_bone(canvas, shape, f"rib_{side}_{number}", 1.0 * k, 150.0, 850.0)
+    cortex = np.interp(u, [0, 0.1, 0.22], [0.4, 0.45, 1.0]) * k  # a shell at head and neck, which lie nearly along the beam
+    marrow = tube(canvas.grid, line, np.stack([thick - cortex, tall - cortex], axis=1), normals)
+    paint_bone(canvas, shape, f"rib_{side}_{number}", marrow, 150.0, 850.0)
 
 
 def _paint_sternum(canvas: Canvas, scaffold: Scaffold) -> None:

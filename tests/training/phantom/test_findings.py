@@ -129,3 +129,20 @@ def test_an_effusion_leaves_every_lobe_some_air():
     assert max(person.findings.effusion) > 0.5
     _, labels = thorax(51, 4.0, person)
     assert not [name for name in labels.structures if not labels.mask(name).any()]
+
+
+@pytest.mark.parametrize(("side", "towards"), [("left", 1), ("right", -1)])
+def test_after_a_pneumonectomy_only_a_stump_is_left_and_the_mediastinum_moves_over(side, towards):
+    whole = healthy()[1]
+    missing = RESECTIONS[f"pneumonectomy {side}"]
+    _, labels = thorax(5, SPACING, replace(draw(5, NONE), findings=Findings(missing=missing)))
+
+    def across(labels, name):
+        x = np.nonzero(labels.mask(name))[2] * SPACING + labels.origin[0]
+        return towards * x.mean(), (towards * x).max()
+
+    for name, least in (("heart", 12), ("trachea", 4), ("aorta", 4)):
+        assert across(labels, name)[0] - across(whole, name)[0] > least, name
+    assert across(labels, "lung_trachea_bronchia")[1] < across(whole, "lung_trachea_bronchia")[1] - 20
+    other = "lung_lower_lobe_right" if side == "left" else "lung_lower_lobe_left"
+    assert labels.mask(other).sum() > whole.mask(other).sum()

@@ -154,3 +154,14 @@ def test_heart_lies_on_the_diaphragm():
 def test_impossible_voxels_are_refused():
     with pytest.raises(ChexanatomyError, match="are 0"):
         thorax(0, spacing=0.1)
+
+
+def test_a_stomach_holds_gas_over_fluid_and_nothing_else():
+    ct, labels = thorax(23, 3.0, draw(23, NONE))
+    stomach = labels.mask("stomach")
+    inside = ndimage.binary_erosion(stomach, iterations=3)
+    gas, fluid = ct.hu < -800, abs(ct.hu - 15) < 90
+    level = np.nonzero(gas & inside)[0].min()
+    assert (gas & inside).sum() > 200
+    assert np.mean(gas[level + 1 :][inside[level + 1 :]]) > 0.99
+    assert np.mean(fluid[: level - 1][inside[: level - 1]]) > 0.99
