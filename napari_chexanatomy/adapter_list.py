@@ -45,8 +45,8 @@ COLUMN_TIPS = (
     "What it was taught.",
     "Mean Dice on the held-out images before learning, at most 1.",
     "The same after learning.",
-    "Other structures: unchanged, because a small adapter is used for its own structure alone; else how well they agree with\n"
-    "what the model said before (Dice, at most 1).",
+    "Other structures: the same as before, because a small adapter is used for its own structure alone;\n"
+    "else how well they agree with what the model said before (Dice, at most 1).",
 )
 PATH_ROLE = Qt.ItemDataRole.UserRole
 
@@ -117,7 +117,13 @@ class AdapterList(QWidget):
         self.table.clearSelection()
         self.table.setRowCount(len(self.kept))
         for row, kept in enumerate(self.kept):
-            texts = (kept.name, display_name(kept.structure), shown(kept.before), shown(kept.after), others(kept))
+            texts = (
+                kept.name,
+                display_name(kept.structure),
+                shown(kept.before),
+                shown(kept.after),
+                "same" if kept.unchanged else others(kept),
+            )
             for column, text in enumerate(texts):
                 cell = QTableWidgetItem(text)
                 cell.setToolTip("\n".join(map(inert, (str(kept.folder), verdict(kept)))))

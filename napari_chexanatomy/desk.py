@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -84,12 +84,13 @@ class DeskWidget(QWidget):
         self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
         self._job: Job | None = None
         self._was_docked = False
+        self._doing = self._saying = ""
         self._actions: list[QWidget] = []
 
         inner = QWidget()
         self.body = QVBoxLayout(inner)
         self.body.setContentsMargins(6, 6, 6, 6)
-        area = Column()
+        self._area = area = Column()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -115,6 +116,10 @@ class DeskWidget(QWidget):
         layout.addWidget(self._progress_row)
         layout.addWidget(self.message)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+
+    def reveal(self, widget: QWidget) -> None:
+        """Scroll until a part of the body is in view, when the layout has settled."""
+        QTimer.singleShot(0, lambda: self._area.ensureWidgetVisible(widget, 0, 0) if isalive(self) and isalive(widget) else None)
 
     # What happens is said in one line -------------------------------------------------------------------------------
 
@@ -154,10 +159,11 @@ class DeskWidget(QWidget):
         self._job = job
         self.progress_bar.setRange(0, 0)
         self.progress_bar.setFormat(_no_format(text))
+        self._doing = self._saying = text + " …"
         if not quiet:
-            self.say(text + " …")
+            self.say(self._saying)
         self._set_busy(True)
-        job.progressed.connect(self._show_progress)
+        job.progressed.connect(functools.partial(self._show_progress, quiet))
         job.failed.connect(self.complain)
         job.cancelled.connect(self._say_stopped)
         job.succeeded.connect(functools.partial(self._succeed, then, quiet))
@@ -180,11 +186,15 @@ class DeskWidget(QWidget):
         except (ChexanatomyError, OSError) as error:
             self.complain(str(error))
 
-    def _show_progress(self, report: Progress) -> None:
+    def _show_progress(self, quiet: bool, report: Progress) -> None:
         self.progress_bar.setRange(0, max(report.total, 0))
         self.progress_bar.setValue(report.done)
         text = _no_format(report.text)
         self.progress_bar.setFormat(f"{text} %p%" if report.total else text)
+        if not quiet and self.message.text() == self._saying:  # and not what was said meanwhile
+            # A bar without an end shows no text.
+            self._saying = f"{report.text[0].upper()}{report.text[1:]} …" if text and not report.total else self._doing
+            self.say(self._saying)
 
     def _say_stopped(self) -> None:
         self.say("Stopped.")

@@ -150,7 +150,8 @@ class FewShotWidget(ProjectDesk):
         self.flush()
         self.project.choose_structure(name)
         self._show_again()
-        self.say(f"You are drawing “{display_name(name)}” now.")
+        hint = "" if self.project.items else " Add radiographs next: “Add” takes one that is open, “Files …” reads some."
+        self.say(f"You are drawing “{display_name(name)}” now.{hint}")
 
     def _ask_rename(self) -> None:
         if self.project is None or not self.project.structure:
@@ -280,6 +281,7 @@ class FewShotWidget(ProjectDesk):
             self.structure.addItems(names)
         self.structure.setCurrentText(display_name(project.structure) if project.structure else "")
         self.structure.blockSignals(False)
+        self.learning.show_ready(project)
         self.adapters.titles = {item.name: item.title for item in project.items}
 
     @plainly

@@ -24,7 +24,7 @@ HEADINGS = {
     "Structure": "What was asked for.",
     "Found": "Whether the model sees it in this picture; “doubtful” when it expects less than half of its mask to be right.",
     "Sure": "The overlap (Dice) that the model expects of its mask, 0 to 100 %; for “not seen” how sure it is of that.",
-    "cm²": "Area of the shadow on the detector; – where the pixel spacing is not known.",
+    "cm²": "Area of the shadow on the detector. The column is left out where the pixel spacing is not known.",
     "Box": "Top to bottom, left to right, in pixels of the radiograph.",
 }
 
@@ -127,6 +127,7 @@ class FindingsTable(PlainTable):
         self.clearSelection()
         self._findings = list(findings)
         self.setRowCount(len(findings) + len(untaught))
+        self.setColumnHidden(list(HEADINGS).index("cm²"), bool(findings) and spacing is None)
         for row, finding in enumerate(findings):
             self._fill(row, finding, spacing)
         for row, structure in enumerate(untaught, len(findings)):

@@ -6,6 +6,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from napari_chexanatomy.labelling import Item, Project
+from napari_chexanatomy.tick_boxes import frame_boxes
 
 NAME_ROLE = Qt.ItemDataRole.UserRole
 
@@ -22,6 +23,8 @@ class ImageList(QListWidget):
         """Empty until a project is shown."""
         super().__init__()
         self.setMinimumHeight(110)
+        self.setSpacing(1)
+        frame_boxes(self)
         self.setToolTip("Images of the project. Select one to draw on it. A ticked one is measured on, not learnt from.")
         self.currentItemChanged.connect(lambda line, _before: self.picked.emit(line.data(NAME_ROLE) if line is not None else ""))
         self.itemChanged.connect(lambda line: self.held_out.emit(line.data(NAME_ROLE), ticked(line)))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 LEARNING_SECONDS = 40
 """Most time for learning, unless the user says otherwise [s]."""
+NOTHING_DRAWN = "Draw on some images first, then press Learn."
 LOSS, DICE = "loss", "held_out_dice"
 METHODS = (
     (
@@ -61,6 +62,7 @@ class LearningPanel(QWidget):
 
         self._desk = desk
         self._child: ChildProcess | None = None
+        self._ready = NOTHING_DRAWN
         self._points: dict[str, tuple[list[float], list[float]]] = {}
         self.model = ModelChooser(self, follows=False)
         row = QHBoxLayout()
@@ -75,18 +77,21 @@ class LearningPanel(QWidget):
         row.addWidget(self.stop_button, 1)
         self.plot = pyqtgraph.GraphicsLayoutWidget()
         self.plot.setBackground(None)
+        self.plot.setStyleSheet("background: transparent")
         self.plot.setFixedHeight(125)
         self.plot.setToolTip("Left: loss on the images learnt from. Right: Dice on the held-out ones, at most 1.")
         self._curves = {
             LOSS: _curve(self.plot, 0, "loss", "#e8a33d"),
             DICE: _curve(self.plot, 1, "held-out Dice", "#4fb0e8", (0, 1)),
         }
-        self.result = QLabel("Draw on some images first, then press Learn.")
+        self.result = QLabel(NOTHING_DRAWN)
         self.result.setWordWrap(True)
         self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.comparison = BeforeAfter()
         form = QFormLayout()
         form.addRow("Start from", self.model)
+        form.addRow(self.model.limits)
+        form.addRow(self.model.card)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(2, 4, 2, 2)
         layout.addLayout(form)
@@ -158,6 +163,18 @@ class LearningPanel(QWidget):
         if self.result.text().startswith(("Starting", "Step")):
             self.result.setText("")
 
+    def show_ready(self, project: Project) -> None:
+        """Say how much there is to learn from, until there is a result to show."""
+        if self.result.text() != self._ready:
+            return
+        ready = project.ready()
+        held_out = sum(item.held_out for item in ready)
+        measured = (
+            f"measured on {held_out} more" if held_out else "measured on none: three or more drawings tell whether it got better"
+        )
+        self._ready = f"{len(ready) - held_out} to learn from, {measured}. Press Learn." if ready else NOTHING_DRAWN
+        self.result.setText(self._ready)
+
     def show_progress(self, report: Progress) -> None:
         """Plot the figures of a report and say how long it will take."""
         for name, curve in self._curves.items():
@@ -175,6 +192,7 @@ class LearningPanel(QWidget):
         if kept.better:
             apply_everywhere(str(kept.folder), kept.name)
         self.show_kept(kept, project)
+        self._desk.reveal(self.result)
 
     def show_kept(self, kept: Kept, project: Project) -> None:
         """Before and after of an adapter, in pictures and numbers."""

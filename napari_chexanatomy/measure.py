@@ -70,6 +70,11 @@ class MeasureSection(Section):
         self.table.setToolTip("Ctrl+C copies the table.")
         self.table.hide()
         self.body.addWidget(self.table)
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        self.note.setToolTip("What to mind about the ratio in this picture.")
+        self.note.hide()
+        self.body.addWidget(self.note)
         self.kind = QComboBox()
         for key, (text, tip) in KINDS.items():
             self.kind.addItem(text, key)
@@ -162,7 +167,9 @@ class MeasureSection(Section):
             self._view or "not known",
             "AP views show the heart larger; the ratio is meant for PA. The model cannot tell them apart.",
         )
-        rows += [view, *([("mind", self.ratio.note, "")] if self.ratio is not None and self.ratio.note else [])]
+        rows.append(view)
+        self.note.setText(self.ratio.note if self.ratio is not None else "")
+        self.note.setVisible(bool(self.note.text()))
         self.table.setRowCount(len(rows))
         for number, (name, value, tip) in enumerate(rows):
             self.table.put(number, 0, name, tip=tip)
@@ -325,7 +332,7 @@ class MeasureSection(Section):
         self.ratio = self.lungs = None
         self.agreements, self._compared, self._base = [], {}, None
         self.results.setRowCount(0)
-        for widget in (self.table, self.results, self.legend):
+        for widget in (self.table, self.note, self.results, self.legend):
             QWidget.hide(widget)
         self._map.remove()
         self._remove_lines()

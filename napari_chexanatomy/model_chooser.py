@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_chexanatomy.jobs import Outcome, in_background, wait_for
+from napari_chexanatomy.structure_colours import display_name
 from training.errors import ChexanatomyError
 from training.plain import inert
 from training.progress import ProgressCallback
@@ -250,13 +251,19 @@ def beyond(card: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in trainable())
 
 
-def limits_text(spec: str) -> str:
-    """What the model knows and what it is not good at, in its card's own words."""
+def limits_text(spec: str, deep: int = 3) -> str:
+    """What the model knows and what it is not good at, in its card's own words; of an adapter, also those of its base, so many
+    adapters deep."""
+    card = read_card(_folder_of(spec))
+    settings, structure, base = card.get("settings"), card.get("structure"), card.get("base")
+    if deep and isinstance(settings, dict) and settings.get("method") == "lora" and isinstance(structure, str):
+        below = limits_text(base, deep - 1) if isinstance(base, str) else ""
+        return f"Taught {display_name(structure)}; the rest is answered without it. {below}".strip()
     try:
         text = card_text(spec)
     except ChexanatomyError as error:
         return str(error)
-    known = len(read_card(_folder_of(spec)).get("structures", ()))
+    known = len(card.get("structures", ()))
     count = f"Knows {known} structures. " if known else ""
     _, _, limits = text.partition(LIMITS)
     limits = " ".join(limits.partition("\n## ")[0].split())

@@ -85,7 +85,7 @@ class PredictWidget(DeskWidget):
             self.body.addWidget(section)
         self.body.addStretch(1)
         self.table, self.style_combo = self.found.table, self.found.style_combo
-        self._offer(())
+        self._offer(self.model.learned)
         self.structures.set_checked(FIRST_TICKED)
         self.say(DISCLAIMER)
 
@@ -150,6 +150,7 @@ class PredictWidget(DeskWidget):
             self.radiograph_chooser.choose(base)
         else:
             self._show_chosen()
+        self.reveal(self.found)
         doubtful = sum(f.doubtful for f in findings)
         doubt = f", {doubtful} of them doubtful (dotted)" if doubtful else ""
         unknown = f" Not taught to this model: {', '.join(display_name(name) for name in untaught)}." if untaught else ""

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_chexanatomy.structure_colours import OTHER_GROUP, colour_of, display_name, group_of, search_text, side_of
+from napari_chexanatomy.tick_boxes import frame_boxes
 from training.anatomy import vocabulary
 
 KEY_ROLE = Qt.ItemDataRole.UserRole
@@ -53,14 +54,15 @@ class StructureList(QWidget):
         self.side.currentIndexChanged.connect(lambda _: self._filter(self.search.text()))
         self.tree = QTreeWidget()
         self.tree.setHeaderHidden(True)
+        frame_boxes(self.tree)
         self.tree.setMinimumHeight(170)
         self.tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.tree.setToolTip(f"Tick a structure {purpose}. Tick a heading for all below it.")
         self.tree.itemChanged.connect(self._item_changed)
         self.tree.itemClicked.connect(self._item_clicked)
         self.count = QLabel()
-        self.all_button = QPushButton("All found")
-        self.all_button.setToolTip("Tick every structure that the search shows.")
+        self.all_button = QPushButton("All shown")
+        self.all_button.setToolTip("Tick every structure that the list shows: all, or those that the search and the side leave.")
         self.all_button.clicked.connect(lambda: self._tick_found(True))
         self.none_button = QPushButton("None")
         self.none_button.setToolTip("Take every tick away.")

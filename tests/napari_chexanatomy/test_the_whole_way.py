@@ -106,3 +106,7 @@ def test_from_a_ct_to_an_adapter_in_use_and_back_the_next_day(
         np.testing.assert_array_equal(desk.drawing.mask, mask)
     assert [again.folder for again in desk.adapters.kept] == [kept.folder]
     assert desk.adapters.kept[0].after == kept.after
+    asking = dock(PredictWidget, desk.viewer)
+    assert asking.model.spec == str(kept.folder), "what was applied is used"
+    assert TAUGHT in asking.structures.structures()
+    assert "left kidney" in asking.model.limits.text()
