@@ -222,12 +222,16 @@ def fewshot(viewer: Any, folder: Path, scratch: Path) -> None:
 
 
 def open_alone(viewer: Any, name: str) -> Any:
-    """Open a widget with no other beside it, every earlier 2D layer hidden."""
+    """Open a widget with no other beside it; Review and Few-shot begin with CT and labels alone, and those hidden."""
     from napari_chexanatomy.demo import open_widget
+    from napari_chexanatomy.layers import is_ct, is_labels
 
-    for layer in viewer.layers:
-        layer.visible = layer.visible and name in ("Welcome", "Radiograph", "Predict")
     viewer.window.remove_dock_widget("all")
+    if name in ("Review", "Few-shot"):
+        for layer in list(viewer.layers):
+            layer.visible = False
+            if not (is_ct(layer) or is_labels(layer)):
+                viewer.layers.remove(layer)
     widget = open_widget(viewer, name)
     settle()
     return widget
