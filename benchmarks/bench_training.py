@@ -73,7 +73,8 @@ def step_of(variant: Variant, size: int, folder: Path) -> Callable[[], None]:
 
     segments = Segments.of([question() for _ in range(variant.images * variant.queries)], tokens.pad)
     pixels = torch.randn(variant.images, 3, size, size)
-    nothing = (torch.zeros(0, dtype=torch.long), torch.zeros(variant.images, 0, 8, 8), torch.zeros(variant.images, 0).bool())
+    no_masks = (torch.zeros(variant.images, 0, 8, 8), torch.zeros(variant.images, 0).bool())
+    nothing = (torch.zeros(0, 64, 64), torch.zeros(0, dtype=torch.long), *no_masks)
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=variant.bf16):

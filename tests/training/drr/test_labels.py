@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from training.drr import Geometry, label_thickness, line_integrals, project_labels
 from training.drr.integrals import path_per_slice
+from training.drr.labels import BESIDE_SPINE
 from training.drr.traversal import VoxelPose
 from training.errors import ImpossibleGeometry, UnknownStructure
 from training.images.types import CT, LabelMap
@@ -65,8 +67,12 @@ def test_a_structure_the_map_cannot_make_is_an_error():
 def test_the_lung_field_leaves_out_the_heart_and_the_outline_keeps_the_lung_behind_it():
     geometry = size(Geometry.pa, thorax_like())
     masks = project_labels(thorax_like(), geometry)
-    behind_heart = masks["lung_left"] & masks["heart"] & ~masks["spine"]
+    beside_spine = ndimage.maximum_filter1d(masks["spine"], 1 + 2 * round(BESIDE_SPINE / geometry.spacing[1]), axis=1)
+    behind_heart = masks["lung_left"] & masks["heart"] & ~beside_spine
     assert behind_heart.sum() > 50
+    assert not (masks["lung_outline_left"] & masks["spine"]).any()
+    inner = masks["lung_left"] & beside_spine
+    assert (masks["lung_outline_left"] & inner).sum() < 0.1 * inner.sum()
     assert not (masks["lung_field_left"] & masks["heart"]).any()
     assert (masks["lung_outline_left"] & behind_heart).sum() > 0.8 * behind_heart.sum()
     for drawn in ("lung_field_right", "lung_outline_right"):

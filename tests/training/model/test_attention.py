@@ -62,7 +62,12 @@ def test_a_model_in_training_uses_it_and_learns_the_same(tmp_path, codebook_file
     ]
     segments = Segments.of(asked * 2, tokens.pad)
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    nothing = (torch.zeros(0, dtype=torch.long), torch.zeros(2, 0, 8, 8), torch.zeros(2, 0, dtype=torch.bool))
+    nothing = (
+        torch.zeros(0, 64, 64),
+        torch.zeros(0, dtype=torch.long),
+        torch.zeros(2, 0, 8, 8),
+        torch.zeros(2, 0, dtype=torch.bool),
+    )
     folded: list[object] = []
     original = packing._decode
     monkeypatch.setattr(packing, "_decode", lambda *a, **k: (folded.append(a[5:]), original(*a, **k))[1])
