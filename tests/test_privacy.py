@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from tests import corpus_models
 from tests.corpus_dicom import ramp
 from tests.training.images.makers import ct_series, dicom
 from training.cli import main
-from training.images import read_ct, read_radiograph
+from training.drr import Geometry
+from training.fit.adapters import export_adapter, read_adapter
+from training.images import LabelMap, read_ct, read_radiograph, write_labels_nifti, write_mask_png
 from training.images.identity import BURNED_IN, PERHAPS_BURNED_IN
 
 PLANTED = {
@@ -37,7 +40,7 @@ PLANTED = {
 PRIVATE = "PRIVATE-SECRET-4471"
 NEEDLES = [
     *(b"Zebulon", b"Quixworth", b"7730991", b"5512337", b"19471103", b"20190827", b"20190828", b"20190829", b"99120457"),
-    *(b"Orlikov", b"Wulfstan", b"Nether Wallop", b"111222333444", b"555666777888", b"4471"),
+    *(b"Orlikov", b"Wulfstan", b"Nether Wallop", b"111222333444", b"555666777888", b"SECRET-4471"),
 ]
 
 
@@ -62,6 +65,9 @@ def found_in(folder: Path) -> list[str]:
             contents.append(raw)
             if raw.startswith(b"\x1f\x8b"):
                 contents.append(gzip.decompress(raw))
+            if raw.startswith(b"PK"):
+                with zipfile.ZipFile(path) as archive:
+                    contents += [name.encode() + b"\n" + archive.read(name) for name in archive.namelist()]
             at = raw.find(b"zTXt")
             if at >= 0:
                 contents.append(zlib.decompressobj().decompress(raw[at + 4 :].partition(b"\0\0")[2]))
@@ -75,7 +81,7 @@ def found_in(folder: Path) -> list[str]:
 def patient(tmp_path: Path) -> dict[str, Path]:
     """A CT series and a radiograph of one person, in files and folders that bear the person's name."""
     home = tmp_path / "in" / "QUIXWORTH_ZEBULON_MRN-7730991"
-    for path in ct_series(home / "ct-19471103", size=(40, 40), **PLANTED):
+    for path in ct_series(home / "ct-19471103", 24, size=(40, 40), **PLANTED):
         plant(path)
     attributes = {"Modality": "DX", "WindowCenter": 2048, "WindowWidth": 4096, "BurnedInAnnotation": "YES", **PLANTED}
     chest = dicom(home / "Quixworth.dcm", np.kron(ramp(), np.ones((3, 3), np.uint16)), **attributes)
@@ -102,11 +108,49 @@ def test_no_identifier_is_in_anything_that_commands_write_say_or_log(
     assert found_in(tmp_path / "words") == []
 
 
+def test_no_identifier_is_in_data_sets_models_and_reports(patient: dict[str, Path], tmp_path: Path) -> None:
+    model, out = corpus_models.good(tmp_path), tmp_path / "out"
+    home = patient["chest"].parent
+    ct, chest = read_ct(patient["ct"]), read_radiograph(patient["chest"])
+    ids = np.zeros(ct.shape, np.uint8)
+    ids[1:-1, 8:-8, 8:-8] = 1
+    write_labels_nifti(LabelMap(ids, {1: ("heart",)}, ct.spacing, ct.origin), home / "labels-Zebulon.nii.gz")
+    for kind in ("images", "masks"):
+        (home / kind).mkdir()
+    for number, name in enumerate(("Quixworth", "Zebulon 2", "Zebulon 3")):
+        dicom(home / "images" / f"{name}.dcm", np.kron(ramp(), np.ones((3, 3), np.uint16)), Modality="DX", **PLANTED)
+        write_mask_png(np.roll(chest.pixels > 0.5, number), home / "masks" / f"{name}.png")
+    drawn = ("--images", str(home / "images"), "--masks", str(home / "masks"))
+    made, adapter = str(out / "data"), str(out / "adapter")
+    labelled = ("--ct", str(patient["ct"]), "--labels", str(home / "labels-Zebulon.nii.gz"))
+    small = ("--image-size", "32", "--images", "1", "--queries", "2", "--steps", "1", "--workers", "0", "--threads", "1")
+    synthesize = ("synthesize", *labelled, "--views-per-subject", "1", "--size", "64", "--grid", "4", "--out", made)
+    for command in (
+        synthesize,
+        synthesize,  # goes on where it was, though the paths in synthesis.json are stand-ins
+        ("review", made, "--html", str(out / "review.html"), "--csv", str(out / "review.csv"), "--workers", "1"),
+        ("train", "--dataset", made, "--out", str(out / "run"), *small),
+        ("adapt", *drawn, "--structure", "heart", "--model", str(model), "--steps", "1", "--out", adapter,
+         "--held-out-images", "Zebulon 2"),
+        ("suggest", str(home / "images"), "--structure", "heart", "--model", str(model), "--out", str(out / "suggested.json")),
+        ("evaluate", *drawn, "--structures", "heart", "--model", str(model), "--out", str(out / "report")),
+        *(("export", made, "--form", form, "--out", str(out / form)) for form in ("folders", "webdataset", "coco", "dicom")),
+    ):  # fmt: skip
+        assert main([*command, "--progress", "none"]) == 0, command[0]
+    kept = read_adapter(Path(adapter))
+    assert kept is not None
+    assert list(kept.per_image) != []
+    export_adapter(kept, out / "adapter.zip")
+    assert found_in(out) == []
+
+
 def test_no_identifier_is_in_what_the_window_saves(patient: dict[str, Path], tmp_path: Path) -> None:
     from napari.layers import Layer
 
+    from napari_chexanatomy.keeping import write_picture
     from napari_chexanatomy.labelling import Project
     from napari_chexanatomy.layers import from_ct, from_radiograph
+    from napari_chexanatomy.picture import Order, PictureTaker
     from napari_chexanatomy.writers import write_image, write_mask
 
     out = tmp_path / "out"
@@ -115,6 +159,8 @@ def test_no_identifier_is_in_what_the_window_saves(patient: dict[str, Path], tmp
         layer = Layer.create(*data)
         write_image(str(path), layer.data, layer.as_layer_data_tuple()[1])
     write_mask(str(out / "mask.png"), (chest.pixels > 0.5).astype(np.uint8), {})
+    order = Order(ct, None, Geometry.pa(ct, rows=32, columns=32), (), "fill", None, True)
+    write_picture(PictureTaker().take(order), out / "view")
     project = Project.create(out / "project")
     item = project.add(chest)
     project.set_mask(item, chest.pixels > 0.5)

@@ -38,6 +38,8 @@ class Hands:
 
     def turn(self) -> None:
         """Open every widget, use it, close it, and clear away what it left."""
+        from napari_chexanatomy.layers import is_ct, is_labels
+
         if not len(self.viewer.layers):
             self.viewer.open_sample(PLUGIN, self.sample)
             self.watch.did("open a CT")
@@ -49,10 +51,10 @@ class Hands:
             if self.rng.random() < 0.5:
                 self.close("all")
         self.close("all")
-        keep = 0 if self.watch.turn % RELOAD == 0 else 2
-        for layer in list(self.viewer.layers)[keep:]:
-            self.viewer.layers.remove(layer)
-            self.watch.did("delete a layer")
+        for layer in list(self.viewer.layers):
+            if self.watch.turn % RELOAD == 0 or not (is_ct(layer) or is_labels(layer)):
+                self.viewer.layers.remove(layer)
+                self.watch.did("delete a layer")
 
     def _prepare_project(self) -> None:
         widget = self.open("Welcome")
@@ -238,7 +240,7 @@ class Hands:
         do("outline", widget.draw_outline)
         do("brush", widget.draw_freely)
         widget.learning.seconds.setValue(LEARNING_SECONDS)
-        keep = self.watch.turn % LEARN == 1
+        keep = self.watch.turn % LEARN == 0
         widget.learning.learn_button.click()
         if not keep:
             from tools.long_use import pause

@@ -162,12 +162,12 @@ class Adapt(Command):
 
         _use_threads(self.threads)
         files = pairs(self.images, self.masks)
-        kept = set(listed(self.held_out_images)) if self.held_out_images else set()
-        unknown = kept - {image.stem for image, _ in files}
+        named = set(listed(self.held_out_images)) if self.held_out_images else set()
+        unknown = named - {image.stem for image, _ in files}
         if unknown:
             raise ChexanatomyError(f"{self.images} has no image called {', '.join(sorted(unknown))} to hold out.")
-        samples = from_folders(files, self.structure)
-        examples = [Example(s.radiograph, s.references[self.structure], s.id in kept, s.id) for s in samples]
+        samples = zip(files, from_folders(files, self.structure), strict=True)
+        examples = [Example(s.radiograph, s.references[self.structure], image.stem in named, s.id) for (image, _), s in samples]
         given = {name: getattr(self, name) for name in ("steps", "seconds", "rank") if getattr(self, name) is not None}
         given |= {"augmentation": Augmentation.none()} if self.no_augmentation else {}
         settings = AdaptSettings(method=self.method, seed=self.seed, **given)
@@ -230,6 +230,7 @@ class Suggest(Command):
         from training.batch import image_files
         from training.fit.doubt import least_sure
         from training.images import read_radiograph
+        from training.images.identity import neutral
         from training.model import load
         from training.results import write_json
 
@@ -237,10 +238,11 @@ class Suggest(Command):
         files = image_files(self.images)
         predictor = load(self.model, say=self.warn)
         with self.reporting() as progress:
-            images = [replace(read_radiograph(path), name=path.stem) for path in files]
+            stems = {neutral(path).stem: path.stem for path in files}
+            images = [replace(read_radiograph(path), name=neutral(path).stem) for path in files]
             doubts = least_sure(predictor, images, self.structure, progress)
         for doubt in doubts:
-            self.say(f"{doubt.doubt:.3f}  {doubt.name}")
+            self.say(f"{doubt.doubt:.3f}  {stems[doubt.name]}")
         if self.out is not None:
             write_json(self.out, [asdict(doubt) for doubt in doubts])
         return 0

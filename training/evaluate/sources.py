@@ -74,9 +74,11 @@ def from_dataset(dataset: Dataset, cases: Iterable[Case], targets: Sequence[str]
 def from_folders(files: Iterable[tuple[Path, Path]], target: str) -> Iterator[Scored]:
     """Give each (radiograph, mask) pair of files with the mask as the reference of one target.
 
+    Each goes by its stem; a DICOM file whose name repeats a word of its header goes by a stand-in, see `images.identity`.
     Raises ChexanatomyError when a mask has another size than its radiograph.
     """
     from training.images import read_mask_png, read_radiograph
+    from training.images.identity import neutral
 
     for image, mask in files:
         radiograph = read_radiograph(image)
@@ -86,7 +88,8 @@ def from_folders(files: Iterable[tuple[Path, Path]], target: str) -> Iterator[Sc
                 f"The mask {mask.name} is {reference.shape[0]} x {reference.shape[1]} pixels, its radiograph "
                 f"{radiograph.pixels.shape[0]} x {radiograph.pixels.shape[1]}: draw it on the radiograph's own pixels."
             )
-        yield Scored(image.stem, image.stem, radiograph, {target: reference})
+        name = neutral(image).stem
+        yield Scored(name, name, radiograph, {target: reference})
 
 
 def pairs(images: Path, masks: Path, limit: int | None = None) -> list[tuple[Path, Path]]:

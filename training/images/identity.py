@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from training.errors import UnreadableFile
-from training.images.dicom_headers import quiet, read_header, word
+from training.images.dicom_headers import dicom_files, quiet, read_header, word
 from training.images.paths import kind, stem
 from training.images.pseudonyms import pseudonym
 
@@ -71,13 +72,25 @@ def _words(text: str) -> set[str]:
 
 def neutral(path: Path) -> Path:
     """Return the path of a file as results may repeat it: as it stands, or a pseudonym where it names the patient."""
-    try:
-        if not path.is_file() or kind(path) != "dicom":
-            return path
-    except UnreadableFile:
-        return path
-    with quiet():
-        header = read_header(path, list(IDENTIFYING))
+    header = _header_of(path) if path.is_file() else None
     if header is None or not names_patient(str(path), header):
         return path
     return Path(shown_name(Path(str(header.get("SOPInstanceUID", "")) or path.name), header) + path.suffix.lower())
+
+
+def neutral_texts(texts: Iterable[str], source: Path) -> list[str]:
+    """Return texts as they stand, or a pseudonym in place of one that names the patient of a DICOM file or folder."""
+    header = _header_of(source)
+    return [pseudonym("text", text) if header is not None and names_patient(text, header) else text for text in texts]
+
+
+def _header_of(source: Path) -> Any | None:
+    """What a DICOM file, or the first one in a folder, says about the patient; None for files of other kinds."""
+    path = next(iter(dicom_files(source)), source) if source.is_dir() else source
+    try:
+        if not path.is_file() or kind(path) != "dicom":
+            return None
+    except UnreadableFile:
+        return None
+    with quiet():
+        return read_header(path, list(IDENTIFYING))

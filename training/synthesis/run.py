@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from training import __version__
 from training.dataset import Case, Dataset
 from training.drr import project_labels, render
 from training.errors import BrokenDataset
+from training.images.identity import neutral_texts
 from training.images.types import CT, LabelMap
 from training.progress import ProgressCallback, report
 from training.synthesis.bodies import arms_hang, body, generator, phantom_name
-from training.synthesis.config import SynthesisConfig
+from training.synthesis.config import Subject, SynthesisConfig
 from training.synthesis.deform import Box, extents
 from training.synthesis.marks import draw_overlay
 from training.synthesis.poses import draw_geometry, draw_physics, draw_presentation, draw_preset
@@ -146,7 +147,7 @@ def _duration(seconds: float) -> str:
 def _keep_plan(dataset: Dataset, config: SynthesisConfig) -> None:
     """Store what the data are drawn from, or check that it is what they were drawn from before."""
     plan = dataset.folder / "synthesis.json"
-    text = config.to_json()
+    text = replace(config, subjects=tuple(map(_without_patient, config.subjects))).to_json()
     if plan.exists() and plan.read_text(encoding="utf-8") != text:
         raise BrokenDataset(f"{dataset.folder.name} was made with another configuration: name a new folder, or repeat that one.")
     if not plan.exists() and dataset.cases:
@@ -154,6 +155,12 @@ def _keep_plan(dataset: Dataset, config: SynthesisConfig) -> None:
     part = plan.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, plan)
+
+
+def _without_patient(subject: Subject) -> Subject:
+    """Paths as a data set may keep them: stand-ins for those that name the patient of a DICOM series."""
+    ct, labels, names = neutral_texts((subject.ct, subject.labels, subject.label_names), Path(subject.ct or subject.labels))
+    return replace(subject, ct=ct, labels=labels, label_names=names)
 
 
 def _missing(config: SynthesisConfig, done: set[str]) -> list[Unit]:
