@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_chexanatomy.jobs import ChildProcess
 from napari_chexanatomy.review_queue import ReviewQueue
+from training.errors import ChexanatomyError
 from training.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -24,4 +25,10 @@ def judged_anew(queue: ReviewQueue, progress: ProgressCallback) -> Queue | None:
     folder = queue.dataset.folder
     arguments = ("review", str(folder), "--show", "0", "--workers", str(workers), "--progress", "json")
     ChildProcess(arguments).run(progress)
-    return Queue.load(Dataset.open(folder))
+    judged = Queue.load(Dataset.open(folder))
+    if judged is None:
+        raise ChexanatomyError(
+            f"The masks were checked, but {folder.name} has no room for the result: cases stay in their own order. "
+            "Free some space, or copy the data set to a folder that can be written to."
+        )
+    return judged

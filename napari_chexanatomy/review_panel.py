@@ -172,7 +172,8 @@ class ReviewPanel(QWidget):
         decided, accepted, rejected, flagged = queue.counts()
         self.done_bar.setRange(0, len(queue.dataset.cases))
         self.done_bar.setValue(decided)
-        self.done_bar.setFormat(f"{decided:,} of {len(queue.dataset.cases):,} cases decided")
+        only = "" if queue.writable else " – to look at only: the folder cannot be written to"
+        self.done_bar.setFormat(f"{decided:,} of {len(queue.dataset.cases):,} cases decided{only}")
         self.done_bar.setToolTip(
             f"Cases on which {queue.reviewer} has decided. "
             f"{accepted:,} decisions to accept, {rejected:,} to reject, {flagged:,} to flag."

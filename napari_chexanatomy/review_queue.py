@@ -140,6 +140,11 @@ class ReviewQueue:
     # Decisions ------------------------------------------------------------------------------------------------------
 
     @property
+    def writable(self) -> bool:
+        """Whether decisions can be kept."""
+        return self._reviews.writable
+
+    @property
     def reviewer(self) -> str:
         """Who decides."""
         return self._reviews.reviewer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -54,19 +55,50 @@ class Reviews:
         self.reviewer = reviewer
         self._undoable: list[list[tuple[str, int]]] = []
 
+    @property
+    def writable(self) -> bool:
+        """Whether decisions can be kept here, as far as permissions say."""
+        return all(os.access(path, os.W_OK) for path in (self.path.parent, self.path) if path.exists())
+
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _connect(self, mode: str) -> Iterator[sqlite3.Connection]:
         try:
-            connection = sqlite3.connect(self.path, timeout=10)
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", timeout=10, uri=True)
             try:
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.executescript(_TABLES)
-                with connection:
-                    yield connection
+                yield connection
             finally:
                 connection.close()
         except sqlite3.DatabaseError as error:
-            raise BrokenDataset(f"The review file {self.path.name} cannot be used: {error}.") from error
+            raise BrokenDataset(self._plainly(error)) from error
+
+    def _plainly(self, error: sqlite3.DatabaseError) -> str:
+        name = getattr(error, "sqlite_errorname", "")
+        if name == "SQLITE_FULL":
+            return "The disk is full, so this was not recorded: free some space and try again. All earlier decisions are safe."
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")) and not self.writable:
+            folder = self.path.parent.name
+            return (
+                f"{folder} cannot be written to, so this was not recorded: copy the data set to a folder of yours, and open that."
+            )
+        return f"The review file {self.path.name} cannot be used: {error}."
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection to write, all of it or nothing."""
+        with self._connect("rwc") as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(_TABLES)
+            with connection:
+                yield connection
+
+    def _read(self, query: str, values: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query; none where nothing was ever decided. Writes nothing, so that a full disk can be read."""
+        if not self.path.exists():
+            return []
+        with self._connect("rw") as connection:  # of a write-protected file SQLite makes read-only, and of a killed one whole
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'corrections'").fetchone():
+                return []  # ended while it was being made
+            return connection.execute(query, values).fetchall()
 
     def decide(self, case_id: str, structure: str, verdict: Verdict, comment: str = "") -> None:
         """Record a decision about one structure, or the whole case with structure ""; a later one replaces it."""
@@ -107,10 +139,11 @@ class Reviews:
             return None
         case_id = None
         with self._open() as connection:
-            for table, number in self._undoable.pop():
+            for table, number in self._undoable[-1]:
                 found = connection.execute(f"SELECT case_id FROM {table} WHERE number = ?", (number,)).fetchone()
                 connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
                 case_id = case_id or (found[0] if found else None)
+        self._undoable.pop()
         return case_id
 
     def decision(self, case_id: str, structure: str = WHOLE_CASE) -> Decision | None:
@@ -136,40 +169,24 @@ class Reviews:
 
     def corrected_at(self) -> dict[tuple[str, str], str]:
         """When a mask was last repaired (UTC, ISO 8601), by case id and structure."""
-        if not self.path.exists():
-            return {}
-        with self._open() as connection:
-            rows = connection.execute(
-                "SELECT case_id, structure, MAX(at) FROM corrections GROUP BY case_id, structure"
-            ).fetchall()
+        rows = self._read("SELECT case_id, structure, MAX(at) FROM corrections GROUP BY case_id, structure")
         return {(case_id, structure): at for case_id, structure, at in rows}
 
     def corrections(self, case_id: str) -> dict[str, dict[str, Any]]:
         """Latest repaired mask by structure, as COCO RLE."""
-        if not self.path.exists():
-            return {}
-        with self._open() as connection:
-            rows = connection.execute(
-                "SELECT structure, rle FROM corrections WHERE case_id = ? ORDER BY number", (case_id,)
-            ).fetchall()
+        rows = self._read("SELECT structure, rle FROM corrections WHERE case_id = ? ORDER BY number", (case_id,))
         return {structure: json.loads(rle) for structure, rle in rows}
 
     def correction_numbers(self) -> dict[str, int]:
         """Number of the newest correction by case: it changes when a case gets or loses one."""
-        if not self.path.exists():
-            return {}
-        with self._open() as connection:
-            return dict(connection.execute("SELECT case_id, MAX(number) FROM corrections GROUP BY case_id").fetchall())
+        return dict(self._read("SELECT case_id, MAX(number) FROM corrections GROUP BY case_id"))
 
     def _latest(self, where: str = "1", values: tuple[str, ...] = ()) -> list[Decision]:
-        if not self.path.exists():
-            return []
-        with self._open() as connection:
-            rows = connection.execute(
-                f"SELECT reviewer, case_id, structure, verdict, comment, at FROM decisions WHERE {where} AND number IN "
-                "(SELECT MAX(number) FROM decisions GROUP BY reviewer, case_id, structure) ORDER BY number",
-                values,
-            ).fetchall()
+        rows = self._read(
+            f"SELECT reviewer, case_id, structure, verdict, comment, at FROM decisions WHERE {where} AND number IN "
+            "(SELECT MAX(number) FROM decisions GROUP BY reviewer, case_id, structure) ORDER BY number",
+            values,
+        )
         return [Decision(*row) for row in rows]
 
 
