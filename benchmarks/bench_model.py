@@ -68,13 +68,13 @@ def main() -> None:
     radiograph = picture()
 
     def at_once() -> list[tuple[str, ...]]:
-        predictor._last = (b"", {})
+        predictor.forget()
         return [f.tokens for f in predictor.segment(radiograph, STRUCTURES)]
 
     def one_by_one() -> list[tuple[str, ...]]:
         answers = []
         for name in STRUCTURES:
-            predictor._last = (b"", {})
+            predictor.forget()
             answers += [f.tokens for f in predictor.segment(radiograph, [name])]
         return answers
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from training.anatomy import trainable, vocabulary
+from training.fit.batches import Batch
 from training.fit.optimiser import optimiser
 from training.fit.pupils import TokenPupil
 from training.fit.settings import PretrainConfig
@@ -73,12 +74,12 @@ def step_of(variant: Variant, size: int, folder: Path) -> Callable[[], None]:
 
     segments = Segments.of([question() for _ in range(variant.images * variant.queries)], tokens.pad)
     pixels = torch.randn(variant.images, 3, size, size)
-    no_masks = (torch.zeros(variant.images, 0, 8, 8), torch.zeros(variant.images, 0).bool())
-    nothing = (torch.zeros(0, 64, 64), torch.zeros(0, dtype=torch.long), *no_masks)
+    no_masks = (torch.zeros(0).long(), torch.zeros(variant.images, 0, 8, 8), torch.zeros(variant.images, 0).bool())
+    batch = Batch(pixels, segments, torch.zeros(0, 64, 64), *no_masks)
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=variant.bf16):
-            loss, _ = pupil.learner(pixels, segments, *nothing)
+            loss, _ = pupil.learner(batch)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -120,6 +120,7 @@ class BatchSection(Section):
         from training.evaluate.measurements import needed
 
         desk, measure = self._desk, self.measure.isChecked()
+        projected = not desk.as_drawn.isChecked()
         spec, open_model, arrived = desk.model.spec, desk.model.opener(), self._arrived
         title_of = {source.folder: (title, step) for step, (source, title) in enumerate(zip(sources, titles, strict=True))}
 
@@ -130,7 +131,8 @@ class BatchSection(Section):
             taught = [name for name in wanted if name not in predictor.untaught(wanted)]
             if not taught:
                 raise ChexanatomyError("This model was taught none of these structures: choose others, or teach it.")
-            for answered in answer_all(predictor, sources, Wishes(taught, measure=measure), out, spec, progress):
+            wishes = Wishes(taught, measure=measure, projected=projected)
+            for answered in answer_all(predictor, sources, wishes, out, spec, progress):
                 arrived.append(_row(answered, *title_of[answered.source.folder]))
             return predictor, out
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +44,12 @@ class Core:
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
     members: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     role: str = ""
+
+    def radiograph_with(self, pixels: np.ndarray, spacing: tuple[float, float] | None, name: str = "radiograph") -> Radiograph:
+        """The radiograph that a layer with other pixels shows now: view and origin are those of the one it was made from."""
+        if self.radiograph is None:
+            return Radiograph(pixels, spacing, name=name)
+        return replace(self.radiograph, pixels=pixels, spacing=spacing, name=name, notes=())
 
 
 def core_of(layer: Layer | None) -> Core:
@@ -242,9 +248,7 @@ def radiograph_of(layer: Layer | None) -> Radiograph:
         pixels = (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
     known = all(str(unit) in ("millimeter", "mm") for unit in layer.units)
     spacing = (float(layer.scale[0]), float(layer.scale[1])) if known else None
-    view = core.radiograph.view if core.radiograph is not None else ""
-    reconstructed = core.radiograph is not None and core.radiograph.reconstructed
-    return Radiograph(np.nan_to_num(pixels).astype(np.float32), spacing, view, layer.name, reconstructed=reconstructed)
+    return core.radiograph_with(np.nan_to_num(pixels).astype(np.float32), spacing, layer.name)
 
 
 def drawn_mask(layer: Layer, shape: tuple[int, int]) -> np.ndarray:

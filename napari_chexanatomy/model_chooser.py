@@ -254,11 +254,13 @@ def beyond(card: dict[str, Any]) -> tuple[str, ...]:
 def limits_text(spec: str, deep: int = 3) -> str:
     """What the model knows and what it is not good at, in its card's own words; of an adapter, also those of its base, so many
     adapters deep."""
+    from training.model.taught import answers_alone
+
     card = read_card(_folder_of(spec))
-    settings, structure, base = card.get("settings"), card.get("structure"), card.get("base")
-    if deep and isinstance(settings, dict) and settings.get("method") == "lora" and isinstance(structure, str):
+    if deep and answers_alone(card):
+        base = card.get("base")
         below = limits_text(base, deep - 1) if isinstance(base, str) else ""
-        return f"Taught {display_name(structure)}; the rest is answered without it. {below}".strip()
+        return f"Taught {display_name(card['structure'])}; the rest is answered without it. {below}".strip()
     try:
         text = card_text(spec)
     except ChexanatomyError as error:

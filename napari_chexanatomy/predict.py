@@ -208,7 +208,7 @@ class PredictWidget(DeskWidget):
 
         def work(progress: ProgressCallback) -> tuple[Any, Answer]:
             from training.model.convention import AsDrawn
-            from training.model.predictor import likely_views
+            from training.model.predictor import view_of
 
             predictor = open_model(progress)
             asked = AsDrawn(predictor) if as_drawn else predictor
@@ -216,8 +216,7 @@ class PredictWidget(DeskWidget):
             untaught = predictor.untaught(names)
             known = [name for name in names if name not in untaught]
             findings = asked.segment(radiograph, known, batch=BATCH, progress=progress)
-            view = radiograph.view or likely_views(predictor.view(radiograph))
-            return predictor, Answer(base, radiograph, findings, untaught, view)
+            return predictor, Answer(base, radiograph, findings, untaught, view_of(predictor, radiograph))
 
         def show(result: tuple[Any, Answer]) -> None:
             self.model.opened(result[0])

@@ -11,7 +11,7 @@ import numpy as np
 from napari_chexanatomy.layers import KEY, Core, masks_in
 from training.errors import ChexanatomyError
 from training.images import write_ct_nifti, write_labels_nifti, write_mask_png, write_radiograph
-from training.images.types import CT, LabelMap, Radiograph, Triple
+from training.images.types import CT, LabelMap, Triple
 
 FullLayerData = tuple[Any, dict[str, Any], str]
 """What napari hands a writer of several layers for each: data, attributes, layer type."""
@@ -58,9 +58,7 @@ def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         if pixels.size and (pixels.min() < 0 or pixels.max() > 1):
             raise ChexanatomyError("A radiograph's values go from 0 to 1; this layer has others: use napari's own writer.")
         spacing, core = _pitch(attributes), _core(attributes)
-        view = core.radiograph.view if core.radiograph is not None else ""
-        reconstructed = core.radiograph is not None and core.radiograph.reconstructed
-        sidecar = write_radiograph(Radiograph(pixels, spacing, view, reconstructed=reconstructed), path, core.geometry)
+        sidecar = write_radiograph(core.radiograph_with(pixels, spacing), path, core.geometry)
         return [path, str(sidecar)]
     volume = np.asarray(data)
     core = _core(attributes)
@@ -97,8 +95,7 @@ def write_dicom(path: str, layer_data: Sequence[FullLayerData]) -> list[str]:
     pixels = np.asarray(data, np.float32)
     if pixels.ndim != 2 or attributes.get("rgb") or (pixels.size and (pixels.min() < 0 or pixels.max() > 1)):
         raise ChexanatomyError("Only a radiograph is saved as DICOM: a 2D grey image with values from 0 to 1.")
-    view = core.radiograph.view if core.radiograph is not None else ""
-    radiograph = Radiograph(pixels, _pitch(attributes), view)
+    radiograph = core.radiograph_with(pixels, _pitch(attributes))
     if len(layer_data) == 1:
         write_radiograph_dicom(radiograph, path, core.geometry)
         return [path]

@@ -113,7 +113,7 @@ def pause(seconds: float) -> None:
 
 
 def use(given: argparse.Namespace) -> None:
-    """Work in turns until there are enough actions and the time is over, or the time is over twice."""
+    """Work in turns until the time is over."""
     import napari
 
     from tools.long_use_hands import Hands

@@ -172,9 +172,9 @@ def _answer(predictor: Predictor, source: Source, wishes: Wishes, writer: _Write
 
 def measure(predictor: Predictor, radiograph: Radiograph, masks: Mapping[str, np.ndarray | None]) -> Measured:
     """Cardiothoracic ratio and lung areas of found masks; the view is the radiograph's own, else what the model takes it for."""
-    from training.model.predictor import likely_views
+    from training.model.predictor import view_of
 
-    view = radiograph.view or likely_views(predictor.view(radiograph))
+    view = view_of(predictor, radiograph)
     there = {name: mask for name, mask in masks.items() if mask is not None}
     problems: list[str] = []
     ratio, lungs = None, None

@@ -56,3 +56,17 @@ def model_spec() -> str:
     if spec == "embedded" and not (Path(training.model.__file__).parent / "chexanatomy_tiny" / "config.json").is_file():
         pytest.skip("this checkout carries no embedded model")
     return spec
+
+
+@pytest.fixture
+def predict_desk(make_napari_viewer: Any, qtbot: Any, model_spec: str) -> Any:
+    """The Predict widget in a window, with a `wait` until it has nothing to do."""
+    from napari_chexanatomy.predict import PredictWidget
+
+    viewer = make_napari_viewer()
+    widget: Any = PredictWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Predict")
+    if model_spec != "embedded":
+        widget.model.use(model_spec)
+    widget.wait = lambda: qtbot.waitUntil(lambda: not widget.busy, timeout=WAIT)
+    return widget

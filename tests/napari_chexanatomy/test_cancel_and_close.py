@@ -13,7 +13,6 @@ import training.model
 from napari_chexanatomy import model_chooser
 from napari_chexanatomy.fewshot import FewShotWidget
 from napari_chexanatomy.layers import core_of, from_radiograph
-from napari_chexanatomy.predict import PredictWidget
 from napari_chexanatomy.structure_colours import display_name
 from tests.napari_chexanatomy.conftest import WAIT
 from training.images import read_mask_png
@@ -24,14 +23,8 @@ AT_ONCE = 2.0
 
 
 @pytest.fixture
-def desk(make_napari_viewer, qtbot, model_spec):
-    viewer = make_napari_viewer()
-    widget = PredictWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Predict")
-    if model_spec != "embedded":
-        widget.model.use(model_spec)
-    widget.wait = lambda: qtbot.waitUntil(lambda: not widget.busy, timeout=WAIT)
-    return widget
+def desk(predict_desk):
+    return predict_desk
 
 
 @pytest.fixture

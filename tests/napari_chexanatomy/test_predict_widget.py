@@ -17,14 +17,8 @@ from training.model import Finding
 
 
 @pytest.fixture
-def desk(make_napari_viewer, qtbot, model_spec):
-    viewer = make_napari_viewer()
-    widget = PredictWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Predict")
-    if model_spec != "embedded":
-        widget.model.use(model_spec)
-    widget.wait = lambda: qtbot.waitUntil(lambda: not widget.busy, timeout=WAIT)
-    return widget
+def desk(predict_desk):
+    return predict_desk
 
 
 def test_what_is_asked_appears_in_the_table_and_in_one_overlay(desk, radiograph, add, tmp_path):
@@ -274,6 +268,25 @@ def test_agreement_with_projected_masks_a_drawing_and_a_file(desk, radiograph, p
     desk.compare()
     desk.wait()
     assert desk.measuring.agreements[0].reference == pytest.approx(30 * 30, rel=0.1)
+
+
+def test_the_tick_says_which_lung_is_meant_for_one_image_and_for_many(desk, radiograph, add, tmp_path):
+    person = replace(radiograph, reconstructed=False)
+    add(desk.viewer, from_radiograph(person))
+    (tmp_path / "in").mkdir()
+    write_radiograph_png(person, tmp_path / "in" / "a.png")
+    desk.structures.set_checked(["lung_left"])
+    for drawn, convention in ((True, "outline"), (False, "")):
+        desk.as_drawn.setChecked(drawn)
+        desk.run()
+        desk.wait()
+        assert [f.convention for f in desk.findings] == [convention]
+        assert desk.table.item(0, 0).text() == "left lung" + (" (outline)" if drawn else "")
+        out = tmp_path / f"out{drawn}"
+        desk.many.run_folder(tmp_path / "in", out, ["lung_left"])
+        desk.wait()
+        (record,) = json.loads((out / "predictions.json").read_text())
+        assert record["findings"][0].get("convention", "") == convention
 
 
 def test_many_images_become_rows_and_files_and_can_be_looked_at(desk, radiograph, add, tmp_path):

@@ -15,6 +15,8 @@ from training.errors import Cancelled, ChexanatomyError, UnknownStructure
 from training.progress import Progress, ProgressCallback
 
 ProgressKind = Literal["bar", "json", "none"]
+Lungs = Literal["drawn", "projected"]
+"""What a command answers to the lungs of a radiograph, see `training.model.convention`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -159,6 +159,7 @@ class Adapt(Command):
         """Read the examples, adapt, say before and after."""
         from training.evaluate import from_folders, pairs
         from training.fit import AdaptSettings, Augmentation, Example, adapt
+        from training.model.taught import answers_alone
 
         _use_threads(self.threads)
         files = pairs(self.images, self.masks)
@@ -187,7 +188,7 @@ class Adapt(Command):
             verdict = "better" if adapter.better else "NOT better: keep the model as it was, or draw more examples"
             self.say(f"{len(adapter.after)} held-out radiographs: Dice {before:.3f} before, {after:.3f} after, {verdict}")
             others = adapter.card["others"]
-            if others["unchanged"]:
+            if answers_alone(adapter.card):
                 self.say("Other structures are answered as before: the adapter is used for this one alone.")
             elif others["mean"] is not None:
                 lost = f"; forgotten: {', '.join(others['forgotten'])}" if others["forgotten"] else ""

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from training.cli.console import Command, listed, structure_key
+from training.cli.console import Command, Lungs, listed, structure_key
 from training.cli.exchange import write_segmentation
 from training.errors import ChexanatomyError
-from training.model.convention import Lungs
 
 if TYPE_CHECKING:
     from training.images import MaskSet

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from training.cli.console import Command, listed, structure_key
+from training.cli.console import Command, Lungs, listed, structure_key
 from training.errors import ChexanatomyError
-from training.model.convention import Lungs
 
 if TYPE_CHECKING:
     from training.evaluate import Scored

@@ -175,7 +175,11 @@ def import_folders(source: str | Path, out: str | Path, progress: ProgressCallba
             version=__version__,
         )
         if case not in before:
-            dataset.add(case, Radiograph(picture.pixels, name=folder.name), {s: m for s, m in masks.items() if m.any()})
+            dataset.add(
+                case,
+                Radiograph(picture.pixels, name=folder.name, reconstructed=True),
+                {s: m for s, m in masks.items() if m.any()},
+            )
         report(progress, number + 1, len(folders), "Importing")
     return dataset
 

@@ -105,12 +105,15 @@ class Dataset:
         return path
 
     def image(self, case: Case) -> Radiograph:
-        """Read a case's radiograph, pixel spacing from its geometry. Raises UnreadableFile or BrokenDataset."""
+        """Read a case's radiograph, pixel spacing from its geometry. Raises UnreadableFile or BrokenDataset.
+
+        It counts as reconstructed, wherever the data set comes from: its masks are projections, and lungs mean what they show.
+        """
         radiograph = read_radiograph(self.image_file(case))
         stated = (case.geometry or {}).get("spacing")
         spacing = (float(stated[0]), float(stated[1])) if stated else radiograph.spacing
-        view, reconstructed = case.view if case.view != "OBLIQUE" else "", radiograph.reconstructed or bool(case.geometry)
-        return replace(radiograph, spacing=spacing, view=view, name=case.id, reconstructed=reconstructed)
+        view = case.view if case.view != "OBLIQUE" else ""
+        return replace(radiograph, spacing=spacing, view=view, name=case.id, reconstructed=True)
 
     def encoded_masks(self, case: Case) -> dict[str, dict[str, Any]]:
         """COCO RLE by structure, corrections of reviewers in place of the originals."""

@@ -95,7 +95,6 @@ def adapt(
         "after": _scores(after),
         "better": mean_score(after.dice) > mean_score(before.dice) and kept_well if after.dice else None,
         "others": {
-            "unchanged": memory is None,
             "mean": round(others, 4) if others is not None else None,
             "agreement": agreement,
             "forgotten": [k for k, value in agreement.items() if value < FORGOTTEN],

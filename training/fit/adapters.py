@@ -15,6 +15,7 @@ from typing import Any
 from training.anatomy import vocabulary
 from training.errors import ChexanatomyError
 from training.model.checkpoint import CARD
+from training.model.taught import answers_alone
 
 README = "README.md"
 HELD_OUT = "held_out.json"
@@ -43,7 +44,7 @@ class Kept:
     @property
     def unchanged(self) -> bool:
         """Whether other structures are answered by the weights as they were: so it is with every low-rank adapter."""
-        return (self.card.get("settings") or {}).get("method") == "lora"
+        return answers_alone(self.card)
 
     @property
     def others(self) -> float | None:
@@ -140,7 +141,7 @@ def card_page(card: Mapping[str, Any]) -> str:
     lines += [f"- {card.get('steps')} steps in {card.get('seconds')} s, made {card.get('made')}, version {card.get('software')}"]
     lines += [f"- {card.get('use')}"]
     lines += [f"- {card['note']}"] if card.get("note") else []
-    unchanged = (card.get("settings") or {}).get("method") == "lora"
+    unchanged = answers_alone(card)
     lines += ["- other structures are answered as before, without this adapter"] if unchanged else []
     if after.get("per_image"):
         lines += ["", "| held-out image | Dice before | after |", "|---|---|---|"]

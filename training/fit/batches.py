@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from training.tokens.codebook import CROP
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's work. pixels: float32 [images, 3, size, size]; segments: `queries` per image; crops: float32 [n, 64, 64], the
-    masks that their answers draw, in their order; chosen: int64 [k], the structures
-    that the dense loss looks at in this step; masks: float32 [images, k, side, side], its targets; known: bool [images, k]."""
+    """One step's work. pixels: float32 [images, 3, size, size]; segments: as many per image; crops: float32 [n, 64, 64], the
+    masks that their answers draw, in their order; chosen: int64 [k], the structures that the dense loss looks at in this step;
+    masks: float32 [images, k, side, side], its targets; known: bool [images, k]."""
 
     pixels: Tensor
     segments: Segments
@@ -29,6 +29,10 @@ class Batch:
     chosen: Tensor
     masks: Tensor
     known: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(**{part.name: getattr(self, part.name).to(device) for part in fields(self)})
 
 
 def make_batch(

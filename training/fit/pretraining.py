@@ -120,8 +120,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             for group in optimizer.param_groups:
                 group["lr"] = rate
             tic = time.monotonic()
-            parts = (batch.pixels, batch.segments, batch.crops, batch.chosen, batch.masks, batch.known)
-            loss, values = prepared(*(part.to(device) for part in parts), answers=answers)
+            loss, values = prepared(batch.to(device), answers=answers)
             if not torch.isfinite(loss):
                 raise BrokenModel(f"The loss is no number at step {step}: go on from the last state with a lower learning rate.")
             accelerator.backward(loss)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from training.errors import BrokenModel
+from training.fit.batches import Batch
 from training.fit.dense import DenseHead, dense_loss
 from training.fit.lora import adapter_weights, add_lora, write_adapter
 from training.fit.losses import mask_loss, token_loss
@@ -18,13 +19,13 @@ from training.fit.validate import calibrate, validate
 from training.model.attention import NAME as SHARED
 from training.model.checkpoint import Checkpoint, create, save_checkpoint
 from training.model.loading import load_checkpoint, open_codebook
-from training.model.packing import Segments, logits_of, read, recall
+from training.model.packing import logits_of, read, recall
 from training.model.special import SpecialTokens
 from training.model.taught import settled
 
 
 class Pupil(Protocol):
-    """learner: the module that is trained, called with the parts of a Batch, returns the loss and what is watched; image_size,
+    """learner: the module that is trained, called with a Batch, returns the loss and what is watched; image_size,
     side: edges of the pictures and of the masks that it wants; asker: draws its questions, None where it takes none."""
 
     learner: nn.Module
@@ -94,34 +95,25 @@ class Learner(nn.Module):
         self.model, self.head = checkpoint.model, head
         self._checkpoint, self._tokens, self._config = checkpoint, tokens, config
 
-    def forward(
-        self,
-        pixels: Tensor,
-        segments: Segments,
-        crops: Tensor,
-        chosen: Tensor,
-        masks: Tensor,
-        known: Tensor,
-        answers: bool = True,
-    ) -> tuple[Tensor, dict[str, tuple[float, int]]]:
+    def forward(self, batch: Batch, answers: bool = True) -> tuple[Tensor, dict[str, tuple[float, int]]]:
         """Return the loss to minimise, and sums and counts of what is watched. answers: False leaves the decoder out."""
-        config = self._config
+        config, segments = self._config, batch.segments
         watched: dict[str, tuple[float, int]] = {}
-        looked = self.model.model.get_image_features(pixels.to(self.model.dtype), return_dict=True)
+        looked = self.model.model.get_image_features(batch.pixels.to(self.model.dtype), return_dict=True)
         loss = looked.pooler_output.sum() * 0
         if answers:
             prefix = recall(self.model, looked.pooler_output, looked.last_hidden_state, packed=self._checkpoint.packed)
-            hidden, _, _ = read(self.model, prefix, segments, len(segments.ids) // len(pixels))
+            hidden, _, _ = read(self.model, prefix, segments, len(segments.ids) // len(batch.pixels))
             row, position, wanted = segments.targets()
             logits = logits_of(self.model, hidden[row, position])
             loss, watched = token_loss(logits, wanted, self._tokens, config.sigma, config.smoothing)
             watched["token_loss"] = (float(loss.detach()) * len(wanted), len(wanted))
-            if config.drawn and len(crops):
-                drawn = self._drawn(logits, wanted, crops)
+            if config.drawn and len(batch.crops):
+                drawn = self._drawn(logits, wanted, batch.crops)
                 watched["drawn_loss"] = (float(drawn.detach()), 1)
                 loss = loss + config.drawn * drawn
         if self.head is not None:
-            dense = dense_loss(self.head(looked.last_hidden_state, chosen), masks, known)
+            dense = dense_loss(self.head(looked.last_hidden_state, batch.chosen), batch.masks, batch.known)
             watched["dense_loss"] = (float(dense.detach()), 1)
             loss = loss + config.dense * dense
         return loss, watched

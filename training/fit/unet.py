@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from training.fit.augment import Augmentation, place, resample, spread
+from training.fit.batches import Batch
 from training.fit.dense import dense_dice, dense_loss
 from training.fit.queries import MAIN
 from training.fit.records import Records
 from training.fit.settings import PretrainConfig
 from training.fit.targets import Moved
-from training.model.packing import Segments
 from training.model.unet import Unet, build
 
 
@@ -64,16 +64,7 @@ class _Learner(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(
-        self,
-        pixels: Tensor,
-        segments: Segments,
-        crops: Tensor,
-        chosen: Tensor,
-        masks: Tensor,
-        known: Tensor,
-        answers: bool = True,
-    ) -> tuple[Tensor, dict[str, tuple[float, int]]]:
-        """Loss of the chosen structures. segments, crops and answers are for the other pupil."""
-        loss = dense_loss(self.net(pixels[:, :1])[:, chosen], masks, known)
+    def forward(self, batch: Batch, answers: bool = True) -> tuple[Tensor, dict[str, tuple[float, int]]]:
+        """Loss of the chosen structures. The questions, and whether they are answered, are for the other pupil."""
+        loss = dense_loss(self.net(batch.pixels[:, :1])[:, batch.chosen], batch.masks, batch.known)
         return loss, {"dense_loss": (float(loss.detach()), 1)}

@@ -13,7 +13,7 @@ from training.images.dicom_geometry import geometry_in
 from training.images.dicom_headers import dicom_errors, quiet, read_dataset, word
 from training.images.identity import burned_in_note, shown_name
 from training.images.paths import damaged
-from training.images.radiograph import check_size, first_frame, grey_of, oriented
+from training.images.radiograph import RECONSTRUCTED, check_size, first_frame, grey_of, oriented
 from training.images.types import Radiograph
 
 MODALITIES = ("CR", "DX", "RG", "RF", "XA", "DR", "PX")
@@ -76,7 +76,8 @@ def _read(dataset: Any, path: Path) -> Radiograph:
         spacing = spacing[::-1]
     view = _VIEWS.get(word(dataset, "ViewPosition").upper(), "")
     name = shown_name(path, dataset)
-    return Radiograph(np.ascontiguousarray(pixels, np.float32), spacing, view, name, tuple(notes), reconstructed=pose is not None)
+    reconstructed = pose is not None or word(dataset, "DerivationDescription") == RECONSTRUCTED
+    return Radiograph(np.ascontiguousarray(pixels, np.float32), spacing, view, name, tuple(notes), reconstructed)
 
 
 def _display(values: np.ndarray, dataset: Any) -> tuple[np.ndarray, str]:

@@ -14,7 +14,7 @@ from training.images.dicom_geometry import put_geometry
 from training.images.dicom_headers import dicom_files, quiet, read_header
 from training.images.paths import kind, replacing
 from training.images.pseudonyms import pseudonym, pseudonymous_uid
-from training.images.radiograph import FULL_SCALE, WRITTEN_BY
+from training.images.radiograph import FULL_SCALE, RECONSTRUCTED, WRITTEN_BY
 from training.images.types import Radiograph
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def radiograph_dataset(radiograph: Radiograph, geometry: Geometry | None = None,
     d.Manufacturer, d.ManufacturerModelName, d.SoftwareVersions = WRITTEN_BY, WRITTEN_BY, __version__
     d.ImageType = ["DERIVED", "SECONDARY"]
     d.ImageComments = RESEARCH_ONLY
+    if radiograph.reconstructed:
+        d.DerivationDescription = RECONSTRUCTED
     d.LossyImageCompression = "00"
     d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
     d.Rows, d.Columns = pixels.shape

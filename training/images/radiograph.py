@@ -23,7 +23,7 @@ FULL_SCALE = 65535
 """White in a 16-bit picture. Detectors have 10 to 14 bits, and many files keep those in 16 without spreading them."""
 
 RECONSTRUCTED = "digitally reconstructed radiograph"
-"""The PNG text "Source" of those that were reckoned from a CT."""
+"""What files of ours say of those that were reckoned from a CT: the text "Source" of a PNG, DICOM's Derivation Description."""
 
 WRITTEN_BY = "napari-chexanatomy"
 """The PNG text "Software" of radiographs that this package wrote."""
@@ -67,8 +67,9 @@ def _from_picture(path: Path) -> Radiograph:
     if values.ndim == 3:
         values, note = grey_of(values, path)
         notes = (*notes, note)
-    pixels, more = _scaled(values, dtype, path)
-    return Radiograph(pixels, name=stem(path), notes=(*notes, *more), reconstructed=_is_reconstructed(path))
+    ours, reconstructed = _written_by_us(path)
+    pixels, more = _scaled(values, dtype, path, ours)
+    return Radiograph(pixels, name=stem(path), notes=(*notes, *more), reconstructed=reconstructed)
 
 
 def read_picture(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -130,13 +131,13 @@ def grey_of(colours: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
     return colours[..., :3].astype(np.float32) @ weights, "Colours were turned into grey."
 
 
-def _scaled(values: np.ndarray, dtype: np.dtype, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _scaled(values: np.ndarray, dtype: np.dtype, path: Path, ours: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return float32 0..1 of values that the file stores as `dtype`; whole numbers by the range of their type."""
     finite = np.isfinite(values)
     if not finite.all():
         values = np.where(finite, values, values[finite].min() if finite.any() else 0)
     low, high = float(values.min()), float(values.max())
-    if _is_ours(path):
+    if ours:
         return values.astype(np.float32) / np.float32(FULL_SCALE), ()
     if low == high:
         raise UnreadableFile(f"Every pixel of {path.name} has the same value; it shows nothing.")
@@ -152,19 +153,14 @@ def _scaled(values: np.ndarray, dtype: np.dtype, path: Path) -> tuple[np.ndarray
     return pixels, (f"Its values from {low:g} to {high:g} were spread over 0 to 1.",)
 
 
-def _is_ours(path: Path) -> bool:
-    """True for a 16-bit PNG that this package wrote: it uses the full scale, however dark it is."""
+def _written_by_us(path: Path) -> tuple[bool, bool]:
+    """Whether a picture is a 16-bit PNG that this package wrote, which uses the full scale, however dark it is; and whether it
+    says that it was reckoned from a CT."""
     from PIL import Image
 
     with Image.open(path) as image:
-        return bool(image.info.get("Software") == WRITTEN_BY and image.mode.startswith("I"))
-
-
-def _is_reconstructed(path: Path) -> bool:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return bool(image.info.get("Source") == RECONSTRUCTED)
+        ours = image.info.get("Software") == WRITTEN_BY and image.mode.startswith("I")
+        return ours, image.info.get("Source") == RECONSTRUCTED
 
 
 def first_frame(values: np.ndarray, frames: int) -> np.ndarray:

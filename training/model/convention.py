@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from training.images.types import Radiograph
 if TYPE_CHECKING:
     from training.model.predictor import Finding
 
-Lungs = Literal["drawn", "projected"]
 OUTLINE = "outline"
 LEFT, RIGHT = "lung_outline_left", "lung_outline_right"
 AS_DRAWN = {"lung_left": (LEFT,), "lung_right": (RIGHT,), "lungs": (RIGHT, LEFT)}

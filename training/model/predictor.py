@@ -316,6 +316,10 @@ class Predictor:
         except UnknownStructure:
             return text
 
+    def forget(self) -> None:
+        """Let go of what was seen of the last image."""
+        self._last = (b"", {})
+
     def _see(self, pixels: torch.Tensor, keep: bool = True) -> Prefix:
         """Look at an image with the weights of the moment; what was seen of the last one is kept, for each of them."""
         key, weights, packed = pixels.numpy().tobytes(), self.weights, self.checkpoint.packed
@@ -361,6 +365,11 @@ class Predictor:
             confidence = guess(key, answer) if guess else answer.presence
             findings.append(Finding(key, True, place.cut(box), mask, confidence, self.tokens.tokens(list(ids)), text))
         return findings
+
+
+def view_of(predictor: Predictor, radiograph: Radiograph) -> str:
+    """The radiograph's own view or, where its file says nothing, what the model takes it for."""
+    return radiograph.view or likely_views(predictor.view(radiograph))
 
 
 def likely_views(ranked: Sequence[tuple[str, float]]) -> str:

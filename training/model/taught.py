@@ -101,6 +101,12 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
     )
 
 
+def answers_alone(card: Mapping[str, Any]) -> bool:
+    """Whether a card is that of a low-rank adapter taught from drawings, which leaves every other structure as it was."""
+    settings = card.get("settings")
+    return isinstance(card.get("structure"), str) and isinstance(settings, Mapping) and settings.get("method") == "lora"
+
+
 def settled(checkpoint: Checkpoint) -> Checkpoint:
     """The same model with all its adapters merged into a copy of the weights: to be trained further, or written as a whole."""
     if not checkpoint.taught:

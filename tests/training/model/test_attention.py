@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from training.fit.batches import Batch
 from training.fit.pupils import TokenPupil
 from training.fit.settings import PretrainConfig
 from training.model.attention import NAME, shared_attention
@@ -62,19 +63,15 @@ def test_a_model_in_training_uses_it_and_learns_the_same(tmp_path, codebook_file
     ]
     segments = Segments.of(asked * 2, tokens.pad)
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    nothing = (
-        torch.zeros(0, 64, 64),
-        torch.zeros(0, dtype=torch.long),
-        torch.zeros(2, 0, 8, 8),
-        torch.zeros(2, 0, dtype=torch.bool),
-    )
+    no_masks = (torch.zeros(0, 64, 64), torch.zeros(0).long(), torch.zeros(2, 0, 8, 8), torch.zeros(2, 0).bool())
+    batch = Batch(pixels, segments, *no_masks)
     folded: list[object] = []
     original = packing._decode
     monkeypatch.setattr(packing, "_decode", lambda *a, **k: (folded.append(a[5:]), original(*a, **k))[1])
 
-    shared, _ = pupil.learner(pixels, segments, *nothing)
+    shared, _ = pupil.learner(batch)
     pupil.checkpoint.model.config.get_text_config()._attn_implementation = "sdpa"
-    plain, _ = pupil.learner(pixels, segments, *nothing)
+    plain, _ = pupil.learner(batch)
 
     assert ({"shared": 5, "repeats": 2},) in folded
     torch.testing.assert_close(shared, plain, atol=1e-5, rtol=1e-5)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from training.anatomy import trainable
-from training.images import Radiograph, read_radiograph, write_radiograph_png
+from training.dataset import import_folders
+from training.images import Radiograph, read_radiograph, write_mask_png, write_radiograph_dicom, write_radiograph_png
 from training.model import Predictor
 from training.model.checkpoint import create
 from training.model.convention import OUTLINE, AsDrawn
@@ -57,10 +59,21 @@ def test_reconstructed_lateral_and_untaught_are_answered_to_the_letter(predictor
         assert not any(f.convention for f in found)
 
 
-def test_a_picture_remembers_that_it_was_reconstructed(radiograph: Radiograph, tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [write_radiograph_png, write_radiograph_dicom])
+def test_a_file_remembers_that_it_was_reconstructed(write: Any, radiograph: Radiograph, tmp_path: Path) -> None:
     for reconstructed in (False, True):
-        write_radiograph_png(replace(radiograph, reconstructed=reconstructed), tmp_path / "picture.png")
-        assert read_radiograph(tmp_path / "picture.png").reconstructed is reconstructed
+        write(replace(radiograph, reconstructed=reconstructed), tmp_path / "file")
+        assert read_radiograph(tmp_path / "file").reconstructed is reconstructed
+
+
+def test_data_sets_are_asked_to_the_letter_also_imported_ones(radiograph: Radiograph, tmp_path: Path) -> None:
+    folder = tmp_path / "cases" / "case-1"
+    folder.mkdir(parents=True)
+    write_radiograph_png(replace(radiograph, reconstructed=False), folder / "ct.png")
+    write_mask_png(radiograph.pixels > 0.5, folder / "lung_left.png")
+    dataset = import_folders(tmp_path / "cases", tmp_path / "data")
+    assert all(dataset.image(case).reconstructed for case in dataset.cases)
+    assert read_radiograph(dataset.image_file(dataset.cases[0])).reconstructed
 
 
 def test_a_lung_that_was_taught_from_drawings_is_answered_to_the_letter(predictor: Predictor, radiograph: Radiograph) -> None:
