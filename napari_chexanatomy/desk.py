@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -24,6 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_chexanatomy.canvas import look_after
 from napari_chexanatomy.jobs import Job, Work
 from training.errors import ChexanatomyError
 from training.progress import Progress
@@ -213,6 +215,11 @@ class DeskWidget(QWidget):
     def shut_down(self) -> None:
         """End all work: called when the widget is taken out of the window."""
         self.cancel()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """In a window now: see that its canvas outlives the layers."""
+        super().showEvent(event)
+        look_after(self.viewer, self.window())
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
         """Notice that the widget was taken out of its dock."""

@@ -23,7 +23,6 @@ class PictureLayers:
         """Nothing shown yet."""
         self._viewer = viewer
         self._layer: Layer | None = None
-        self._kept: Layer | None = None
         self._pixels = LivePixels()
         self._own_name = ""
         self.overlay = CompositeOverlay(viewer, "projected structures")
@@ -41,8 +40,6 @@ class PictureLayers:
         keywords["metadata"][EXPOSURE_KEY] = exposure_settings(order)
         layer = self.layer
         if layer is None:
-            if self._kept is not None:  # covered from now on; drawing it there after a stay in 3D can end napari
-                self._kept.visible, self._kept = False, None
             flat = self._viewer.dims.ndisplay == 2
             layer = self._layer = self._viewer.add_image(data, **keywords, visible=flat)
             self._own_name = layer.name
@@ -75,7 +72,6 @@ class PictureLayers:
         if self.overlay.present and self.overlay.layer is not None:
             self.overlay.layer.name = f"structures of {layer.name}"
             self.overlay.layer.visible = False
-        self._kept = layer
         self._layer, self.overlay = None, CompositeOverlay(self._viewer, "projected structures")
         self._pixels = LivePixels()
         return layer

@@ -51,8 +51,7 @@ class Hands:
             if self.rng.random() < 0.5:
                 self.close("all")
         self.close("all")
-        # From the top: napari 0.9.2 with vispy 0.17 on Mesa 22.3 may crash when a layer below another is deleted (docs/trust.md).
-        for layer in reversed(list(self.viewer.layers)):
+        for layer in list(self.viewer.layers):
             if self.watch.turn % RELOAD == 0 or not (is_ct(layer) or is_labels(layer)):
                 self.viewer.layers.remove(layer)
                 self.watch.did("delete a layer")

@@ -69,19 +69,6 @@ def test_an_impossible_pose_is_a_sentence_and_keeps_the_picture(desk, qtbot):
     assert "inside the patient" not in desk.message.text()
 
 
-def test_a_kept_radiograph_is_hidden_once_the_next_is_taken(desk):
-    desk.load()
-    desk.take(0.0)
-    desk.settle()
-    kept = desk.layer
-    desk.keep()
-    assert kept.visible
-    desk.take(180.0)
-    desk.settle()
-    assert desk.layer.visible
-    assert not kept.visible
-
-
 def test_clicking_in_the_wrong_order_is_answered_in_words(desk, tmp_path):
     desk.take(0.0)
     assert "No CT yet" in desk.message.text()
