@@ -28,7 +28,10 @@ ANGLES = (0.0, 8.0, -8.0, 16.0, -16.0)
 def main(folder: Path, parts: Sequence[str] = ()) -> None:
     """Take all pictures, or those of some parts: welcome, radiograph, predict, measure, review, fewshot."""
     import napari
+    from napari.settings import get_settings
 
+    # Nobody's own settings, and no toast about units over the pictures.
+    get_settings(None).application.gui_notification_level = "error"
     viewer = napari.Viewer(title="CheXanatomy")
     viewer.window.resize(*SCREEN)
     viewer.open_sample("napari-chexanatomy", "lidc")
