@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import count
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from training.fit.augment import photograph, place, resample, spread
 from training.fit.queries import Asker
 from training.fit.records import UNKNOWN, Records
 from training.fit.settings import PretrainConfig
-from training.fit.targets import Moved
+from training.fit.targets import Moved, Sketch
 from training.model.packing import Segments
 from training.tokens.codebook import CROP
 
@@ -21,13 +25,13 @@ from training.tokens.codebook import CROP
 class Batch:
     """One step's work. pixels: float32 [images, 3, size, size]; segments: as many per image; crops: float32 [n, 64, 64], the
     masks that their answers draw, in their order; chosen: int64 [k], the structures that the dense loss looks at in this step;
-    masks: float32 [images, k, side, side], its targets; known: bool [images, k]."""
+    sketch: of its targets [images, k, side, side]; known: bool [images, k]."""
 
     pixels: Tensor
     segments: Segments
     crops: Tensor
     chosen: Tensor
-    masks: Tensor
+    sketch: Sketch
     known: Tensor
 
     def to(self, device: torch.device) -> Batch:
@@ -57,4 +61,37 @@ def make_batch(
     count = min(config.dense_structures, len(records.structures)) if config.dense else 0
     chosen = np.sort(rng.permutation(len(records.structures))[:count])
     known = records.state[cases][:, chosen] != UNKNOWN
-    return Batch(pixels, segments, crops, torch.from_numpy(chosen), moved.dense(chosen, side), torch.from_numpy(known))
+    return Batch(pixels, segments, crops, torch.from_numpy(chosen), moved.sketch(chosen, side), torch.from_numpy(known))
+
+
+def batches(make: Callable[[int], Batch], first: int, processes: int) -> Generator[Batch]:
+    """What step `first` and all steps after it look at, prepared ahead: by a thread, which draws the masks as well, or by so many
+    forked processes (which a GPU needs, or it waits; there it draws the masks)."""
+    if processes:
+        yield from DataLoader(
+            _Steps(make),
+            batch_size=None,
+            sampler=count(first),  # type: ignore[arg-type]
+            num_workers=processes,
+            multiprocessing_context="fork",
+        )
+        return
+
+    def prepare(step: int) -> Batch:
+        batch = make(step)
+        _ = batch.sketch.masks
+        return batch
+
+    with ThreadPoolExecutor(1) as ahead:
+        upcoming = ahead.submit(prepare, first)
+        for step in count(first + 1):
+            batch, upcoming = upcoming.result(), ahead.submit(prepare, step)
+            yield batch
+
+
+@dataclass(frozen=True)
+class _Steps(Dataset[Batch]):
+    make: Callable[[int], Batch]
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.make(step)

@@ -7,7 +7,6 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from training import __version__
 from training.anatomy import trainable
 from training.errors import BrokenDataset, BrokenModel
-from training.fit.batches import Batch, make_batch
+from training.fit.batches import Batch, batches, make_batch
 from training.fit.optimiser import optimiser
 from training.fit.pupils import Pupil, TokenPupil
 from training.fit.records import Records, load_records, set_aside
@@ -105,15 +104,13 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             with ema.applied(learner):
                 write(card_of(config, structures, records, step, world))
 
-    def prepare(step: int) -> Future[Batch]:
-        return ahead.submit(make_batch, records, asker, config, step, rank, world, pupil.image_size, pupil.side)
+    def make(step: int) -> Batch:
+        return make_batch(records, asker, config, step, rank, world, pupil.image_size, pupil.side)
 
-    ahead = ThreadPoolExecutor(1)
-    upcoming = prepare(step)
+    upcoming = batches(make, step, config.loaders)
     try:
         while not loop.over(step):
-            batch = upcoming.result()
-            upcoming = prepare(step + 1)
+            batch = next(upcoming)
             fraction = loop.fraction(step)
             rate = learning_rate(config, fraction)
             answers = not config.dense or fraction >= config.dense_first
@@ -152,7 +149,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
                 save()
                 last_save = time.monotonic()
     finally:
-        ahead.shutdown(wait=True, cancel_futures=True)
+        upcoming.close()
         save()
         if log:
             log.close()

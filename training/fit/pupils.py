@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,9 +65,9 @@ class TokenPupil:
         self.side = self.image_size // vision.patch_size * config.dense_factor
 
     def asker(self, records: Records) -> Asker:
-        """What draws the questions."""
+        """What draws the questions, with a codebook of its own that stays where the questions are made."""
         assert self.checkpoint.codebook is not None
-        return Asker(records, self._tokens, self._config.tasks, self.checkpoint.codebook)
+        return Asker(records, self._tokens, self._config.tasks, copy.deepcopy(self.checkpoint.codebook).cpu())
 
     def write(self, folder: Path, card: dict[str, Any]) -> None:
         """Write a whole checkpoint, or the adapter alone where a base was taught."""
@@ -92,7 +93,7 @@ class Learner(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint, head: DenseHead | None, tokens: SpecialTokens, config: PretrainConfig) -> None:
         super().__init__()
-        self.model, self.head = checkpoint.model, head
+        self.model, self.head, self.codebook = checkpoint.model, head, checkpoint.codebook
         self._checkpoint, self._tokens, self._config = checkpoint, tokens, config
 
     def forward(self, batch: Batch, answers: bool = True) -> tuple[Tensor, dict[str, tuple[float, int]]]:
@@ -113,19 +114,19 @@ class Learner(nn.Module):
                 watched["drawn_loss"] = (float(drawn.detach()), 1)
                 loss = loss + config.drawn * drawn
         if self.head is not None:
-            dense = dense_loss(self.head(looked.last_hidden_state, batch.chosen), batch.masks, batch.known)
+            dense = dense_loss(self.head(looked.last_hidden_state, batch.chosen), batch.sketch.masks, batch.known)
             watched["dense_loss"] = (float(dense.detach()), 1)
             loss = loss + config.dense * dense
         return loss, watched
 
     def _drawn(self, logits: Tensor, wanted: Tensor, crops: Tensor) -> Tensor:
         """What the codes draw, compared with the masks, for up to `drawn_most` of them."""
-        book, home = self._checkpoint.codebook, logits.device
-        assert book is not None
+        assert self.codebook is not None
+        home = logits.device
         here = self._tokens.code_of.to(home)[wanted] >= 0
         codes = logits[here][:, self._tokens.seg.to(home)].unflatten(0, (len(crops), -1))
         every = -(-len(crops) // self._config.drawn_most)
-        return mask_loss(codes[::every], crops[::every], book)
+        return mask_loss(codes[::every], crops[::every], self.codebook)
 
 
 def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:

@@ -32,7 +32,8 @@ class PretrainConfig:
     starting it again with fewer steps, so that it stands at the beginning of its cooldown. muon: size of Muon's steps
     relative to learning_rate, 0 for AdamW everywhere, see `training.fit.optimiser`. checkpointing: recompute a base's layers
     instead of keeping them. calibrate_images: held-out images on which the confidence is learnt at the end. cache_size: edge
-    of the images kept decoded [px]; cache: folder for them, by default in `out`.
+    of the images kept decoded [px]; cache: folder for them, by default in `out`. loaders:
+    processes of their own that prepare the steps, where a GPU would wait for the thread that does it otherwise (Linux).
     """
 
     datasets: tuple[Path, ...]
@@ -85,6 +86,7 @@ class PretrainConfig:
     log_steps: int = 20
     threads: int | None = None
     workers: int = 2
+    loaders: int = 0
     seed: int = 0
     cache_size: int = 224
     cache: Path | None = None

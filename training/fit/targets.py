@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -86,18 +86,23 @@ class Moved:
 
     def dense(self, structures: np.ndarray, side: int) -> Tensor:
         """Masks float32 [images, chosen structures, side, side] of the whole picture, empty where there is none."""
-        n, k = len(self.cases), len(structures)
-        result = torch.zeros(n, k, side, side)
+        return self.sketch(structures, side).masks
+
+    def sketch(self, structures: np.ndarray, side: int) -> Sketch:
+        """What `dense` needs, for drawing it elsewhere."""
         images, columns = np.nonzero((self._there & ~self.gone)[:, structures])
-        if len(images):
-            everything = np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (len(images), 1))
-            result[images, columns] = self._draw(images, structures[columns], everything, side)
-        return result
+        everything = np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (len(images), 1))
+        kept, theta = self._kept(images, structures[columns], everything)
+        place = torch.from_numpy(images * len(structures) + columns)
+        return Sketch(kept, theta, place, (len(self.cases), len(structures), side, side))
 
     def _draw(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray, side: int) -> Tensor:
-        """Look up a kept mask under every cell of a box in the new image. old = inverse (new - offset), row before column."""
+        return drawn(*self._kept(images, structures, boxes), side)
+
+    def _kept(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Kept masks uint8 [n, bytes], and as theta float32 [n, 2, 3] where to look them up under every cell of a box in the new
+        image: old = inverse (new - offset), row before column."""
         cases = self.cases[images]
-        kept = torch.from_numpy(self.records.crops(cases, structures)).float()[:, None]
         old = self.records.boxes[cases, structures]
         inverse = np.linalg.inv(self.placement.matrix)[images]
         centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
@@ -107,4 +112,43 @@ class Moved:
         theta = np.concatenate([turn, shift[..., None]], -1)
         # grid_sample takes columns before rows.
         theta = theta[:, [1, 0]][:, :, [1, 0, 2]].astype(np.float32)
-        return functional.grid_sample(kept, affine_grid(torch.from_numpy(theta), side), align_corners=False)[:, 0]
+        return torch.from_numpy(self.records.masks[cases, structures]), torch.from_numpy(theta)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Masks to be drawn where they are needed, once. kept: uint8 [n, bytes]; theta: float32 [n, 2, 3]; place: int64 [n], of each
+    mask among the images' structures, one image after the other; shape: (images, structures, side, side) of what is drawn."""
+
+    kept: Tensor
+    theta: Tensor
+    place: Tensor
+    shape: tuple[int, int, int, int]
+
+    @classmethod
+    def none(cls, images: int) -> Sketch:
+        """No structure at all."""
+        kept = torch.zeros(0, CELLS * CELLS // 8, dtype=torch.uint8)
+        return cls(kept, torch.zeros(0, 2, 3), torch.zeros(0, dtype=torch.long), (images, 0, 1, 1))
+
+    def to(self, device: torch.device) -> Sketch:
+        """The same on a device."""
+        if device == self.kept.device:
+            return self
+        return replace(self, kept=self.kept.to(device), theta=self.theta.to(device), place=self.place.to(device))
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """float32 of `shape`, empty where there is none."""
+        images, structures, side, _ = self.shape
+        result = torch.zeros(images * structures, side, side, device=self.kept.device)
+        if len(self.place):
+            result[self.place] = drawn(self.kept, self.theta, side)
+        return result.view(self.shape)
+
+
+def drawn(kept: Tensor, theta: Tensor, side: int) -> Tensor:
+    """Kept masks, moved: float32 [n, side, side]."""
+    bits = kept[..., None] >> torch.arange(7, -1, -1, device=kept.device, dtype=torch.uint8) & 1
+    cells = bits.view(-1, 1, CELLS, CELLS).float()
+    return functional.grid_sample(cells, affine_grid(theta, side), align_corners=False)[:, 0]

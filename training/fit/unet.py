@@ -46,10 +46,11 @@ class UnetPupil:
     def validate(self, records: Records, images: int) -> dict[str, float]:
         """Mean Dice over the structures that are there, and of the main ones."""
         found: dict[str, list[float]] = defaultdict(list)
+        device = next(self._net.parameters()).device
         for case in np.linspace(0, len(records) - 1, min(images, len(records))).round().astype(int):
             still = place(Augmentation.none(), 1, np.random.default_rng(0))
             image = torch.from_numpy(records.images[[int(case)]].astype(np.float32))[:, None]
-            logits = self._net(spread(resample(image, still, self.image_size)) * 2 - 1)
+            logits = self._net((spread(resample(image, still, self.image_size)) * 2 - 1).to(device)).cpu()
             masks = Moved(records, np.array([case]), still).dense(np.arange(len(self._structures)), self.image_size)
             for key, value in zip(self._structures, dense_dice(logits, masks)[0].tolist(), strict=True):
                 if not np.isnan(value):
@@ -66,5 +67,5 @@ class _Learner(nn.Module):
 
     def forward(self, batch: Batch, answers: bool = True) -> tuple[Tensor, dict[str, tuple[float, int]]]:
         """Loss of the chosen structures. The questions, and whether they are answered, are for the other pupil."""
-        loss = dense_loss(self.net(batch.pixels[:, :1])[:, batch.chosen], batch.masks, batch.known)
+        loss = dense_loss(self.net(batch.pixels[:, :1])[:, batch.chosen], batch.sketch.masks, batch.known)
         return loss, {"dense_loss": (float(loss.detach()), 1)}
