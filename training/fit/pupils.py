@@ -176,10 +176,27 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
 
 
 def take_weights(module: nn.Module, trained: nn.Module, folder: Path) -> None:
-    """Copy the weights of a trained module of the same shape. Raises BrokenModel for another shape."""
+    """Copy the weights of a trained module of the same shape; one that saw smaller or larger pictures gives its places too,
+    resampled to the new grid. Raises BrokenModel for another shape."""
+    weights, here = trained.state_dict(), module.state_dict()
+    for name in weights:
+        if name.endswith(PLACES) and name in here:
+            weights[name] = at_grid(weights[name], len(here[name]))
     try:
-        module.load_state_dict(trained.state_dict())
+        module.load_state_dict(weights)
     except RuntimeError as error:
         raise BrokenModel(
-            f"The model {folder.name} has another shape: give the run the same image size, patch, widths and depths."
+            f"The model {folder.name} has another shape: give the run the same patch, widths and depths."
         ) from error
+
+
+PLACES = "position_embedding.weight"
+
+
+def at_grid(places: Tensor, count: int) -> Tensor:
+    """Embeddings of the places of a square grid, float [places, width], for a grid of `count` places."""
+    old, new = round(len(places) ** 0.5), round(count**0.5)
+    if old == new or old**2 != len(places) or new**2 != count:
+        return places
+    grid = places.T.reshape(1, -1, old, old)
+    return nn.functional.interpolate(grid, (new, new), mode="bicubic", align_corners=False)[0].flatten(1).T.contiguous()

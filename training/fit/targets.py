@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -131,11 +132,16 @@ class Sketch:
         kept = torch.zeros(0, CELLS * CELLS // 8, dtype=torch.uint8)
         return cls(kept, torch.zeros(0, 2, 3), torch.zeros(0, dtype=torch.long), (images, 0, 1, 1))
 
-    def to(self, device: torch.device) -> Sketch:
+    def to(self, device: torch.device, non_blocking: bool = False) -> Sketch:
         """The same on a device."""
-        if device == self.kept.device:
-            return self
-        return replace(self, kept=self.kept.to(device), theta=self.theta.to(device), place=self.place.to(device))
+        return self if device == self.kept.device else self._each(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Sketch:
+        """The same where a GPU can fetch it from by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Sketch:
+        return Sketch(change(self.kept), change(self.theta), change(self.place), self.shape)
 
     @cached_property
     def masks(self) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from training.dataset import Dataset, Reviews
 from training.errors import BrokenDataset, BrokenModel, Cancelled, ChexanatomyError
 from training.fit import Augmentation, PretrainConfig, Tasks, pretrain
 from training.fit.augment import photograph, place, resample, spread
-from training.fit.batches import make_batch
+from training.fit.batches import Batch, batches, make_batch
 from training.fit.losses import token_loss
+from training.fit.pupils import at_grid
 from training.fit.queries import Asker
 from training.fit.records import ABSENT, PRESENT, UNKNOWN, Records, load_records
 from training.fit.schedule import learning_rate
@@ -348,3 +350,39 @@ def test_a_stemmed_tower_learns_and_serves_another_run(config: PretrainConfig, t
     assert all(torch.equal(one[n], three[n]) for n in one)
     with pytest.raises(BrokenModel, match="another shape"):
         pretrain(replace(config, tower=first, out=tmp_path / "third"))
+    larger = {"max_steps": 1, "start": first, "out": tmp_path / "larger", "learning_rate": 0.0, "image_size": 96}
+    four = load_file(pretrain(replace(config, **{**sizes, **larger})) / "model.safetensors")
+    places = "model.vision_tower.embeddings.position_embedding.weight"
+    assert (len(one[places]), len(four[places])) == (16, 36)
+    assert all(torch.equal(one[n], four[n]) for n in one if n != places)
+
+
+def test_places_keep_their_meaning_on_a_finer_grid() -> None:
+    line = (torch.arange(4) + 0.5) / 4
+    places = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).flatten(0, 1)
+    finer = at_grid(places, 64).view(8, 8, 2)
+    wanted = (torch.arange(8) + 0.5) / 8
+    assert (finer[2:-2, 4, 0] - wanted[2:-2]).abs().max() < 0.05
+    assert (finer[4, 2:-2, 1] - wanted[2:-2]).abs().max() < 0.05
+    assert at_grid(places, 16) is places
+
+
+def test_processes_prepare_the_same_steps_as_the_thread(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    asker = asker_for(records, config, tokens)
+
+    def make(step: int) -> Batch:
+        return make_batch(records, asker, config, step, 0, 1, 64, 16)
+
+    beside, apart = batches(make, 3, 0), batches(make, 3, 2)
+    for one, other in islice(zip(beside, apart, strict=True), 4):
+        assert torch.equal(one.pixels, other.pixels)
+        assert torch.equal(one.segments.ids, other.segments.ids)
+        assert torch.equal(one.sketch.masks, other.sketch.masks)
+    beside.close()
+    apart.close()
+
+
+def test_a_run_fed_by_processes_is_the_same_run(config: PretrainConfig, tmp_path: Path) -> None:
+    fed = replace(config, out=tmp_path / "fed", loaders=2, max_steps=3)
+    one, two = (load_file(pretrain(c) / "model.safetensors") for c in (replace(config, max_steps=3), fed))
+    assert all(torch.equal(one[n], two[n]) for n in one)
