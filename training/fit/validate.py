@@ -147,12 +147,17 @@ def calibrate(checkpoint: Checkpoint, records: Records, images: int, augmentatio
 
 def presence_threshold(presence: Sequence[float], there: Sequence[bool]) -> float:
     """The probability from which on a structure is called there, 0.05 to 0.95: right about as many as possible of those that are
-    and of those that are not, both counting alike however many there are of each."""
+    and of those that are not, both counting alike however many there are of each. Of cuts that differ by less than the standard
+    error of that share, the one nearest to 0.5: a higher one would deny what is there for no proven gain."""
     p, is_there = np.asarray(presence, float), np.asarray(there, bool)
     cuts = np.linspace(0.05, 0.95, 91)
-    balanced = [(p[is_there] >= cut).mean() + (p[~is_there] < cut).mean() for cut in cuts]
-    best = np.flatnonzero(np.isclose(balanced, max(balanced)))
-    return round(float(cuts[best[len(best) // 2]]), 2)
+    kept = np.array([(p[is_there] >= cut).mean() for cut in cuts])
+    refused = np.array([(p[~is_there] < cut).mean() for cut in cuts])
+    balanced = (kept + refused) / 2
+    best = int(balanced.argmax())
+    spread = [share * (1 - share) / n for share, n in ((kept[best], is_there.sum()), (refused[best], (~is_there).sum()))]
+    as_good = cuts[balanced >= balanced[best] - sum(spread) ** 0.5 / 2 - 1e-9]
+    return round(float(as_good[np.abs(as_good - 0.5).argmin()]), 2)
 
 
 def _mean(values: list[float]) -> float:
