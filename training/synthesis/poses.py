@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.drr import Geometry, Physics, Presentation
+from training.images.radiograph import FEWEST_PIXELS
 from training.images.types import CT
 from training.synthesis.config import Exposure, Film, Views
 
@@ -54,8 +55,9 @@ def draw_geometry(
 
 
 def _pixels(height: float, width: float, size: int) -> tuple[int, int]:
+    """Rows and columns; the shorter edge of a small picture of a flat field still has what a radiograph needs at least."""
     longer = max(height, width)
-    return max(2, round(size * height / longer)), max(2, round(size * width / longer))
+    return max(FEWEST_PIXELS, round(size * height / longer)), max(FEWEST_PIXELS, round(size * width / longer))
 
 
 def draw_physics(exposure: Exposure, rng: np.random.Generator) -> Physics:

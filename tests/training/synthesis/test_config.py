@@ -8,6 +8,7 @@ import pytest
 
 from training.errors import ChexanatomyError
 from training.images import CT
+from training.images.radiograph import FEWEST_PIXELS
 from training.synthesis import Marks, Range, SynthesisConfig, Views
 from training.synthesis.config import read_distributions
 from training.synthesis.marks import draw_overlay
@@ -95,3 +96,25 @@ def test_views_switched_off_give_the_preset_itself():
     assert (geometry.primary, geometry.secondary, geometry.roll, geometry.sdd) == (180.0, 0.0, 0.0, 1800.0)
     np.testing.assert_allclose(geometry.isocentre, ct.centre)
     assert geometry.rows == geometry.columns == 64
+
+
+def test_a_flat_volume_still_makes_a_picture_that_can_be_read():
+    still = Range(0.0, 0.0)
+    views = Views(
+        0.0,
+        1.0,
+        0.0,
+        still,
+        still,
+        still,
+        Range(1800.0, 1800.0),
+        Range(200.0, 200.0),
+        Range(300.0, 300.0),
+        Range(1, 1),
+        still,
+        0.0,
+    )
+    flat = CT(np.zeros((10, 80, 90), np.int16), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0))
+    geometry = draw_geometry(flat, None, "AP", views, 64, np.random.default_rng(0))
+    assert (geometry.rows, geometry.columns) == (FEWEST_PIXELS, 64)
+    assert geometry.spacing[0] * geometry.rows < 50
