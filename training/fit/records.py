@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from training.errors import BrokenDataset
 from training.model.preprocess import letterbox
 from training.progress import ProgressCallback, report
+
+if TYPE_CHECKING:
+    from training.dataset import Case, Dataset
 
 CELLS = 96
 """Edge of a kept mask, in cells of the structure's tight box."""
@@ -117,10 +120,11 @@ def load_records(
     parts: list[dict[str, np.ndarray]] = []
     for folder in folders:
         dataset = Dataset.open(folder)
-        ids = [case.id for case in dataset.cases if split in ("all", case.split)][:limit]
+        cases = [case for case in dataset.cases if split in ("all", case.split)][:limit]
+        ids = [case.id for case in cases]
         if not ids:
             continue
-        stored = cache / f"{split}-{_fingerprint(folder, ids, structures, size)}"
+        stored = cache / f"{split}-{_fingerprint(dataset, cases, structures, size)}"
         if not stored.exists():
             _decode_all(folder, ids, structures, size, workers, stored, progress)
         part = {f.name: np.load(stored / f"{f.name}.npy", mmap_mode="r") for f in fields(Records) if f.name in _KEPT}
@@ -150,8 +154,11 @@ def set_aside(records: Records, most: int) -> tuple[Records, Records | None]:
     return records.only(np.setdiff1d(np.arange(len(records)), kept)), records.only(kept)
 
 
-def _fingerprint(folder: Path, ids: Sequence[str], structures: Sequence[str], size: int) -> str:
-    text = repr((str(Path(folder).resolve()), list(ids), list(structures), size, CELLS, DIRECTIONS))
+def _fingerprint(dataset: Dataset, cases: Sequence[Case], structures: Sequence[str], size: int) -> str:
+    """Changes with the cases, with a mask that a reviewer repairs, and with what is kept of them; not with where they lie."""
+    repaired = dataset.reviews.correction_numbers()
+    lines = [(case.to_json(), repaired.get(case.id)) for case in cases]
+    text = repr((dataset.folder.name, lines, list(structures), size, CELLS, DIRECTIONS))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -163,6 +163,25 @@ def test_rejected_masks_are_not_trained_on(dataset: Path, tmp_path: Path) -> Non
     assert records.state[row].tolist() == [PRESENT, PRESENT, UNKNOWN, ABSENT]
 
 
+def test_a_mask_that_is_repaired_later_is_learnt_from_as_it_is_now(dataset: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "data"
+    shutil.copytree(dataset, copied)
+    case = next(c for c in Dataset.open(copied).cases if c.split == "train")
+    before = load_records([copied], "train", STRUCTURES, 64, tmp_path / "cache", workers=1)
+    row, heart = list(before.ids).index(case.id), STRUCTURES.index("heart")
+    repaired = np.zeros_like(Dataset.open(copied).masks(case, ["heart"])["heart"])
+    repaired[:4, :6] = True
+    Reviews(copied, "reviewer").correct(case.id, "heart", repaired)
+    after = load_records([copied], "train", STRUCTURES, 64, tmp_path / "cache", workers=1)
+    assert not np.array_equal(before.boxes[row, heart], after.boxes[row, heart])
+    assert np.array_equal(before.boxes[row, 0], after.boxes[row, 0])
+    moved = copied.rename(tmp_path / "elsewhere")
+    (tmp_path / "there").mkdir()
+    again = load_records([moved.rename(tmp_path / "there" / "data")], "train", STRUCTURES, 64, tmp_path / "cache", workers=1)
+    assert np.array_equal(again.boxes, after.boxes)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 def asker_for(records: Records, config: PretrainConfig, tokens: SpecialTokens, tasks: Tasks | None = None) -> Asker:
     assert config.codebook
     return Asker(records, tokens, tasks or config.tasks, MaskCodebook.load(config.codebook))
