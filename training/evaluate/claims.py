@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.errors import ChexanatomyError
 from training.evaluate.comparison import Segments
-from training.evaluate.fewshot import FewShot, few_shot
+from training.evaluate.fewshot import FewShot, few_shot, ignorant
 from training.evaluate.opening import card_of, open_model
 from training.evaluate.shifts import SWEEPS, shifted
 from training.evaluate.sources import Scored, Split, chosen, from_dataset
@@ -64,6 +64,10 @@ def measure_claims(
     """Measure what the plan names. models: MODEL, BASELINE and MEAN, the first needed; real: radiographs with outlines."""
     if MODEL not in models:
         raise ChexanatomyError("There is no model to measure the claims of; give --model.")
+    # What cannot be opened is said before anything is measured, not an hour later.
+    for lesson in plan.few_shot:
+        ignorant(lesson)
+    others = {spec: open_model(spec) for spec in plan.others}
     claims = Claims(str(dataset.folder.name))
     taught = set(card_of(models[MODEL]).get("structures", ())) or None
     cases = chosen(dataset, plan.split, plan.test)
@@ -80,8 +84,7 @@ def measure_claims(
         }
     for lesson in plan.few_shot:
         claims.few_shot[lesson.structure] = few_shot(dataset, lesson, scratch, progress, plan.split)
-    for spec in plan.others:
-        other = open_model(spec)
+    for spec, other in others.items():
         rows = measure({MODEL: other}, _only(from_dataset(dataset, cases), taught), f"Claim 4: {spec}", progress, len(cases))
         claims.others[spec] = (dict(card_of(other).get("training", {})), rows)
     return claims

@@ -11,12 +11,14 @@ import numpy as np
 
 from training.errors import ChexanatomyError
 from training.evaluate.comparison import Segments
+from training.evaluate.opening import open_model
 from training.evaluate.sources import Split, chosen, from_dataset
 from training.evaluate.tables import Row, measure
 from training.progress import ProgressCallback, report
 
 if TYPE_CHECKING:
     from training.dataset import Case, Dataset
+    from training.model import Predictor
 
 SHOTS = (1, 3, 5, 10)
 PRETRAINED, SCRATCH, UNET = "pretrained on other anatomy", "from scratch", "U-Net from scratch"
@@ -49,9 +51,7 @@ def few_shot(
     from training.model import load
     from training.model.unet import load_unet
 
-    base = load(plan.model)
-    if plan.structure in base.card.get("structures", ()):
-        raise ChexanatomyError(f"{plan.model} was trained on {plan.structure}: name one that was trained without it.")
+    base = ignorant(plan)
     lessons = _spread_over_subjects(_showing(dataset, "train", plan.structure), max(shots))
     tests = _showing(dataset, split, plan.structure)
     tests = [tests[int(i)] for i in np.linspace(0, len(tests) - 1, min(plan.test, len(tests)))]
@@ -79,6 +79,18 @@ def few_shot(
         models: dict[str, Segments] = {PRETRAINED: load(str(learned.folder)), SCRATCH: load(alone), UNET: load_unet(unet)}
         results[shot] = measure(models, from_dataset(dataset, tests, [plan.structure]), f"Scoring after {shot}", progress)
     return results
+
+
+def ignorant(plan: FewShot) -> Predictor:
+    """The model of a plan. Raises ChexanatomyError for one that writes no tokens or was trained on the structure."""
+    from training.model import Predictor
+
+    base = open_model(plan.model)
+    if not isinstance(base, Predictor):
+        raise ChexanatomyError(f"{plan.model} writes no tokens: name a model that does.")
+    if plan.structure in base.card.get("structures", ()):
+        raise ChexanatomyError(f"{plan.model} was trained on {plan.structure}: name one that was trained without it.")
+    return base
 
 
 def _showing(dataset: Dataset, split: Split, structure: str) -> list[Case]:

@@ -92,3 +92,18 @@ def test_few_shot_refuses_a_model_that_knows_the_structure(tmp_path: Path) -> No
 
     with pytest.raises(ChexanatomyError, match="trained on heart"):
         few_shot(Dataset.create(tmp_path / "d"), FewShot("embedded", "heart"), tmp_path)
+
+
+def test_what_cannot_be_opened_is_said_before_anything_is_measured(tmp_path: Path) -> None:
+    from training.dataset import Dataset
+    from training.evaluate.claims import Plan, measure_claims
+    from training.evaluate.fewshot import FewShot
+
+    class Untouched:
+        def segment(self, *_: object, **__: object) -> list[object]:
+            raise AssertionError("it was asked")
+
+    dataset = Dataset.create(tmp_path / "d")
+    for plan in (Plan(few_shot=(FewShot("embedded", "heart"),)), Plan(others=(str(tmp_path / "nothing"),))):
+        with pytest.raises(ChexanatomyError, match=r"trained on heart|nothing"):
+            measure_claims(dataset, {MODEL: Untouched()}, plan, tmp_path)
