@@ -24,7 +24,6 @@ from training.fit.batches import Batch
 from training.fit.optimiser import optimiser
 from training.fit.pupils import TokenPupil
 from training.fit.settings import PretrainConfig
-from training.fit.targets import Sketch
 from training.model.attention import NAME as FOLDED
 from training.model.loading import EMBEDDED_FOLDER
 from training.model.packing import Segment, Segments
@@ -75,7 +74,7 @@ def step_of(variant: Variant, size: int, folder: Path) -> Callable[[], None]:
 
     segments = Segments.of([question() for _ in range(variant.images * variant.queries)], tokens.pad)
     pixels = torch.randn(variant.images, 3, size, size)
-    no_masks = (torch.zeros(0).long(), Sketch.none(variant.images), torch.zeros(variant.images, 0).bool())
+    no_masks = (torch.zeros(0).long(), torch.zeros(variant.images, 0, 8, 8), torch.zeros(variant.images, 0).bool())
     batch = Batch(pixels, segments, torch.zeros(0, 64, 64), *no_masks)
 
     def step() -> None:

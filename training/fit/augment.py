@@ -100,9 +100,10 @@ def place(augmentation: Augmentation, images: int, rng: np.random.Generator) -> 
     return Placement(matrix, 0.5 - matrix @ np.array([0.5, 0.5]) + shift)
 
 
-def resample(images: Tensor, placement: Placement, size: int) -> Tensor:
-    """Move images float [n, channels, h, w] and bring them to `size` x `size` pixels; what comes from outside is 0."""
-    return functional.grid_sample(images, affine_grid(placement.theta, size), align_corners=False)
+def resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
+    """Move images float [n, channels, h, w] by a Placement's theta and bring them to `size` x `size` pixels; what comes from
+    outside is 0."""
+    return functional.grid_sample(images, affine_grid(theta, size), align_corners=False)
 
 
 def affine_grid(theta: Tensor, size: int) -> Tensor:
@@ -113,14 +114,15 @@ def affine_grid(theta: Tensor, size: int) -> Tensor:
     return a * x + b * y + c
 
 
-def photograph(images: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
+def photograph(images: Tensor, augmentation: Augmentation, rng: np.random.Generator, overlays: Overlays | None = None) -> Tensor:
     """Change exposure, contrast, sharpness and noise, and lay borders, markers and wires over images float [n, 1, s, s] in
-    0..1."""
+    0..1, on any device. overlays: drawn before, where drawing would hold up the device."""
     a = augmentation
     n, _, size, _ = images.shape
+    home = images.device
 
     def draw(low: float, high: float) -> Tensor:
-        return torch.from_numpy(rng.uniform(low, high, (n, 1, 1, 1)).astype(np.float32))
+        return torch.from_numpy(rng.uniform(low, high, (n, 1, 1, 1)).astype(np.float32)).to(home)
 
     def some(share: float) -> Tensor:
         return draw(0, 1) < share
@@ -138,26 +140,27 @@ def photograph(images: Tensor, augmentation: Augmentation, rng: np.random.Genera
         low, high = torch.sigmoid(-steep * middle), torch.sigmoid(steep * (1 - middle))
         x = torch.where(some(0.5), (torch.sigmoid(steep * (x - middle)) - low) / (high - low), x)
     if a.shading:
-        x = x * (1 + a.shading * _clouds(n, size, rng))
+        x = x * (1 + a.shading * _clouds(n, size, rng).to(home))
     if a.local_contrast:
         around = _blur(x, size / 12)
         x = torch.where(some(0.5), x + a.local_contrast * draw(-0.3, 1.0) * (x - around), x)
     if a.blur:
         x = torch.where(some(0.3), _blur(x, float(rng.uniform(0.3, a.blur))), x)
     if a.noise:
-        grain = torch.from_numpy(rng.standard_normal((n, 1, size, size), dtype=np.float32))
+        seed = int(rng.integers(2**62))
+        grain = torch.randn(x.shape, generator=torch.Generator(home).manual_seed(seed), device=home)
         x = x + some(0.5) * draw(0, a.noise) * grain
-    x = x.clamp(0, 1)
-    if a.marker or a.lines or a.collimation:
-        for i in range(n):
-            _overlay(x[i, 0], a, rng)
-    return x
+    return (overlays or Overlays.draw(a, n, size, rng)).laid_over(x.clamp(0, 1))
 
 
 def spread(images: Tensor) -> Tensor:
     """`training.model.preprocess.stretch` for a batch float [n, 1, s, s]."""
-    # numpy looks for two places where torch would sort everything.
-    ends = torch.from_numpy(np.quantile(images.flatten(1).numpy(), STRETCH, axis=1).astype(np.float32))
+    flat = images.flatten(1)
+    if flat.device.type == "cpu":
+        # numpy looks for two places where torch would sort everything.
+        ends = torch.from_numpy(np.quantile(flat.numpy(), STRETCH, axis=1).astype(np.float32))
+    else:
+        ends = torch.quantile(flat, torch.tensor(STRETCH, device=flat.device), dim=1)
     low, high = ends[0].view(-1, 1, 1, 1), ends[1].view(-1, 1, 1, 1)
     return ((images - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
 
@@ -174,7 +177,7 @@ def _blur(images: Tensor, sigma: float) -> Tensor:
     small = functional.avg_pool2d(images, coarser) if coarser > 1 else images
     s = sigma / coarser
     reach = max(1, round(2.5 * s))
-    ruler = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    ruler = torch.arange(-reach, reach + 1, dtype=torch.float32, device=images.device)
     weights = torch.exp(-0.5 * (ruler / s) ** 2)
     weights = weights / weights.sum()
     small = functional.pad(small, (reach,) * 4, mode="replicate")
@@ -182,36 +185,71 @@ def _blur(images: Tensor, sigma: float) -> Tensor:
     return functional.interpolate(small, (size, size), mode="bilinear", align_corners=False) if coarser > 1 else small
 
 
-def _overlay(image: Tensor, a: Augmentation, rng: np.random.Generator) -> None:
-    """Draw a border, a marker and wires into one image float [s, s], in place."""
-    size = image.shape[-1]
-    if rng.random() < a.lines:
-        canvas = Image.new("L", (size, size))
-        pen = ImageDraw.Draw(canvas)
-        for _ in range(int(rng.integers(1, 5))):
-            ends = rng.uniform(-0.1, 1.1, (3, 2)) * size
-            t = np.linspace(0, 1, 24)[:, None]
-            path = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * ends[1] + t**2 * ends[2]
-            pen.line([(float(x), float(y)) for x, y in path], fill=int(rng.integers(60, 200)), width=int(rng.integers(1, 3)))
-            if rng.random() < 0.5:
-                x, y = path[-1]
-                r = float(rng.uniform(0.008, 0.02)) * size
-                pen.ellipse((x - r, y - r, x + r, y + r), fill=220)
-        drawn = torch.from_numpy(np.asarray(canvas, np.float32) / 255)
-        image.copy_(image + (1 - image) * drawn * 0.8)
-    if rng.random() < a.marker:
-        canvas = Image.new("L", (size, size))
-        text = str(rng.choice(["L", "R", "PA", "AP", "STEHEND", "PORTABLE", "09:41"]))
-        corner = (float(rng.uniform(0, 0.9)) * size, float(rng.uniform(0, 0.15) + (0.8 if rng.random() < 0.3 else 0)) * size)
-        ImageDraw.Draw(canvas).text(
-            corner, text, fill=int(rng.integers(150, 256)), font_size=float(rng.uniform(0.04, 0.09)) * size
-        )
-        image.copy_(torch.maximum(image, torch.from_numpy(np.asarray(canvas, np.float32) / 255)))
-    if rng.random() < a.collimation:
-        edge = (rng.uniform(0, 0.1, 4) * (rng.random(4) < 0.6) * size).round().astype(int)
-        grey = float(rng.choice([0.0, 0.05, 1.0], p=[0.6, 0.2, 0.2]))
-        top, left, bottom, right = (int(e) for e in edge)
-        image[:top] = grey
-        image[size - bottom :] = grey
-        image[:, :left] = grey
-        image[:, size - right :] = grey
+@dataclass(frozen=True)
+class Overlays:
+    """What lies over n images. wires, letters: uint8 [k, s, s], with the images int64 [k] that they belong to; edges: int64
+    [n, 4], rows and columns hidden at the top, left, bottom, right; grey: float32 [n], what hides them."""
+
+    wires: Tensor
+    wired: Tensor
+    letters: Tensor
+    lettered: Tensor
+    edges: Tensor
+    grey: Tensor
+
+    @classmethod
+    def draw(cls, a: Augmentation, n: int, size: int, rng: np.random.Generator) -> Overlays:
+        """Draw borders, markers and wires, by their chances."""
+        wires, letters = [], []
+        edges, grey = np.zeros((n, 4), np.int64), np.zeros(n, np.float32)
+        for i in range(n):
+            if rng.random() < a.lines:
+                wires.append((i, _wires(size, rng)))
+            if rng.random() < a.marker:
+                letters.append((i, _letters(size, rng)))
+            if rng.random() < a.collimation:
+                edges[i] = (rng.uniform(0, 0.1, 4) * (rng.random(4) < 0.6) * size).round()
+                grey[i] = rng.choice([0.0, 0.05, 1.0], p=[0.6, 0.2, 0.2])
+        return cls(*_stacked(wires, size), *_stacked(letters, size), torch.from_numpy(edges), torch.from_numpy(grey))
+
+    def laid_over(self, images: Tensor) -> Tensor:
+        """Images float [n, 1, s, s] with what lies over them."""
+        x = images[:, 0].clone()
+        if len(self.wired):
+            under = x[self.wired]
+            x[self.wired] = under + (1 - under) * (self.wires.float() / 255) * 0.8
+        if len(self.lettered):
+            x[self.lettered] = torch.maximum(x[self.lettered], self.letters.float() / 255)
+        line = torch.arange(x.shape[-1], device=x.device)
+        top, left, bottom, right = (edge[:, None] for edge in self.edges.unbind(1))
+        rows, columns = ((line < low) | (line >= len(line) - high) for low, high in ((top, bottom), (left, right)))
+        return torch.where(rows[:, :, None] | columns[:, None], self.grey[:, None, None], x)[:, None]
+
+
+def _stacked(drawn: list[tuple[int, Image.Image]], size: int) -> tuple[Tensor, Tensor]:
+    pictures = np.stack([np.asarray(picture) for _, picture in drawn]) if drawn else np.zeros((0, size, size), np.uint8)
+    return torch.from_numpy(pictures), torch.tensor([i for i, _ in drawn], dtype=torch.long)
+
+
+def _wires(size: int, rng: np.random.Generator) -> Image.Image:
+    canvas = Image.new("L", (size, size))
+    pen = ImageDraw.Draw(canvas)
+    for _ in range(int(rng.integers(1, 5))):
+        ends = rng.uniform(-0.1, 1.1, (3, 2)) * size
+        t = np.linspace(0, 1, 24)[:, None]
+        path = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * ends[1] + t**2 * ends[2]
+        pen.line([(float(x), float(y)) for x, y in path], fill=int(rng.integers(60, 200)), width=int(rng.integers(1, 3)))
+        if rng.random() < 0.5:
+            x, y = path[-1]
+            r = float(rng.uniform(0.008, 0.02)) * size
+            pen.ellipse((x - r, y - r, x + r, y + r), fill=220)
+    return canvas
+
+
+def _letters(size: int, rng: np.random.Generator) -> Image.Image:
+    canvas = Image.new("L", (size, size))
+    text = str(rng.choice(["L", "R", "PA", "AP", "STEHEND", "PORTABLE", "09:41"]))
+    corner = (float(rng.uniform(0, 0.9)) * size, float(rng.uniform(0, 0.15) + (0.8 if rng.random() < 0.3 else 0)) * size)
+    height = float(rng.uniform(0.04, 0.09)) * size
+    ImageDraw.Draw(canvas).text(corner, text, fill=int(rng.integers(150, 256)), font_size=height)
+    return canvas

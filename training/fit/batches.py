@@ -1,102 +1,152 @@
-"""What one training step looks at."""
+"""What one training step looks at: planned anywhere, developed where the arithmetic is done."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import count
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.fit.augment import photograph, place, resample, spread
-from training.fit.queries import Asker
+from training.fit.augment import Augmentation, Overlays, photograph, place, resample, spread
+from training.fit.queries import Asked, Asker
 from training.fit.records import UNKNOWN, Records
 from training.fit.settings import PretrainConfig
 from training.fit.targets import Moved, Sketch
 from training.model.packing import Segments
-from training.tokens.codebook import CROP
+from training.tokens.codebook import CROP, MaskCodebook
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Batch:
     """One step's work. pixels: float32 [images, 3, size, size]; segments: as many per image; crops: float32 [n, 64, 64], the
     masks that their answers draw, in their order; chosen: int64 [k], the structures that the dense loss looks at in this step;
-    sketch: of its targets [images, k, side, side]; known: bool [images, k]."""
+    masks: float32 [images, k, side, side], its targets; known: bool [images, k]."""
 
     pixels: Tensor
     segments: Segments
     crops: Tensor
     chosen: Tensor
-    sketch: Sketch
+    masks: Tensor
     known: Tensor
 
-    def to(self, device: torch.device) -> Batch:
+
+@dataclass(frozen=True)
+class Plan:
+    """A step's work before the arithmetic, small enough to be handed from process to process. images: float16 [images, 1, rows,
+    columns], as they are kept; theta: where they are moved to; size: edge of the pictures [px]; changes, overlays, seed: how they
+    are exposed and what lies over them; asked: the questions; chosen, masks, known: as in Batch, the masks as a sketch."""
+
+    images: Tensor
+    theta: Tensor
+    size: int
+    changes: Augmentation
+    overlays: Overlays
+    seed: tuple[int, ...]
+    asked: Asked
+    chosen: Tensor
+    masks: Sketch
+    known: Tensor
+
+    def to(self, device: torch.device) -> Plan:
         """The same on a device."""
-        return Batch(**{part.name: getattr(self, part.name).to(device, non_blocking=True) for part in fields(self)})
+        return _each(self, lambda part: part.to(device, non_blocking=True))
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> Plan:
         """The same where a GPU can fetch it from by itself."""
-        return Batch(**{part.name: getattr(self, part.name).pin_memory() for part in fields(self)})
+        return _each(self, Tensor.pin_memory)
+
+    def developed(self, codebook: MaskCodebook | None, seg: Tensor | None) -> Batch:
+        """Expose the images, draw the masks, write the codes, where the plan is. codebook, seg: as `Asked.answers` takes them,
+        None where nothing is asked."""
+        images = resample(self.images.float(), self.theta, self.size)
+        images = spread(photograph(images, self.changes, np.random.default_rng(self.seed), self.overlays))
+        pixels = (images * 2 - 1).repeat(1, 3, 1, 1)
+        self.asked.mark(pixels)
+        segments, crops = self.asked.segments, torch.empty(0, CROP, CROP)
+        if codebook is not None and seg is not None:
+            segments, crops = self.asked.answers(codebook, seg)
+        return Batch(pixels, segments, crops, self.chosen, self.masks.drawn(), self.known)
 
 
-def make_batch(
+def _each(thing: T, change: Callable[[Tensor], Tensor]) -> T:
+    """The same with every tensor in it changed."""
+    if isinstance(thing, Tensor):
+        return change(thing)  # type: ignore[return-value]
+    if not is_dataclass(thing) or isinstance(thing, type):
+        return thing
+    changed: Any = replace(thing, **{f.name: _each(getattr(thing, f.name), change) for f in fields(thing)})
+    return changed
+
+
+def make_plan(
     records: Records, asker: Asker | None, config: PretrainConfig, step: int, rank: int, world: int, size: int, side: int
-) -> Batch:
+) -> Plan:
     """What step `step` looks at: a function of the seed, the step and the process, so that a resumed run sees what it would
     have seen.
 
     asker: None where no questions are asked; size: edge of the images, side: edge of the dense targets [px].
     """
-    rng = np.random.default_rng((config.seed, step, rank))
+    seed = (config.seed, step, rank)
+    rng = np.random.default_rng(seed)
     places = (step * world + rank) * config.images + np.arange(config.images)
     epochs = places // len(records)
     order = {int(e): np.random.default_rng((config.seed, int(e))).permutation(len(records)) for e in set(epochs.tolist())}
     cases = np.array([order[int(e)][p % len(records)] for e, p in zip(epochs, places, strict=True)])
     placement = place(config.augmentation, len(cases), rng)
-    images = resample(torch.from_numpy(records.images[cases].astype(np.float32))[:, None], placement, size)
-    images = spread(photograph(images, config.augmentation, rng))
-    pixels = (images * 2 - 1).repeat(1, 3, 1, 1)
     moved = Moved(records, cases, placement)
-    segments, crops = asker.ask(moved, pixels, config.queries, rng) if asker else (Segments.none(), torch.empty(0, CROP, CROP))
-    count = min(config.dense_structures, len(records.structures)) if config.dense else 0
-    chosen = np.sort(rng.permutation(len(records.structures))[:count])
-    known = records.state[cases][:, chosen] != UNKNOWN
-    return Batch(pixels, segments, crops, torch.from_numpy(chosen), moved.sketch(chosen, side), torch.from_numpy(known))
+    asked = asker.ask(moved, config.queries, rng) if asker else Asked.nothing()
+    chosen = np.sort(rng.permutation(len(records.structures))[: config.dense_structures if config.dense else 0])
+    return Plan(
+        torch.from_numpy(records.images[cases])[:, None],
+        placement.theta,
+        size,
+        config.augmentation,
+        Overlays.draw(config.augmentation, len(cases), size, rng),
+        (*seed, 1),
+        asked,
+        torch.from_numpy(chosen),
+        moved.sketch(chosen, side),
+        torch.from_numpy(records.state[cases][:, chosen] != UNKNOWN),
+    )
 
 
-def batches(make: Callable[[int], Batch], first: int, processes: int) -> Generator[Batch]:
-    """What step `first` and all steps after it look at, prepared ahead: by a thread, which draws the masks as well, or by so many
-    forked processes (which a GPU needs, or it waits; there it draws the masks)."""
+def batches(
+    plan: Callable[[int], Plan], develop: Callable[[Plan], Batch], first: int, processes: int, device: torch.device
+) -> Generator[Batch]:
+    """What step `first` and all steps after it look at: planned ahead by a thread, which without a GPU develops them too, or by
+    so many forked processes."""
     if processes:
-        yield from DataLoader(
-            _Steps(make),
+        loader = DataLoader(
+            _Steps(plan),
             batch_size=None,
             sampler=count(first),  # type: ignore[arg-type]
             num_workers=processes,
             multiprocessing_context="fork",
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=device.type == "cuda",
         )
+        for planned in loader:
+            yield develop(planned.to(device))
         return
-
-    def prepare(step: int) -> Batch:
-        batch = make(step)
-        _ = batch.sketch.masks
-        return batch
-
     with ThreadPoolExecutor(1) as ahead:
+        at_once = device.type == "cpu"
+        prepare: Callable[[int], Any] = (lambda step: develop(plan(step))) if at_once else plan
         upcoming = ahead.submit(prepare, first)
         for step in count(first + 1):
-            batch, upcoming = upcoming.result(), ahead.submit(prepare, step)
-            yield batch
+            ready, upcoming = upcoming.result(), ahead.submit(prepare, step)
+            yield ready if at_once else develop(ready.to(device))
 
 
 @dataclass(frozen=True)
-class _Steps(Dataset[Batch]):
-    make: Callable[[int], Batch]
+class _Steps(Dataset[Plan]):
+    plan: Callable[[int], Plan]
 
-    def __getitem__(self, step: int) -> Batch:
-        return self.make(step)
+    def __getitem__(self, step: int) -> Plan:
+        return self.plan(step)

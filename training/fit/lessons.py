@@ -84,7 +84,7 @@ class Lessons:
         moved = self._moved(example, changes, rng)
         size = self.predictor.checkpoint.image_size
         image = torch.from_numpy(self.records.images[[example]].astype(np.float32))[:, None]
-        image = photograph(resample(image, moved.placement, size), changes, rng)
+        image = photograph(resample(image, moved.placement.theta, size), changes, rng)
         if self.predictor.card.get("stretch", self.predictor.checkpoint.packed):
             image = spread(image)
         pixels = (image * 2 - 1).expand(1, 3, -1, -1)

@@ -16,7 +16,7 @@ import torch
 from training import __version__
 from training.anatomy import trainable
 from training.errors import BrokenDataset, BrokenModel
-from training.fit.batches import Batch, batches, make_batch
+from training.fit.batches import Plan, batches, make_plan
 from training.fit.optimiser import optimiser
 from training.fit.pupils import Pupil, TokenPupil
 from training.fit.records import Records, load_records, set_aside
@@ -104,10 +104,10 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             with ema.applied(learner):
                 write(card_of(config, structures, records, step, world))
 
-    def make(step: int) -> Batch:
-        return make_batch(records, asker, config, step, rank, world, pupil.image_size, pupil.side)
+    def plan(step: int) -> Plan:
+        return make_plan(records, asker, config, step, rank, world, pupil.image_size, pupil.side)
 
-    upcoming = batches(make, step, config.loaders)
+    upcoming = batches(plan, pupil.develop, step, config.loaders, device)
     try:
         while not loop.over(step):
             batch = next(upcoming)
@@ -117,7 +117,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             for group in optimizer.param_groups:
                 group["lr"] = rate
             tic = time.monotonic()
-            loss, values = prepared(batch.to(device), answers=answers)
+            loss, values = prepared(batch, answers=answers)
             if not torch.isfinite(loss):
                 raise BrokenModel(f"The loss is no number at step {step}: go on from the last state with a lower learning rate.")
             accelerator.backward(loss)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from training.errors import BrokenModel
-from training.fit.batches import Batch
+from training.fit.batches import Batch, Plan
 from training.fit.dense import DenseHead, dense_loss
 from training.fit.lora import adapter_weights, add_lora, write_adapter
 from training.fit.losses import mask_loss, token_loss
@@ -35,6 +34,9 @@ class Pupil(Protocol):
 
     def asker(self, records: Records) -> Asker | None:
         """What draws its questions."""
+
+    def develop(self, plan: Plan) -> Batch:
+        """A step's work, ready for the learner."""
 
     def write(self, folder: Path, card: dict[str, Any]) -> None:
         """Write what was learnt, and what is to be known about it."""
@@ -65,9 +67,12 @@ class TokenPupil:
         self.side = self.image_size // vision.patch_size * config.dense_factor
 
     def asker(self, records: Records) -> Asker:
-        """What draws the questions, with a codebook of its own that stays where the questions are made."""
-        assert self.checkpoint.codebook is not None
-        return Asker(records, self._tokens, self._config.tasks, copy.deepcopy(self.checkpoint.codebook).cpu())
+        """What draws the questions."""
+        return Asker(records, self._tokens, self._config.tasks)
+
+    def develop(self, plan: Plan) -> Batch:
+        """See `Plan.developed`."""
+        return plan.developed(self.checkpoint.codebook, self._tokens.seg)
 
     def write(self, folder: Path, card: dict[str, Any]) -> None:
         """Write a whole checkpoint, or the adapter alone where a base was taught."""
@@ -114,7 +119,7 @@ class Learner(nn.Module):
                 watched["drawn_loss"] = (float(drawn.detach()), 1)
                 loss = loss + config.drawn * drawn
         if self.head is not None:
-            dense = dense_loss(self.head(looked.last_hidden_state, batch.chosen), batch.sketch.masks, batch.known)
+            dense = dense_loss(self.head(looked.last_hidden_state, batch.chosen), batch.masks, batch.known)
             watched["dense_loss"] = (float(dense.detach()), 1)
             loss = loss + config.dense * dense
         return loss, watched

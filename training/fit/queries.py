@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training.anatomy import vocabulary
 from training.fit.records import ABSENT, VIEWS, Records
-from training.fit.targets import Moved
+from training.fit.targets import Moved, Sketch
 from training.model.marking import COLOURS, mark
 from training.model.packing import Segment, Segments
 from training.model.special import SpecialTokens
@@ -20,6 +20,7 @@ from training.tokens.boxes import box_to_bins
 from training.tokens.codebook import CROP, MaskCodebook
 from training.tokens.grammar import ABSENT as NONE
 from training.tokens.grammar import (
+    CODES_PER_MASK,
     NAME_BOX_PROMPT,
     NAME_MASK_PROMPT,
     SEPARATOR,
@@ -82,6 +83,51 @@ DRAWN = ("segment", "several")
 SHOWN = (*DRAWN, "detect", "caption box", "caption mask", *MARKED)
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A box, or the mask inside it, to be drawn into an image. box: (top, left, bottom, right) as shares of the side; crop: which
+    of the questions' masks is laid over, None for the box alone; colour: which."""
+
+    image: int
+    box: tuple[float, float, float, float]
+    crop: int | None
+    colour: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions whose codes are not written yet. segments: in their ids, -1 - (16 i + j) stands for code j of mask i; masks: a
+    sketch of these masks in their boxes; answered: bool [masks], drawn by an answer; marks: what the questions point at."""
+
+    segments: Segments
+    masks: Sketch
+    answered: Tensor
+    marks: tuple[Mark, ...]
+
+    @classmethod
+    def nothing(cls) -> Asked:
+        """No question."""
+        return cls(Segments.none(), Sketch.none(1), torch.zeros(0, dtype=torch.bool), ())
+
+    def answers(self, codebook: MaskCodebook, seg: Tensor) -> tuple[Segments, Tensor]:
+        """The questions with their codes, and the masks that the answers draw, float32 [n, 64, 64], in the order of their codes.
+
+        codebook: where the questions are; seg: int64 [128], the ids of the codes.
+        """
+        segments, crops = self.segments, self.masks.drawn()[0]
+        if not len(crops):
+            return segments, crops.new_zeros(0, CROP, CROP)
+        codes = seg.to(crops.device)[codebook.encode(crops).flatten()]
+        ids = torch.where(segments.ids < 0, codes[(-1 - segments.ids).clamp_min(0)], segments.ids)
+        return replace(segments, ids=ids), crops[self.answered]
+
+    def mark(self, pixels: Tensor) -> None:
+        """Draw what the questions point at into pixels float [images, 3, side, side] in -1..1, in place."""
+        crops = self.masks.drawn()[0] if any(m.crop is not None for m in self.marks) else None
+        for m in self.marks:
+            mark(pixels[m.image], m.box, crops[m.crop] if crops is not None and m.crop is not None else None, m.colour)
+
+
 @dataclass
 class Asker:
     """Draws questions for images. names: structure key -> display name and synonyms, for structures outside the vocabulary."""
@@ -89,7 +135,6 @@ class Asker:
     records: Records
     tokens: SpecialTokens
     tasks: Tasks
-    codebook: MaskCodebook
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,32 +144,30 @@ class Asker:
             self.names.get(k) or ((known[k].name, *known[k].synonyms) if k in known else (k.replace("_", " "),)) for k in keys
         ]
         self._weight = np.array([self.tasks.emphasis if k in MAIN else 1.0 for k in keys])
-        self._loc, self._seg = self.tokens.loc.tolist(), self.tokens.seg.tolist()
+        self._loc = self.tokens.loc.tolist()
 
-    def ask(self, moved: Moved, pixels: Tensor, count: int, rng: np.random.Generator) -> tuple[Segments, Tensor]:
-        """Return up to `count` questions about each image of `moved`, as many about each, in their order, and the masks that the
-        answers draw, float32 [n, 64, 64] in their boxes, in the order of the answers' codes.
-
-        pixels: float32 [images, 3, side, side] in -1..1; a box or mask that a question points at is drawn into them.
-        """
+    def ask(self, moved: Moved, count: int, rng: np.random.Generator) -> Asked:
+        """Up to `count` questions about each image of `moved`, as many about each, in their order."""
         spoken = bool(rng.random() < self.tasks.spoken)
         several = spoken and bool(rng.random() < self.tasks.several)
         count = max(1, count // MOST_AT_ONCE) if several else count
         asked = [(image, q) for image in range(len(moved.cases)) for q in self._questions(moved, image, count, several, rng)]
         shown = [(image, q.kind, i, box) for image, q in asked for i, box in q.about]
-        codes: dict[tuple[int, int], list[int]] = {}
-        drawn = torch.empty(0, CROP, CROP)
-        if shown:
-            images, structures = np.array([s[0] for s in shown]), np.array([s[2] for s in shown])
-            crops = moved.crops(images, structures, np.stack([s[3] for s in shown]))
-            codes = {(s[0], s[2]): c for s, c in zip(shown, self.codebook.encode(crops).tolist(), strict=True)}
-            drawn = crops[torch.tensor([kind in DRAWN for _, kind, _, _ in shown])]
-            for (image, kind, _, box), crop in zip(shown, crops, strict=True):
-                if kind in MARKED:
-                    top, left, bottom, right = box.tolist()
-                    colour = int(rng.integers(len(COLOURS)))
-                    mark(pixels[image], (top, left, bottom, right), crop if kind == "overlaid mask" else None, colour)
-        return Segments.of([self._segment(q, image, codes, spoken, rng) for image, q in asked], self.tokens.pad), drawn
+        if not shown:
+            segments = [self._segment(q, (), spoken, rng) for _, q in asked]
+            return replace(Asked.nothing(), segments=Segments.of(segments, self.tokens.pad))
+        images, structures = np.array([s[0] for s in shown]), np.array([s[2] for s in shown])
+        masks = moved.crop_sketch(images, structures, np.stack([s[3] for s in shown]))
+        answered = torch.tensor([kind in DRAWN for _, kind, _, _ in shown])
+        marks = []
+        for number, (image, kind, _, box) in enumerate(shown):
+            if kind in MARKED:
+                top, left, bottom, right = box.tolist()
+                colour = int(rng.integers(len(COLOURS)))
+                marks.append(Mark(image, (top, left, bottom, right), number if kind == "overlaid mask" else None, colour))
+        numbers = iter(range(len(shown)))
+        segments = [self._segment(q, tuple(islice(numbers, len(q.about))), spoken, rng) for _, q in asked]
+        return Asked(Segments.of(segments, self.tokens.pad), masks, answered, tuple(marks))
 
     def _questions(self, moved: Moved, image: int, count: int, several: bool, rng: np.random.Generator) -> list[Question]:
         case = moved.cases[image]
@@ -171,9 +214,8 @@ class Asker:
         names = self._names[i]
         return names[0] if len(names) == 1 or rng.random() >= self.tasks.synonym else names[int(rng.integers(1, len(names)))]
 
-    def _segment(
-        self, question: Question, image: int, codes: Mapping[tuple[int, int], list[int]], spoken: bool, rng: np.random.Generator
-    ) -> Segment:
+    def _segment(self, question: Question, masks: tuple[int, ...], spoken: bool, rng: np.random.Generator) -> Segment:
+        """masks: number of the mask of each structure that the question is about."""
         encode, eos, kind = self.tokens.encode, self.tokens.eos, question.kind
         if kind == "view":
             return Segment(self.tokens.prompt(VIEW_PROMPT), (*encode(VIEW_ANSWERS[str(question.word)]), eos))
@@ -185,20 +227,22 @@ class Asker:
         # A box alone leaves room for the name in every row; without it, nothing would teach that no mask follows.
         written_out = spoken or kind == "detect"
         answer: list[int] = []
-        for number, ((i, box), name) in enumerate(zip(question.about, names, strict=True)):
+        for number, (mask, (_, box), name) in enumerate(zip(masks, question.about, names, strict=True)):
             place = box_to_bins((float(box[0]), float(box[1]), float(box[2]), float(box[3])), (1, 1))
-            said = codes[image, i]
+            said = [-1 - (CODES_PER_MASK * mask + code) for code in range(CODES_PER_MASK)]
             answer += encode(SEPARATOR) if number else ()
             answer += [self._loc[v] for v in place]
-            answer += [] if kind == "detect" else [self._seg[c] for c in said]
+            answer += [] if kind == "detect" else said
             answer += encode(f" {name}") if written_out else ()
         if kind in ("segment", "several", "detect"):
             asked = detect_prompt(names[0]) if kind == "detect" else segment_prompt(names)
             return Segment(self.tokens.prompt(asked), (*answer, eos) if written_out else tuple(answer))
         asked = {
             "caption box": caption_box_prompt(place),
-            "caption mask": caption_mask_prompt(said, place if rng.random() < 0.5 else None),
+            "caption mask": caption_mask_prompt([0] * CODES_PER_MASK, place if rng.random() < 0.5 else None),
             "drawn box": NAME_BOX_PROMPT,
             "overlaid mask": NAME_MASK_PROMPT,
         }[kind]
-        return Segment(self.tokens.prompt(asked), (*encode(names[0]), eos))
+        still = iter(said)
+        prompt = tuple(next(still) if self.tokens.code_of[i] >= 0 else i for i in self.tokens.prompt(asked))
+        return Segment(prompt, (*encode(names[0]), eos))

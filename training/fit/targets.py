@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,11 +82,16 @@ class Moved:
 
     def crops(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray) -> Tensor:
         """Masks float32 [n, 64, 64] inside boxes float [n, 4] of the new image, as the codebook reads them."""
-        return self._draw(images, structures, boxes, CROP)
+        return self.crop_sketch(images, structures, boxes).drawn()[0]
+
+    def crop_sketch(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray) -> Sketch:
+        """What `crops` needs, for drawing it elsewhere: n masks of one image."""
+        kept, theta = self._kept(images, structures, boxes)
+        return Sketch(kept, theta, torch.arange(len(kept)), (1, len(kept), CROP, CROP))
 
     def dense(self, structures: np.ndarray, side: int) -> Tensor:
         """Masks float32 [images, chosen structures, side, side] of the whole picture, empty where there is none."""
-        return self.sketch(structures, side).masks
+        return self.sketch(structures, side).drawn()
 
     def sketch(self, structures: np.ndarray, side: int) -> Sketch:
         """What `dense` needs, for drawing it elsewhere."""
@@ -96,9 +100,6 @@ class Moved:
         kept, theta = self._kept(images, structures[columns], everything)
         place = torch.from_numpy(images * len(structures) + columns)
         return Sketch(kept, theta, place, (len(self.cases), len(structures), side, side))
-
-    def _draw(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray, side: int) -> Tensor:
-        return drawn(*self._kept(images, structures, boxes), side)
 
     def _kept(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray) -> tuple[Tensor, Tensor]:
         """Kept masks uint8 [n, bytes], and as theta float32 [n, 2, 3] where to look them up under every cell of a box in the new
@@ -118,8 +119,8 @@ class Moved:
 
 @dataclass(frozen=True)
 class Sketch:
-    """Masks to be drawn where they are needed, once. kept: uint8 [n, bytes]; theta: float32 [n, 2, 3]; place: int64 [n], of each
-    mask among the images' structures, one image after the other; shape: (images, structures, side, side) of what is drawn."""
+    """Masks to be drawn where they are needed. kept: uint8 [n, bytes]; theta: float32 [n, 2, 3]; place: int64 [n], of each mask
+    among the images' structures, one image after the other; shape: (images, structures, side, side) of what is drawn."""
 
     kept: Tensor
     theta: Tensor
@@ -132,20 +133,8 @@ class Sketch:
         kept = torch.zeros(0, CELLS * CELLS // 8, dtype=torch.uint8)
         return cls(kept, torch.zeros(0, 2, 3), torch.zeros(0, dtype=torch.long), (images, 0, 1, 1))
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> Sketch:
-        """The same on a device."""
-        return self if device == self.kept.device else self._each(lambda part: part.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> Sketch:
-        """The same where a GPU can fetch it from by itself."""
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Sketch:
-        return Sketch(change(self.kept), change(self.theta), change(self.place), self.shape)
-
-    @cached_property
-    def masks(self) -> Tensor:
-        """float32 of `shape`, empty where there is none."""
+    def drawn(self) -> Tensor:
+        """The masks, float32 of `shape`, empty where there is none."""
         images, structures, side, _ = self.shape
         result = torch.zeros(images * structures, side, side, device=self.kept.device)
         if len(self.place):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.fit.augment import Augmentation, place, resample, spread
-from training.fit.batches import Batch
+from training.fit.batches import Batch, Plan
 from training.fit.dense import dense_dice, dense_loss
 from training.fit.queries import MAIN
 from training.fit.records import Records
@@ -34,6 +34,10 @@ class UnetPupil:
         """It is asked nothing."""
         return
 
+    def develop(self, plan: Plan) -> Batch:
+        """A step's work, without questions."""
+        return plan.developed(None, None)
+
     def write(self, folder: Path, card: dict[str, Any]) -> None:
         """Write the U-Net and its card."""
         Unet(self._net, self._structures, self.image_size, self._widths, card).save(folder)
@@ -50,7 +54,7 @@ class UnetPupil:
         for case in np.linspace(0, len(records) - 1, min(images, len(records))).round().astype(int):
             still = place(Augmentation.none(), 1, np.random.default_rng(0))
             image = torch.from_numpy(records.images[[int(case)]].astype(np.float32))[:, None]
-            logits = self._net((spread(resample(image, still, self.image_size)) * 2 - 1).to(device)).cpu()
+            logits = self._net((spread(resample(image, still.theta, self.image_size)) * 2 - 1).to(device)).cpu()
             masks = Moved(records, np.array([case]), still).dense(np.arange(len(self._structures)), self.image_size)
             for key, value in zip(self._structures, dense_dice(logits, masks)[0].tolist(), strict=True):
                 if not np.isnan(value):
@@ -67,5 +71,5 @@ class _Learner(nn.Module):
 
     def forward(self, batch: Batch, answers: bool = True) -> tuple[Tensor, dict[str, tuple[float, int]]]:
         """Loss of the chosen structures. The questions, and whether they are answered, are for the other pupil."""
-        loss = dense_loss(self.net(batch.pixels[:, :1])[:, batch.chosen], batch.sketch.masks, batch.known)
+        loss = dense_loss(self.net(batch.pixels[:, :1])[:, batch.chosen], batch.masks, batch.known)
         return loss, {"dense_loss": (float(loss.detach()), 1)}

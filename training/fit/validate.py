@@ -80,7 +80,7 @@ def validate(
             continue
         placement = place(augmentation or Augmentation.none(), 1, rng)
         image = resample(
-            torch.from_numpy(records.images[[int(case)]].astype(np.float32))[:, None], placement, checkpoint.image_size
+            torch.from_numpy(records.images[[int(case)]].astype(np.float32))[:, None], placement.theta, checkpoint.image_size
         )
         image = spread(photograph(image, augmentation, rng) if augmentation else image)
         pixels = (image * 2 - 1).expand(1, 3, -1, -1).to(device, model.dtype)

@@ -46,13 +46,9 @@ class Segments:
         """No segment at all."""
         return cls(torch.zeros(0, 0, dtype=torch.long), *(torch.zeros(0, dtype=torch.long) for _ in range(2)))
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Segments:
+    def to(self, device: torch.device | str) -> Segments:
         """The same on another device."""
-        return Segments(*(part.to(device, non_blocking=non_blocking) for part in (self.ids, self.prompt, self.total)))
-
-    def pin_memory(self) -> Segments:
-        """The same where a GPU can fetch it from by itself."""
-        return Segments(self.ids.pin_memory(), self.prompt.pin_memory(), self.total.pin_memory())
+        return Segments(self.ids.to(device), self.prompt.to(device), self.total.to(device))
 
     def targets(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (row, position, id), int64 [k] each: the id that stands after `position` in `row`, for every answer token."""

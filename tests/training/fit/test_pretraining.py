@@ -18,7 +18,7 @@ from training.dataset import Dataset, Reviews
 from training.errors import BrokenDataset, BrokenModel, Cancelled, ChexanatomyError
 from training.fit import Augmentation, PretrainConfig, Tasks, pretrain
 from training.fit.augment import photograph, place, resample, spread
-from training.fit.batches import Batch, batches, make_batch
+from training.fit.batches import Batch, Plan, batches, make_plan
 from training.fit.losses import token_loss
 from training.fit.pupils import at_grid
 from training.fit.queries import Asker
@@ -27,6 +27,7 @@ from training.fit.schedule import learning_rate
 from training.fit.settings import changed
 from training.fit.targets import Moved
 from training.model import load
+from training.model.packing import Segments
 from training.model.special import SpecialTokens
 from training.progress import Progress
 from training.tokens import read_answer
@@ -183,16 +184,31 @@ def test_a_mask_that_is_repaired_later_is_learnt_from_as_it_is_now(dataset: Path
 
 
 def asker_for(records: Records, config: PretrainConfig, tokens: SpecialTokens, tasks: Tasks | None = None) -> Asker:
+    return Asker(records, tokens, tasks or config.tasks)
+
+
+def questions(
+    asker: Asker, config: PretrainConfig, moved: Moved, count: int, seed: int, pixels: torch.Tensor | None = None
+) -> tuple[Segments, torch.Tensor]:
     assert config.codebook
-    return Asker(records, tokens, tasks or config.tasks, MaskCodebook.load(config.codebook))
+    asked = asker.ask(moved, count, np.random.default_rng(seed))
+    if pixels is not None:
+        asked.mark(pixels)
+    return asked.answers(MaskCodebook.load(config.codebook), asker.tokens.seg)
+
+
+def batch_of(config: PretrainConfig, records: Records, asker: Asker, step: int) -> Batch:
+    assert config.codebook
+    return make_plan(records, asker, config, step, 0, 1, 64, 16).developed(MaskCodebook.load(config.codebook), asker.tokens.seg)
 
 
 def test_a_batch_depends_on_seed_and_step_alone(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
     asker = asker_for(records, config, tokens)
-    first, again, next_one = (make_batch(records, asker, config, step, 0, 1, 64, 16) for step in (7, 7, 8))
+    first, again, next_one = (batch_of(config, records, asker, step) for step in (7, 7, 8))
     assert torch.equal(first.pixels, again.pixels)
     assert torch.equal(first.segments.ids, again.segments.ids)
     assert not torch.equal(first.pixels, next_one.pixels)
+    assert (first.segments.ids >= 0).all()
 
 
 @pytest.mark.parametrize("turn", [0.0, 25.0])
@@ -204,7 +220,7 @@ def test_boxes_and_masks_follow_the_moved_picture(dataset: Path, records: Record
     picture = torch.from_numpy(np.stack(truth)[:, None].astype(np.float32))
     placement = place(Augmentation(untouched=0, turn=turn, zoom=0.2, shift=0.3), 8, np.random.default_rng(3))
     moved = Moved(records, chosen, placement)
-    wanted = resample(picture, placement, 192)[:, 0].numpy() > 0.5
+    wanted = resample(picture, placement.theta, 192)[:, 0].numpy() > 0.5
     drawn = moved.dense(np.array([0]), 192)[:, 0].numpy() > 0.5
     assert moved.cut[:, 0].any()
     assert moved.whole[:, 0].any()
@@ -241,7 +257,7 @@ def test_marked_structures_are_drawn_where_they_are(config: PretrainConfig, reco
     for seed in range(6):
         moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
         pixels = torch.zeros(1, 3, 64, 64)
-        segments, _ = asker.ask(moved, pixels, 3, np.random.default_rng(seed))
+        segments, _ = questions(asker, config, moved, 3, seed, pixels)
         texts = [tokens.text(row[:total].tolist()) for row, total in zip(segments.ids, segments.total, strict=True)]
         (marked,) = [t for t in texts if t.startswith("name the")]
         names = {"left lung": 0, "right lung": 1, "heart": 2}
@@ -256,7 +272,7 @@ def test_marked_structures_are_drawn_where_they_are(config: PretrainConfig, reco
 def test_answers_about_several_structures_read_back(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
     asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), several=1.0))
     moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
-    segments, _ = asker.ask(moved, torch.zeros(1, 3, 64, 64), 6, np.random.default_rng(0))
+    segments, _ = questions(asker, config, moved, 6, 0)
     for row, total in zip(segments.ids, segments.total, strict=True):
         prompt, answer = tokens.text(row[: int(total)].tolist()).split("\n")
         read, invalid = read_answer(answer)
@@ -270,13 +286,15 @@ def test_the_masks_beside_the_questions_are_those_of_their_codes(
     config: PretrainConfig, records: Records, tokens: SpecialTokens
 ) -> None:
     asker = asker_for(records, config, tokens, Tasks(absent=0.2, detect=0.2, caption_mask=0.2, several=0.3, spoken=0.5))
+    assert config.codebook
+    codebook = MaskCodebook.load(config.codebook)
     for seed in range(4):
         moved = Moved(records, np.array([0, 0]), place(Augmentation(), 2, np.random.default_rng(seed)))
-        segments, crops = asker.ask(moved, torch.zeros(2, 3, 64, 64), 12, np.random.default_rng(seed))
+        segments, crops = questions(asker, config, moved, 12, seed)
         _, _, wanted = segments.targets()
         codes = tokens.code_of[wanted]
         said = codes[codes >= 0].unflatten(0, (len(crops), -1))
-        assert torch.equal(said, asker.codebook.encode(crops))
+        assert torch.equal(said, codebook.encode(crops))
 
 
 def test_each_photometric_change_changes_the_picture_and_none_leaves_it() -> None:
@@ -295,7 +313,7 @@ def test_each_photometric_change_changes_the_picture_and_none_leaves_it() -> Non
 def test_a_detected_box_is_followed_by_the_name_alone(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
     asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), detect=1.0, spoken=0.0))
     moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
-    segments, _ = asker.ask(moved, torch.zeros(1, 3, 64, 64), 4, np.random.default_rng(0))
+    segments, _ = questions(asker, config, moved, 4, 0)
     for row, total in zip(segments.ids, segments.total, strict=True):
         prompt, answer = tokens.text(row[: int(total)].tolist()).split("\n")
         ((read,), invalid) = read_answer(answer, needs="box")
@@ -310,11 +328,10 @@ def test_structures_moved_out_of_the_picture_are_answered_none(
 ) -> None:
     asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), absent=0.5))
     placement = place(Augmentation.none(), 1, np.random.default_rng(0))
-    pixels = torch.zeros(1, 3, 64, 64)
     away = Moved(records, np.array([0]), replace(placement, offset=placement.offset + 2))
-    asked, _ = asker.ask(away, pixels, 8, np.random.default_rng(0))
+    asked, _ = questions(asker, config, away, 8, 0)
     assert all("none" in tokens.text(row.tolist()) for row in asked.ids)
-    here, _ = asker.ask(Moved(records, np.array([0]), placement), pixels, 40, np.random.default_rng(0))
+    here, _ = questions(asker, config, Moved(records, np.array([0]), placement), 40, 0)
     texts = [tokens.text(row.tolist()) for row in here.ids]
     assert all(("none" in t) == ("humerus" in t or "upper arm" in t) for t in texts)
     assert {"none" in t for t in texts} == {True, False}
@@ -388,15 +405,20 @@ def test_places_keep_their_meaning_on_a_finer_grid() -> None:
 
 def test_processes_prepare_the_same_steps_as_the_thread(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
     asker = asker_for(records, config, tokens)
+    assert config.codebook
+    codebook, here = MaskCodebook.load(config.codebook), torch.device("cpu")
 
-    def make(step: int) -> Batch:
-        return make_batch(records, asker, config, step, 0, 1, 64, 16)
+    def plan(step: int) -> Plan:
+        return make_plan(records, asker, config, step, 0, 1, 64, 16)
 
-    beside, apart = batches(make, 3, 0), batches(make, 3, 2)
+    def develop(planned: Plan) -> Batch:
+        return planned.developed(codebook, tokens.seg)
+
+    beside, apart = batches(plan, develop, 3, 0, here), batches(plan, develop, 3, 2, here)
     for one, other in islice(zip(beside, apart, strict=True), 4):
         assert torch.equal(one.pixels, other.pixels)
         assert torch.equal(one.segments.ids, other.segments.ids)
-        assert torch.equal(one.sketch.masks, other.sketch.masks)
+        assert torch.equal(one.masks, other.masks)
     beside.close()
     apart.close()
 

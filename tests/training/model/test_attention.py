@@ -7,7 +7,6 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from training.fit.batches import Batch
 from training.fit.pupils import TokenPupil
 from training.fit.settings import PretrainConfig
-from training.fit.targets import Sketch
 from training.model.attention import NAME, shared_attention
 
 IMAGES, REPEATS, LENGTH, SHARED, WIDTH = 3, 4, 7, 10, 16
@@ -64,7 +63,7 @@ def test_a_model_in_training_uses_it_and_learns_the_same(tmp_path, codebook_file
     ]
     segments = Segments.of(asked * 2, tokens.pad)
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    no_masks = (torch.zeros(0, 64, 64), torch.zeros(0).long(), Sketch.none(2), torch.zeros(2, 0).bool())
+    no_masks = (torch.zeros(0, 64, 64), torch.zeros(0).long(), torch.zeros(2, 0, 8, 8), torch.zeros(2, 0).bool())
     batch = Batch(pixels, segments, *no_masks)
     folded: list[object] = []
     original = packing._decode
