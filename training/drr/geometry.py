@@ -243,7 +243,7 @@ def _centre(volume: CT | LabelMap) -> Triple:
 
 def _way_out(start: np.ndarray, direction: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
     """Distance from start along direction until the box is left [mm]."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         exits = np.where(direction > 0, (high - start) / direction, (low - start) / direction)
     exits = exits[np.abs(direction) > 1e-12]
     return max(0.0, float(exits.min()))

@@ -125,8 +125,8 @@ def _asking(model: Segments) -> Answers:
         for target in scored.references:
             findings = [found[part] for part in parts(target)]
             masks = [f.mask for f in findings if f.present and f.mask is not None]
-            # A U-Net writes no tokens that could be wrong.
-            invalid = any(f.tokens and read_answer(f.text)[1] > 0 for f in findings)
+            # A U-Net writes nothing that could be wrong.
+            invalid = any(f.text and read_answer(f.text)[1] > 0 for f in findings)
             result[target] = _Answer(np.logical_or.reduce([empty, *masks]), invalid)
         return result
 

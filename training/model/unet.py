@@ -47,7 +47,8 @@ class Unet:
     card: dict[str, Any] = field(default_factory=dict)
 
     def segment(self, radiograph: Radiograph, structures: Sequence[str], batch: int = 1, **_: Any) -> list[Finding]:
-        """One Finding per structure, in the order asked; a structure that it has no channel for is absent."""
+        """One Finding per structure, in the order asked, without tokens and text; a structure that it has no channel for is
+        absent."""
         from training.anatomy import find
         from training.model.predictor import Finding
 
@@ -72,7 +73,7 @@ class Unet:
                 continue
             r, c = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             box = (float(r[0]), float(c[0]), float(r[-1] + 1), float(c[-1] + 1))
-            findings.append(Finding(key, True, box, mask, float(full[mask].mean()), (), find(text).name))
+            findings.append(Finding(key, True, box, mask, float(full[mask].mean()), (), ""))
         return findings
 
     def save(self, folder: Path) -> None:

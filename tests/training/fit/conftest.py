@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from training.dataset import Case, Dataset
+from training.fit.records import Records, load_records
 from training.images import Radiograph
 from training.tokens.codebook import MaskCodebook
 
 SIDE = 64
+STRUCTURES = ("lung_left", "lung_right", "heart", "humerus_left")
 SHAPES = {"lung_right": (0.45, 0.3, 0.3, 0.13), "lung_left": (0.45, 0.7, 0.3, 0.13), "heart": (0.6, 0.55, 0.14, 0.15)}
 
 
@@ -57,3 +59,9 @@ def codebook_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.nn.init.ones_(last.bias)
     codebook.save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def records(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """Its training cases, decoded."""
+    return load_records([dataset], "train", STRUCTURES, 64, tmp_path_factory.mktemp("cache"), workers=1)

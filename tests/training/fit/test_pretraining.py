@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.dataset import Dataset, Reviews
+from tests.training.fit.conftest import STRUCTURES
+from training.dataset import Dataset
 from training.errors import BrokenDataset, BrokenModel, Cancelled, ChexanatomyError
 from training.fit import Augmentation, PretrainConfig, Tasks, pretrain
 from training.fit.augment import photograph, place, resample, spread
@@ -22,7 +22,7 @@ from training.fit.batches import Batch, Plan, batches, make_plan
 from training.fit.losses import token_loss
 from training.fit.pupils import at_grid
 from training.fit.queries import Asker
-from training.fit.records import ABSENT, PRESENT, UNKNOWN, Records, load_records
+from training.fit.records import Records
 from training.fit.schedule import learning_rate
 from training.fit.settings import changed
 from training.fit.targets import Moved
@@ -35,7 +35,6 @@ from training.tokens.boxes import BOX_PADDING
 from training.tokens.codebook import MaskCodebook
 from training.tokens.tokenizer import build_tokenizer
 
-STRUCTURES = ("lung_left", "lung_right", "heart", "humerus_left")
 TINY: dict[str, Any] = {
     "structures": STRUCTURES,
     "image_size": 64,
@@ -113,74 +112,6 @@ def test_a_run_without_an_end_is_refused(config: PretrainConfig) -> None:
 def test_minutes_end_a_run(config: PretrainConfig) -> None:
     folder = pretrain(replace(config, max_steps=None, max_minutes=0.02))
     assert (folder / "model.safetensors").exists()
-
-
-@pytest.fixture(scope="module")
-def records(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Records:
-    return load_records([dataset], "train", STRUCTURES, 64, tmp_path_factory.mktemp("cache"), workers=1)
-
-
-def test_records_hold_boxes_masks_and_what_is_absent(dataset: Path, records: Records) -> None:
-    assert (records.state[:, :3] == PRESENT).all()
-    assert (records.state[:, 3] == ABSENT).all()
-    opened = Dataset.open(dataset)
-    case = next(c for c in opened.cases if c.id == str(records.ids[0]))
-    mask = opened.masks(case, ["heart"])["heart"]
-    rows, columns = np.nonzero(mask)
-    edges = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
-    assert np.allclose(records.boxes[0, 2] * 64, edges, atol=1e-4)
-    still = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
-    assert np.array_equal(still.dense(np.array([2]), 64)[0, 0].numpy() > 0.5, mask)
-
-
-def test_a_cache_is_read_again_and_follows_its_settings(dataset: Path, records: Records, tmp_path: Path) -> None:
-    first = load_records([dataset], "train", STRUCTURES, 64, tmp_path, workers=1)
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
-    again = load_records([dataset], "train", STRUCTURES, 64, tmp_path, workers=1)
-    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
-    assert np.array_equal(again.images[[1, 0]], first.images[[1, 0]])
-    load_records([dataset], "train", STRUCTURES[:2], 64, tmp_path, workers=1)
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_several_data_sets_stand_behind_one_another(dataset: Path, records: Records, tmp_path: Path) -> None:
-    twice = load_records([dataset, dataset], "train", STRUCTURES, 64, tmp_path, workers=1)
-    n = len(records)
-    assert len(twice) == 2 * n
-    assert np.array_equal(twice.images[[n, 1]], records.images[[0, 1]])
-    assert np.array_equal(
-        twice.only(np.array([n + 1])).crops(np.array([0]), np.array([2])), records.crops(np.array([1]), np.array([2]))
-    )
-
-
-def test_rejected_masks_are_not_trained_on(dataset: Path, tmp_path: Path) -> None:
-    copied = tmp_path / "reviewed"
-    shutil.copytree(dataset, copied)
-    case = next(c for c in Dataset.open(copied).cases if c.split == "train")
-    reviews = Reviews(copied, "reviewer")
-    reviews.decide(case.id, "heart", "reject")
-    records = load_records([copied], "train", STRUCTURES, 64, tmp_path / "cache", workers=1)
-    row = list(records.ids).index(case.id)
-    assert records.state[row].tolist() == [PRESENT, PRESENT, UNKNOWN, ABSENT]
-
-
-def test_a_mask_that_is_repaired_later_is_learnt_from_as_it_is_now(dataset: Path, tmp_path: Path) -> None:
-    copied = tmp_path / "data"
-    shutil.copytree(dataset, copied)
-    case = next(c for c in Dataset.open(copied).cases if c.split == "train")
-    before = load_records([copied], "train", STRUCTURES, 64, tmp_path / "cache", workers=1)
-    row, heart = list(before.ids).index(case.id), STRUCTURES.index("heart")
-    repaired = np.zeros_like(Dataset.open(copied).masks(case, ["heart"])["heart"])
-    repaired[:4, :6] = True
-    Reviews(copied, "reviewer").correct(case.id, "heart", repaired)
-    after = load_records([copied], "train", STRUCTURES, 64, tmp_path / "cache", workers=1)
-    assert not np.array_equal(before.boxes[row, heart], after.boxes[row, heart])
-    assert np.array_equal(before.boxes[row, 0], after.boxes[row, 0])
-    moved = copied.rename(tmp_path / "elsewhere")
-    (tmp_path / "there").mkdir()
-    again = load_records([moved.rename(tmp_path / "there" / "data")], "train", STRUCTURES, 64, tmp_path / "cache", workers=1)
-    assert np.array_equal(again.boxes, after.boxes)
-    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def asker_for(records: Records, config: PretrainConfig, tokens: SpecialTokens, tasks: Tasks | None = None) -> Asker:
