@@ -103,7 +103,7 @@ class Hands:
         wait(widget.warm_up)
         for name in ("primary", "secondary", "roll"):
             do(f"drag {name}", lambda name=name: self.drag(pose.sliders[name]))
-        for name, low, high in (("primary", -60, 60), ("secondary", -20, 20), ("sdd", 1500, 2000), ("z", -40, 40)):
+        for name, low, high in (("primary", -60, 60), ("secondary", -20, 20), ("sdd", 1650, 2000), ("z", -40, 40)):
             do(f"type {name}", lambda name=name, low=low, high=high: pose.sliders[name].setValue(rng.uniform(low, high)))
         known = widget.structures.structures()
         for count in (12, 40, 3):
