@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from training.model.preprocess import STRETCH
 
-
 MOST_SORTED = 2**23
 """Pixels whose quantiles are asked for at once on a GPU: torch refuses from 16 million on."""
 
