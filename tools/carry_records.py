@@ -3,18 +3,19 @@
     python tools/carry_records.py pack --size 320 --cache cache --out packs DATASET...
     python tools/carry_records.py unpack --data data --cache cache PACK...
 
-What is unpacked trains by the usual command with `--set cache=... cache_size=...`; the data sets have their cases there and no
-pictures. Masks, boxes and outermost points are exact, pictures are WebP of quality 90 in 8 bits: for training, not for measuring.
+What is unpacked trains by the usual command with `--set cache=... cache_size=...`, on all structures and with as many held-out
+images as by default; the data sets have their cases there and no pictures. Masks, boxes and outermost points are exact, pictures
+are WebP of quality 90 in 8 bits: for training, not for measuring.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import lzma
 import os
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,34 +25,35 @@ from PIL import Image
 
 from training.anatomy import trainable
 from training.errors import BrokenDataset
-from training.fit.records import load_records
+from training.fit import PretrainConfig
+from training.fit.pretraining import held_out_records
+from training.fit.records import KEPT, MADE_AS, load_records
 
-FIELDS = ("images", "state", "boxes", "masks", "outermost", "view")
 CHUNK = 160
 QUALITY = 90
-CASES = "cases.jsonl"
+CARRIED = ("cases.jsonl", MADE_AS)
 
 
 def pack(datasets: list[Path], size: int, cache: Path, out: Path, workers: int) -> None:
-    """Decode what training takes, into `cache`, and write it small: out/DATASET/KEY.NUMBER.npz."""
+    """Decode what a run looks at, into `cache`, and write it small: out/DATASET/KEY.NUMBER.npz.xz."""
+    cache.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(workers) as pool:
         for folder in datasets:
             target = out / folder.name
             target.mkdir(parents=True, exist_ok=True)
-            (target / f"{CASES}.xz").write_bytes(lzma.compress((folder / CASES).read_bytes()))
-            for split in ("train", "val"):
-                kept = set(cache.iterdir()) if cache.exists() else set()
-                try:
-                    load_records([folder], split, trainable(), size, cache, workers)
-                except BrokenDataset:
-                    continue
-                stored = next(iter(set(cache.iterdir()) - kept), None)
-                if stored is None:
-                    raise SystemExit(f"{cache} holds {folder.name} already: give an empty folder.")
+            for file in (folder / name for name in CARRIED if (folder / name).exists()):
+                (target / f"{file.name}.xz").write_bytes(lzma.compress(file.read_bytes()))
+            before = set(cache.iterdir())
+            with contextlib.suppress(BrokenDataset):  # no case of this split
+                load_records([folder], "train", trainable(), size, cache, workers)
+            held_out_records(PretrainConfig((folder,), out, cache=cache, cache_size=size, workers=workers), trainable(), None)
+            decoded = sorted(set(cache.iterdir()) - before)
+            if not decoded:
+                raise SystemExit(f"{cache} holds {folder.name} already, or it has no case to learn from: give an empty folder.")
+            for stored in decoded:
                 count = len(np.load(stored / "view.npy"))
-                jobs = [(stored, start, target / f"{stored.name}.{start:06d}.npz", size) for start in range(0, count, CHUNK)]
-                sizes = list(pool.map(_write, jobs))
-                print(f"{folder.name} {split}: {count} radiographs, {sum(sizes) / 1e6:.1f} MB")
+                jobs = [(stored, start, target / f"{stored.name}.{start:06d}.npz.xz", size) for start in range(0, count, CHUNK)]
+                print(f"{folder.name} {stored.name}: {count} radiographs, {sum(pool.map(_write, jobs)) / 1e6:.1f} MB")
 
 
 def unpack(packs: list[Path], data: Path, cache: Path, workers: int) -> None:
@@ -59,21 +61,23 @@ def unpack(packs: list[Path], data: Path, cache: Path, workers: int) -> None:
     with ProcessPoolExecutor(workers) as pool:
         for folder in packs:
             (data / folder.name).mkdir(parents=True, exist_ok=True)
-            (data / folder.name / CASES).write_bytes(lzma.decompress((folder / f"{CASES}.xz").read_bytes()))
-            keys = sorted({file.name.split(".")[0] for file in folder.glob("*.npz")})
+            for file in (folder / f"{name}.xz" for name in CARRIED):
+                if file.exists():
+                    (data / folder.name / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
+            keys = sorted({file.name.split(".")[0] for file in folder.glob("*.npz.xz")})
             for key in keys:
-                parts = list(pool.map(_read, sorted(folder.glob(f"{key}.*.npz"))))
+                parts = list(pool.map(_read, sorted(folder.glob(f"{key}.*.npz.xz"))))
                 partial = cache / f"{key}.partial"
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
-                for name in FIELDS:
+                for name in KEPT:
                     np.save(partial / f"{name}.npy", np.concatenate([part[name] for part in parts]))
                 os.replace(partial, cache / key)
 
 
 def _write(job: tuple[Path, int, Path, int]) -> int:
     stored, start, file, size = job
-    part = {name: np.load(stored / f"{name}.npy", mmap_mode="r")[start : start + CHUNK] for name in FIELDS}
+    part = {name: np.load(stored / f"{name}.npy", mmap_mode="r")[start : start + CHUNK] for name in KEPT}
     pictures = [_picture(image) for image in part["images"]]
     points = _grid(part["outermost"], size)
     packed = {
@@ -92,8 +96,8 @@ def _write(job: tuple[Path, int, Path, int]) -> int:
 def _read(file: Path) -> dict[str, Any]:
     with np.load(io.BytesIO(lzma.decompress(file.read_bytes())), allow_pickle=False) as packed:
         scale = 2 * int(packed["size"])
-        blob, ends = packed["images"].tobytes(), packed["ends"].tolist()
-        pictures = [np.asarray(Image.open(io.BytesIO(p)).convert("L"), np.float32) / 255 for p in _between(blob, ends)]
+        files = np.split(packed["images"], packed["ends"][:-1])
+        pictures = [np.asarray(Image.open(io.BytesIO(f.tobytes())).convert("L"), np.float32) / 255 for f in files]
         points = np.cumsum(packed["outermost"].transpose(1, 2, 3, 0), axis=2, dtype=np.int32)
         return {
             "images": np.stack(pictures).astype(np.float16),
@@ -101,11 +105,6 @@ def _read(file: Path) -> dict[str, Any]:
             "outermost": (points / scale).astype(np.float32),
             **{name: packed[name] for name in ("state", "masks", "view")},
         }
-
-
-def _between(blob: bytes, ends: list[int]) -> Iterator[bytes]:
-    for start, end in zip([0, *ends], ends, strict=False):
-        yield blob[start:end]
 
 
 def _picture(image: np.ndarray) -> bytes:

@@ -19,7 +19,7 @@ from training.fit.records import UNKNOWN, Records
 from training.fit.settings import PretrainConfig
 from training.fit.targets import Moved, Sketch
 from training.model.packing import Segments
-from training.tokens.codebook import CROP, MaskCodebook
+from training.tokens.codebook import MaskCodebook
 
 T = TypeVar("T")
 
@@ -69,10 +69,10 @@ class Plan:
         images = resample(self.images.float(), self.theta, self.size)
         images = spread(photograph(images, self.changes, np.random.default_rng(self.seed), self.overlays))
         pixels = (images * 2 - 1).repeat(1, 3, 1, 1)
-        self.asked.mark(pixels)
-        segments, crops = self.asked.segments, torch.empty(0, CROP, CROP)
+        segments, crops = self.asked.segments, self.asked.masks.drawn()[0]
+        self.asked.mark(pixels, crops)
         if codebook is not None and seg is not None:
-            segments, crops = self.asked.answers(codebook, seg)
+            segments, crops = self.asked.answers(crops, codebook, seg)
         return Batch(pixels, segments, crops, self.chosen, self.masks.drawn(), self.known)
 
 

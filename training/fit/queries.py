@@ -107,25 +107,23 @@ class Asked:
     @classmethod
     def nothing(cls) -> Asked:
         """No question."""
-        return cls(Segments.none(), Sketch.none(1), torch.zeros(0, dtype=torch.bool), ())
+        return cls(Segments.none(), Sketch.none(CROP), torch.zeros(0, dtype=torch.bool), ())
 
-    def answers(self, codebook: MaskCodebook, seg: Tensor) -> tuple[Segments, Tensor]:
+    def answers(self, crops: Tensor, codebook: MaskCodebook, seg: Tensor) -> tuple[Segments, Tensor]:
         """The questions with their codes, and the masks that the answers draw, float32 [n, 64, 64], in the order of their codes.
 
-        codebook: where the questions are; seg: int64 [128], the ids of the codes.
+        crops: the masks, drawn; codebook: where they are; seg: int64 [128], the ids of the codes.
         """
-        segments, crops = self.segments, self.masks.drawn()[0]
         if not len(crops):
-            return segments, crops.new_zeros(0, CROP, CROP)
-        codes = seg.to(crops.device)[codebook.encode(crops).flatten()]
-        ids = torch.where(segments.ids < 0, codes[(-1 - segments.ids).clamp_min(0)], segments.ids)
-        return replace(segments, ids=ids), crops[self.answered]
+            return self.segments, crops
+        codes, ids = seg.to(crops.device)[codebook.encode(crops).flatten()], self.segments.ids
+        return replace(self.segments, ids=torch.where(ids < 0, codes[(-1 - ids).clamp_min(0)], ids)), crops[self.answered]
 
-    def mark(self, pixels: Tensor) -> None:
-        """Draw what the questions point at into pixels float [images, 3, side, side] in -1..1, in place."""
-        crops = self.masks.drawn()[0] if any(m.crop is not None for m in self.marks) else None
+    def mark(self, pixels: Tensor, crops: Tensor) -> None:
+        """Draw what the questions point at into pixels float [images, 3, side, side] in -1..1, in place. crops: the masks,
+        drawn."""
         for m in self.marks:
-            mark(pixels[m.image], m.box, crops[m.crop] if crops is not None and m.crop is not None else None, m.colour)
+            mark(pixels[m.image], m.box, None if m.crop is None else crops[m.crop], m.colour)
 
 
 @dataclass

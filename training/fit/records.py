@@ -28,6 +28,9 @@ CELLS = 96
 DIRECTIONS = 64
 """Directions in which the outermost points of a mask are kept: its box after any turn follows from them, to 0.1 % of its size."""
 
+MADE_AS = "synthesis.json"
+"""What `synthesize` leaves beside the cases: the distributions they were drawn from."""
+
 VIEWS = ("", "PA", "AP", "LATERAL", "OBLIQUE")
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 Box = tuple[float, float, float, float]
@@ -127,7 +130,7 @@ def load_records(
         stored = cache / f"{split}-{_fingerprint(dataset, cases, structures, size)}"
         if not stored.exists():
             _decode_all(folder, ids, structures, size, workers, stored, progress)
-        part = {f.name: np.load(stored / f"{f.name}.npy", mmap_mode="r") for f in fields(Records) if f.name in _KEPT}
+        part = {f.name: np.load(stored / f"{f.name}.npy", mmap_mode="r") for f in fields(Records) if f.name in KEPT}
         part |= {"ids": np.array(ids), "state": _without_rejected(part["state"], ids, structures, dataset.reviews.excluded())}
         parts.append(part)
     if not parts:
@@ -142,7 +145,7 @@ def load_records(
 
 
 _LARGE = ("images", "masks")
-_KEPT = (*_LARGE, "state", "boxes", "outermost", "view")
+KEPT = (*_LARGE, "state", "boxes", "outermost", "view")
 
 
 def set_aside(records: Records, most: int) -> tuple[Records, Records | None]:
@@ -155,10 +158,14 @@ def set_aside(records: Records, most: int) -> tuple[Records, Records | None]:
 
 
 def _fingerprint(dataset: Dataset, cases: Sequence[Case], structures: Sequence[str], size: int) -> str:
-    """Changes with the cases, with a mask that a reviewer repairs, and with what is kept of them; not with where they lie."""
+    """Changes with the cases, how they were made, a mask that a reviewer repairs, and what is kept of them; not with where they
+    lie."""
     repaired = dataset.reviews.correction_numbers()
+    made = dataset.folder / MADE_AS
     lines = [(case.to_json(), repaired.get(case.id)) for case in cases]
-    text = repr((dataset.folder.name, lines, list(structures), size, CELLS, DIRECTIONS))
+    text = repr(
+        (dataset.folder.name, made.read_bytes() if made.exists() else b"", lines, list(structures), size, CELLS, DIRECTIONS)
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -283,7 +290,7 @@ def decode(
 
 def gather(cases: Sequence[_Decoded], structures: Sequence[str], ids: Sequence[str]) -> Records:
     """Decoded cases as a Records in memory."""
-    arrays = {name: np.stack([getattr(case, name) for case in cases]) for name in _KEPT}
+    arrays = {name: np.stack([getattr(case, name) for case in cases]) for name in KEPT}
     parts: dict[str, Any] = {name: Stacked([value]) if name in _LARGE else value for name, value in arrays.items()}
     return Records(structures=np.array(structures), ids=np.array(ids), **parts)
 

@@ -128,10 +128,10 @@ class Sketch:
     shape: tuple[int, int, int, int]
 
     @classmethod
-    def none(cls, images: int) -> Sketch:
-        """No structure at all."""
+    def none(cls, side: int) -> Sketch:
+        """No mask at all, of one image."""
         kept = torch.zeros(0, CELLS * CELLS // 8, dtype=torch.uint8)
-        return cls(kept, torch.zeros(0, 2, 3), torch.zeros(0, dtype=torch.long), (images, 0, 1, 1))
+        return cls(kept, torch.zeros(0, 2, 3), torch.zeros(0, dtype=torch.long), (1, 0, side, side))
 
     def drawn(self) -> Tensor:
         """The masks, float32 of `shape`, empty where there is none."""

@@ -155,8 +155,8 @@ def presence_threshold(presence: Sequence[float], there: Sequence[bool]) -> floa
     refused = np.array([(p[~is_there] < cut).mean() for cut in cuts])
     balanced = (kept + refused) / 2
     best = int(balanced.argmax())
-    spread = [share * (1 - share) / n for share, n in ((kept[best], is_there.sum()), (refused[best], (~is_there).sum()))]
-    as_good = cuts[balanced >= balanced[best] - sum(spread) ** 0.5 / 2 - 1e-9]
+    variance = [share * (1 - share) / n for share, n in ((kept[best], is_there.sum()), (refused[best], (~is_there).sum()))]
+    as_good = cuts[balanced >= balanced[best] - sum(variance) ** 0.5 / 2 - 1e-9]
     return round(float(as_good[np.abs(as_good - 0.5).argmin()]), 2)
 
 

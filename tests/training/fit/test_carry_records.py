@@ -11,6 +11,8 @@ import numpy as np
 from tests.conftest import ROOT
 from training.anatomy import trainable
 from training.dataset import Dataset
+from training.fit import PretrainConfig
+from training.fit.pretraining import held_out_records
 from training.fit.records import load_records
 
 
@@ -33,6 +35,10 @@ def test_what_is_unpacked_is_what_was_packed(dataset: Path, tmp_path: Path) -> N
         load_records([folder], "train", trainable(), size, tmp_path / cache, workers=1)
         for folder, cache in ((dataset, "one"), (tmp_path / "data" / dataset.name, "two"))
     )
+    config = PretrainConfig((tmp_path / "data" / dataset.name,), tmp_path / "run", cache=tmp_path / "two", cache_size=size)
+    held_out = held_out_records(config, trainable(), None)
+    assert held_out is not None
+    assert len(held_out) == sum(c.split == "val" for c in Dataset.open(dataset).cases) > 0
     every = np.arange(len(one))
     assert list(one.ids) == list(two.ids)
     assert np.array_equal(one.state, two.state)

@@ -123,9 +123,10 @@ def questions(
 ) -> tuple[Segments, torch.Tensor]:
     assert config.codebook
     asked = asker.ask(moved, count, np.random.default_rng(seed))
+    crops = asked.masks.drawn()[0]
     if pixels is not None:
-        asked.mark(pixels)
-    return asked.answers(MaskCodebook.load(config.codebook), asker.tokens.seg)
+        asked.mark(pixels, crops)
+    return asked.answers(crops, MaskCodebook.load(config.codebook), asker.tokens.seg)
 
 
 def batch_of(config: PretrainConfig, records: Records, asker: Asker, step: int) -> Batch:

@@ -100,20 +100,8 @@ def test_views_switched_off_give_the_preset_itself():
 
 def test_a_flat_volume_still_makes_a_picture_that_can_be_read():
     still = Range(0.0, 0.0)
-    views = Views(
-        0.0,
-        1.0,
-        0.0,
-        still,
-        still,
-        still,
-        Range(1800.0, 1800.0),
-        Range(200.0, 200.0),
-        Range(300.0, 300.0),
-        Range(1, 1),
-        still,
-        0.0,
-    )
+    sdd, gap, field = Range(1800.0, 1800.0), Range(200.0, 200.0), Range(300.0, 300.0)
+    views = Views(0.0, 1.0, 0.0, still, still, still, sdd, gap, field, Range(1, 1), still, 0.0)
     flat = CT(np.zeros((10, 80, 90), np.int16), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0))
     geometry = draw_geometry(flat, None, "AP", views, 64, np.random.default_rng(0))
     assert (geometry.rows, geometry.columns) == (FEWEST_PIXELS, 64)
