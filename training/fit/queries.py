@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
@@ -55,6 +56,7 @@ class Tasks:
     caption_mask: float = 0.02
     view: float = 0.02
     marked: float = 0.1
+    slips: float = 0.0
     several: float = 0.3
     synonym: float = 0.3
     spoken: float = 0.15
@@ -63,20 +65,40 @@ class Tasks:
     @classmethod
     def segment_only(cls) -> Tasks:
         """Nothing but "segment", under the display name, answers in full."""
-        return cls(0, 0, 0, 0, 0, 0, 0, 0, 1, 1)
+        return cls(0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A structure in the picture. index: of the structure; box: its padded box float [4]; written: the box that the answer says."""
+
+    index: int
+    box: np.ndarray
+    written: np.ndarray
+
+    def slipped(self, rng: np.random.Generator) -> Shown:
+        """The same with a box whose edges are off, each by another part of its height or width."""
+        size = np.tile(self.box[2:] - self.box[:2], 2)
+        written = self.box + rng.normal(0, math.exp(rng.uniform(*np.log(SLIP))), 4) * size
+        centre = (written[:2] + written[2:]) / 2
+        least = np.maximum(written[2:] - written[:2], size[2:] / 2) / 2
+        return replace(self, written=np.concatenate([centre - least, centre + least]).clip(0, 1))
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question about one image. about: (structure as an index, its padded box float [4]) of what the answer shows; word: the
-    view to be named, or the index of the structure that is not there."""
+    """One question about one image. about: what the answer shows; word: the view to be named, or the index of the structure that
+    is not there."""
 
     kind: str
-    about: tuple[tuple[int, np.ndarray], ...] = ()
+    about: tuple[Shown, ...] = ()
     word: str | int = ""
 
 
 MARKED = ("drawn box", "overlaid mask")
+SLIP = (0.004, 0.08)
+"""How far an edge is off where the model is to go on from a wrong box, standard deviation, as a share of the box: from a good
+answer about a synthetic radiograph to a bad one about a real one."""
 MOST_AT_ONCE = 3
 """How many structures one question names at most."""
 DRAWN = ("segment", "several")
@@ -116,8 +138,13 @@ class Asked:
         """
         if not len(crops):
             return self.segments, crops
-        codes, ids = seg.to(crops.device)[codebook.encode(crops).flatten()], self.segments.ids
-        return replace(self.segments, ids=torch.where(ids < 0, codes[(-1 - ids).clamp_min(0)], ids)), crops[self.answered]
+        codes = seg.to(crops.device)[codebook.encode(crops).flatten()]
+
+        def with_codes(ids: Tensor) -> Tensor:
+            return torch.where(ids < 0, codes[(-1 - ids).clamp_min(0)], ids)
+
+        written = replace(self.segments, ids=with_codes(self.segments.ids), aims=with_codes(self.segments.aims))
+        return written, crops[self.answered]
 
     def mark(self, pixels: Tensor, crops: Tensor) -> None:
         """Draw what the questions point at into pixels float [images, 3, side, side] in -1..1, in place. crops: the masks,
@@ -150,17 +177,17 @@ class Asker:
         several = spoken and bool(rng.random() < self.tasks.several)
         count = max(1, count // MOST_AT_ONCE) if several else count
         asked = [(image, q) for image in range(len(moved.cases)) for q in self._questions(moved, image, count, several, rng)]
-        shown = [(image, q.kind, i, box) for image, q in asked for i, box in q.about]
+        shown = [(image, q.kind, one) for image, q in asked for one in q.about]
         if not shown:
             segments = [self._segment(q, (), spoken, rng) for _, q in asked]
             return replace(Asked.nothing(), segments=Segments.of(segments, self.tokens.pad))
-        images, structures = np.array([s[0] for s in shown]), np.array([s[2] for s in shown])
-        masks = moved.crop_sketch(images, structures, np.stack([s[3] for s in shown]))
-        answered = torch.tensor([kind in DRAWN for _, kind, _, _ in shown])
+        images, structures = np.array([s[0] for s in shown]), np.array([s[2].index for s in shown])
+        masks = moved.crop_sketch(images, structures, np.stack([s[2].written for s in shown]))
+        answered = torch.tensor([kind in DRAWN for _, kind, _ in shown])
         marks = []
-        for number, (image, kind, _, box) in enumerate(shown):
+        for number, (image, kind, one) in enumerate(shown):
             if kind in MARKED:
-                top, left, bottom, right = box.tolist()
+                top, left, bottom, right = one.box.tolist()
                 colour = int(rng.integers(len(COLOURS)))
                 marks.append(Mark(image, (top, left, bottom, right), number if kind == "overlaid mask" else None, colour))
         numbers = iter(range(len(shown)))
@@ -180,20 +207,23 @@ class Asker:
         for kind in kinds:
             if kind in SHOWN:
                 named = min(int(rng.integers(2, MOST_AT_ONCE + 1)), len(shown)) if kind == "several" else 1
-                questions.append(Question(kind, tuple(islice(order, named))))
+                about = tuple(islice(order, named))
+                if kind in DRAWN and self.tasks.slips:
+                    about = tuple(one.slipped(rng) if rng.random() < self.tasks.slips else one for one in about)
+                questions.append(Question(kind, about))
             elif kind == "absent":
                 questions.append(Question(kind, word=int(rng.choice(missing))))
             else:
                 questions.append(Question("view", word=view or "PA"))
         return questions
 
-    def _shown(self, moved: Moved, image: int, count: int, rng: np.random.Generator) -> list[tuple[int, np.ndarray]]:
-        """Up to `count` structures in the picture, drawn by weight, with their boxes."""
+    def _shown(self, moved: Moved, image: int, count: int, rng: np.random.Generator) -> list[Shown]:
+        """Up to `count` structures in the picture, drawn by weight."""
         there = np.flatnonzero(moved.whole[image] | moved.cut[image])
         # The largest of weighted exponential keys are a weighted draw without repeating one (Efraimidis and Spirakis 2006).
         order = there[np.argsort(rng.exponential(size=len(there)) / self._weight[there])]
         boxes = ((int(i), moved.box(image, int(i))) for i in order)
-        return list(islice(((i, box) for i, box in boxes if box is not None), count))
+        return list(islice((Shown(i, box, box) for i, box in boxes if box is not None), count))
 
     def _kinds(self, count: int, shown: bool, missing: bool, view: bool, several: bool, rng: np.random.Generator) -> list[str]:
         t = self.tasks
@@ -221,20 +251,23 @@ class Asker:
             name = self._name(int(question.word), rng)
             asked = detect_prompt(name) if rng.random() < 0.15 else segment_prompt(name)
             return Segment(self.tokens.prompt(asked), (*encode(f"{NONE} {name}"), eos))
-        names = [self._name(i, rng) for i, _ in question.about]
+        names = [self._name(one.index, rng) for one in question.about]
         # A box alone leaves room for the name in every row; without it, nothing would teach that no mask follows.
         written_out = spoken or kind == "detect"
         answer: list[int] = []
-        for number, (mask, (_, box), name) in enumerate(zip(masks, question.about, names, strict=True)):
-            place = box_to_bins((float(box[0]), float(box[1]), float(box[2]), float(box[3])), (1, 1))
+        aim: list[int] = []
+        for number, (mask, one, name) in enumerate(zip(masks, question.about, names, strict=True)):
+            place = _bins(one.box)
             said = [-1 - (CODES_PER_MASK * mask + code) for code in range(CODES_PER_MASK)]
-            answer += encode(SEPARATOR) if number else ()
-            answer += [self._loc[v] for v in place]
-            answer += [] if kind == "detect" else said
-            answer += encode(f" {name}") if written_out else ()
+            for written, box in ((answer, one.written), (aim, one.box)):
+                written += encode(SEPARATOR) if number else ()
+                written += [self._loc[v] for v in _bins(box)]
+                written += [] if kind == "detect" else said
+                written += encode(f" {name}") if written_out else ()
         if kind in ("segment", "several", "detect"):
             asked = detect_prompt(names[0]) if kind == "detect" else segment_prompt(names)
-            return Segment(self.tokens.prompt(asked), (*answer, eos) if written_out else tuple(answer))
+            end = (eos,) if written_out else ()
+            return Segment(self.tokens.prompt(asked), (*answer, *end), (*aim, *end) if aim != answer else ())
         asked = {
             "caption box": caption_box_prompt(place),
             "caption mask": caption_mask_prompt([0] * CODES_PER_MASK, place if rng.random() < 0.5 else None),
@@ -244,3 +277,9 @@ class Asker:
         still = iter(said)
         prompt = tuple(next(still) if self.tokens.code_of[i] >= 0 else i for i in self.tokens.prompt(asked))
         return Segment(prompt, (*encode(names[0]), eos))
+
+
+def _bins(box: np.ndarray) -> tuple[int, int, int, int]:
+    """A box as shares of the side, as locations."""
+    top, left, bottom, right = (float(edge) for edge in box)
+    return box_to_bins((top, left, bottom, right), (1, 1))

@@ -19,43 +19,54 @@ from training.model.attention import NAME as SHARED
 
 @dataclass(frozen=True)
 class Segment:
-    """One question and, for training, its answer, as token ids."""
+    """One question and, for training, its answer, as token ids. aim: what would have been right at each place of an answer that
+    is not right everywhere; empty where it is."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...] = ()
+    aim: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Segments side by side, padded on the right: ids int64 [n, length]; prompt and total lengths int64 [n]."""
+    """Segments side by side, padded on the right: ids int64 [n, length]; prompt and total lengths int64 [n]; aims int64 [n,
+    length], the ids that would have been right in their place."""
 
     ids: Tensor
     prompt: Tensor
     total: Tensor
+    aims: Tensor
 
     @classmethod
     def of(cls, segments: Sequence[Segment], pad: int) -> Segments:
         """Lay segments side by side."""
         rows = [(*s.prompt, *s.answer) for s in segments]
         longest = max(map(len, rows))
-        ids = torch.tensor([(*row, *([pad] * (longest - len(row)))) for row in rows])
-        return cls(ids, torch.tensor([len(s.prompt) for s in segments]), torch.tensor([len(row) for row in rows]))
+
+        def side_by_side(rows: Sequence[tuple[int, ...]]) -> Tensor:
+            return torch.tensor([(*row, *([pad] * (longest - len(row)))) for row in rows])
+
+        ids = side_by_side(rows)
+        aims = side_by_side([(*s.prompt, *(s.aim or s.answer)) for s in segments]) if any(s.aim for s in segments) else ids
+        return cls(ids, torch.tensor([len(s.prompt) for s in segments]), torch.tensor([len(row) for row in rows]), aims)
 
     @classmethod
     def none(cls) -> Segments:
         """No segment at all."""
-        return cls(torch.zeros(0, 0, dtype=torch.long), *(torch.zeros(0, dtype=torch.long) for _ in range(2)))
+        nothing = torch.zeros(0, 0, dtype=torch.long)
+        return cls(nothing, *(torch.zeros(0, dtype=torch.long) for _ in range(2)), nothing)
 
     def to(self, device: torch.device | str) -> Segments:
         """The same on another device."""
-        return Segments(self.ids.to(device), self.prompt.to(device), self.total.to(device))
+        return Segments(*(part.to(device) for part in (self.ids, self.prompt, self.total, self.aims)))
 
     def targets(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (row, position, id), int64 [k] each: the id that stands after `position` in `row`, for every answer token."""
+        """Return (row, position, id), int64 [k] each: the id that ought to stand after `position` in `row`, for every answer
+        token."""
         place = torch.arange(self.ids.shape[1] - 1, device=self.ids.device)
         wanted = (place[None] >= self.prompt[:, None] - 1) & (place[None] < self.total[:, None] - 1)
         row, position = wanted.nonzero(as_tuple=True)
-        return row, position, self.ids[row, position + 1]
+        return row, position, self.aims[row, position + 1]
 
 
 @dataclass

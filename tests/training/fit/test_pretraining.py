@@ -32,7 +32,7 @@ from training.model.special import SpecialTokens
 from training.progress import Progress
 from training.tokens import read_answer
 from training.tokens.boxes import BOX_PADDING
-from training.tokens.codebook import MaskCodebook
+from training.tokens.codebook import MaskCodebook, paste_mask
 from training.tokens.tokenizer import build_tokenizer
 
 TINY: dict[str, Any] = {
@@ -227,6 +227,36 @@ def test_the_masks_beside_the_questions_are_those_of_their_codes(
         codes = tokens.code_of[wanted]
         said = codes[codes >= 0].unflatten(0, (len(crops), -1))
         assert torch.equal(said, codebook.encode(crops))
+
+
+def test_a_wrong_box_is_gone_on_from_with_the_mask_as_it_frames_it(
+    config: PretrainConfig, records: Records, tokens: SpecialTokens
+) -> None:
+    """What is read back from box and codes is the structure where it is, though the box is off; the aim is the right box."""
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), slips=1.0))
+    assert config.codebook
+    codebook = MaskCodebook.load(config.codebook)
+    off, names = [], {"left lung": 0, "right lung": 1, "heart": 2}
+    for seed in range(8):
+        moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
+        segments, crops = questions(asker, config, moved, 4, seed)
+        _, _, wanted = segments.targets()
+        codes = tokens.code_of[wanted]
+        assert torch.equal(codes[codes >= 0].unflatten(0, (len(crops), -1)), codebook.encode(crops))
+        for row, aim, total, crop in zip(segments.ids, segments.aims, segments.total, crops, strict=True):
+            (said, right) = (read_answer(tokens.text(ids[: int(total)].tolist()).split("\n")[1])[0][0] for ids in (row, aim))
+            structure = names[said.name]
+            assert np.allclose(np.array(right.bins) / 1023, moved.box(0, structure), atol=1 / 1023)
+            assert right.codes == said.codes
+            off.append(np.abs(np.subtract(said.bins, right.bins)).max())
+            top, left, bottom, right_edge = (v / 1023 * 192 for v in said.bins)
+            drawn = paste_mask((crop * 2 - 1).numpy(), (top, left, bottom, right_edge), (192, 192))
+            there = moved.dense(np.array([structure]), 192)[0, 0].numpy() > 0.5
+            inside = np.zeros_like(there)
+            inside[int(top) + 1 : int(bottom), int(left) + 1 : int(right_edge)] = True
+            assert (drawn & inside & there).sum() * 2 / ((drawn & inside).sum() + (there & inside).sum()) > 0.95
+    assert max(off) > 20
+    assert min(off) < 20
 
 
 def test_each_photometric_change_changes_the_picture_and_none_leaves_it() -> None:
