@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_chexanatomy.canvas import look_after
 from napari_chexanatomy.jobs import Job, Work
+from napari_chexanatomy.memory import give_back
 from training.errors import ChexanatomyError
 from training.progress import Progress
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 Method = TypeVar("Method", bound=Callable[..., Any])
 NARROWEST = 316
 """Least width of a widget [px]."""
+GIVE_BACK_MS = 1000
+"""How long after a widget was closed its memory is given back [ms]: its threads end within half a second."""
 DISCLAIMER = "For research only, not for diagnosis."
 
 
@@ -215,6 +218,7 @@ class DeskWidget(QWidget):
     def shut_down(self) -> None:
         """End all work: called when the widget is taken out of the window."""
         self.cancel()
+        QTimer.singleShot(GIVE_BACK_MS, give_back)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """In a window now: see that its canvas outlives the layers."""

@@ -74,7 +74,7 @@ class Job(QObject):
     def __init__(self, work: Work, owner: QObject) -> None:
         """`work` is called with a progress callback; the job ends with its owner."""
         super().__init__(owner)
-        self._work = work
+        self._work: Work | None = work
         self._stop = threading.Event()
         self._reports: collections.deque[Progress] = collections.deque(maxlen=MOST_REPORTS)
         self._outcome: Outcome | None = None
@@ -104,7 +104,8 @@ class Job(QObject):
         self._stop.set()
 
     def _run(self) -> None:
-        worker, stop, reports = self._worker, self._stop, self._reports
+        work, worker, stop, reports = self._work, self._worker, self._stop, self._reports
+        assert work is not None
         last: list[Progress] = []
 
         def progress(report: Progress) -> None:
@@ -114,7 +115,7 @@ class Job(QObject):
             if stop.is_set() or worker.abort_requested or not isalive(self):
                 raise Cancelled("Stopped.")
 
-        self._outcome = attempt(lambda: self._work(progress))
+        self._outcome = attempt(lambda: work(progress))
 
     def _report(self) -> None:
         while self._reports:
@@ -125,6 +126,8 @@ class Job(QObject):
         self._report()
         self._running = False
         outcome = self._outcome or Outcome(cancelled=True)
+        # napari's worker outlives its work, and would keep alive what the work knew and what came of it.
+        self._work = self._outcome = self._worker = None
         if outcome.cancelled:
             self.cancelled.emit()
         elif outcome.error:

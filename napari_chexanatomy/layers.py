@@ -280,6 +280,13 @@ def look_at(viewer: ViewerModel, layer: Layer) -> None:
     viewer.scene.camera.center = tuple((mine_low + mine_high) / 2)
 
 
+def keep_in_sight(viewer: ViewerModel, larger: np.ndarray) -> None:
+    """Leave the same part of a picture on the canvas whose pixels became so many times larger (row, column)."""
+    camera = viewer.scene.camera
+    camera.zoom /= float(larger.max())
+    camera.center = (*camera.center[:-2], *(np.array(camera.center[-2:]) * larger))
+
+
 def _volume(volume: CT | LabelMap, name: str) -> dict[str, Any]:
     return {
         "name": name,

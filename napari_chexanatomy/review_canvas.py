@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_chexanatomy.jobs import LatestWins, Outcome
-from napari_chexanatomy.layers import KEY, from_radiograph, look_at
+from napari_chexanatomy.layers import KEY, from_radiograph, keep_in_sight, look_at
 from napari_chexanatomy.overlay import CompositeOverlay, Patch, Style, compose
 from napari_chexanatomy.review_queue import Opened
 
@@ -49,18 +49,22 @@ class CaseCanvas(QObject):
         """Put a case's radiograph on the canvas; its masks follow with `paint`."""
         self._opened = opened
         data, keywords, _ = from_radiograph(opened.radiograph, masks=opened.masks)
-        keywords |= _in_pixels(opened.radiograph.spacing)
         layer = self.layer
         if layer is None:
             self._layer = layer = self._viewer.add_image(data, **keywords)
             self._viewer.layers.move(self._viewer.layers.index(layer), 0)
             look_at(self._viewer, layer)
             return
-        same = layer.data.shape == data.shape and np.array_equal(layer.scale, keywords["scale"])
+        shape, scale = layer.data.shape, np.array(layer.scale)
         layer.data, layer.name, layer.metadata[KEY] = data, keywords["name"], keywords["metadata"][KEY]
-        if not same:
+        if not np.array_equal(scale, keywords["scale"]):  # napari draws anew for each value that is set
             layer.scale = keywords["scale"]
+        if (str(layer.units[0]) == "pixel") != (opened.radiograph.spacing is None):
+            layer.units = keywords["units"]
+        if shape != data.shape:
             look_at(self._viewer, layer)
+        else:
+            keep_in_sight(self._viewer, np.array(layer.scale) / scale)
 
     def paint(self, opened: Opened, structure: str | None, shown: Shown, style: Style) -> None:
         """Paint the masks, the given structure brought out."""
@@ -85,12 +89,6 @@ class CaseCanvas(QObject):
     def close(self) -> None:
         """End the painting."""
         self._painter.close()
-
-
-def _in_pixels(spacing: tuple[float, float] | None) -> dict[str, Any]:
-    """Pixels as the unit, of the right proportions: to change a scale takes napari a while, and every case has its own in mm."""
-    proportion = round(spacing[1] / spacing[0], 2) if spacing else 1.0
-    return {"scale": (1.0, proportion), "units": ("pixel", "pixel")}
 
 
 def to_paint(opened: Opened, structure: str | None, shown: Shown) -> list[Patch]:

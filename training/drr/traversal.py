@@ -17,6 +17,9 @@ from training.images.types import CT, LabelMap
 
 ACROSS = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
 """March axis -> (row axis, column axis) of the virtual detector; the column axis is the contiguous one where it can be."""
+FINER = 32
+"""How many times finer than the detector the narrow side of a strip's shadow is sampled at most: some slices seen at an angle have
+their ends, which are steps, in every column."""
 LARGEST_PLANE = 6000
 """Rows or columns a virtual detector may have."""
 
@@ -82,7 +85,8 @@ def plan(geometry: Geometry, volume: CT | LabelMap, shape: tuple[int, ...]) -> T
         return Traversal(pose, plane, first, pitch, *size, aligned=True, swapped=swapped)
     low, high, finest = _shadow_grid(geometry, pose, plane, shape)
     extent = (high[0] - low[0], high[1] - low[1])
-    rows, columns = (min(LARGEST_PLANE, max(2, math.ceil(extent[i] / finest[i]) + 1)) for i in (0, 1))
+    enough = [max(2, math.ceil(extent[i] / finest[i]) + 1) for i in (0, 1)]
+    rows, columns = (min(LARGEST_PLANE, max(n, min(FINER * n, other // 2))) for n, other in (enough, enough[::-1]))
     pitch = (extent[0] / (rows - 1), extent[1] / (columns - 1))
     return Traversal(pose, plane, (low[0], low[1]), pitch, rows, columns, aligned=False, swapped=False)
 
