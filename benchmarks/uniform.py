@@ -1,7 +1,7 @@
-"""How long every ray's way through a uniform volume is, by each projector, against the exact length: `python -m benchmarks.uniform`.
+"""How long every ray's way through a uniform volume is, by each projector, and exactly: `python -m benchmarks.uniform`.
 
-The volume ends at the centres of its outer voxels, as the slice-wise projectors (ours, RTK) mean it. What is printed is the root mean
-square error relative to that of the exact lengths [%], and the worst ray's error [mm].
+The volume ends at the centres of its outer voxels, as the slice-wise projectors (ours, RTK) mean it. What is printed is the
+root mean square error relative to that of the exact lengths [%], and the worst ray's error [mm].
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from benchmarks.drr.turns import Result
 
 COLOURS = {"ours": "#0b6e4f", "RTK": "#c8553d", "nanodrr": "#3d5a98", "plastimatch": "#8d6a9f"}
 STYLES = {"PA": "-", "oblique": "--"}
+LEAST_MB = 1.0
+"""What takes less memory than this is drawn as if it took this: freed memory is used again, which hides it."""
 SIZE = 512
 """Pixels, and voxels along an edge, that are held fixed while the other one changes."""
 
@@ -29,9 +31,10 @@ def draw(results: Sequence[Result], path: Path) -> bool:
 
     edge = SIZE if any(r.size[0] == SIZE for r in mine) else max((r.size[0] for r in mine), default=SIZE)
     figure, axes = plt.subplots(2, 2, figsize=(9, 7), sharex="col", sharey="row")
-    for row, value in enumerate((lambda r: 1000 * r.best, lambda r: (max(r.held, 0) + max(r.work, 0)) / 1e6)):
+    for row, value in enumerate((lambda r: 1000 * r.best, lambda r: max(LEAST_MB, (max(r.held, 0) + max(r.work, 0)) / 1e6))):
         for column, kept in enumerate(([r for r in mine if r.size[0] == edge], [r for r in mine if r.pixels == SIZE])):
-            for engine, colour in COLOURS.items():
+            for engine in sorted({r.engine for r in kept}, key=list(COLOURS).index):
+                colour = COLOURS[engine]
                 for view, style in STYLES.items():
                     line = {
                         (r.pixels if column == 0 else r.size[0]): value(r) for r in kept if r.engine == engine and r.view == view

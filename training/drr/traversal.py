@@ -18,8 +18,8 @@ from training.images.types import CT, LabelMap
 ACROSS = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
 """March axis -> (row axis, column axis) of the virtual detector; the column axis is the contiguous one where it can be."""
 FINER = 32
-"""How many times finer than the detector the narrow side of a strip's shadow is sampled at most: some slices seen at an angle have
-their ends, which are steps, in every column."""
+"""How many times finer than the detector the narrow side of a strip's shadow is sampled at most: a few slices seen at an angle
+have their ends, which are steps, in every column."""
 LARGEST_PLANE = 6000
 """Rows or columns a virtual detector may have."""
 

@@ -70,7 +70,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Shown:
-    """A structure in the picture. index: of the structure; box: its padded box float [4]; written: the box that the answer says."""
+    """A structure in the picture. index: of the structure; box: its padded box float [4]; written: the one in its answer."""
 
     index: int
     box: np.ndarray

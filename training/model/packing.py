@@ -53,12 +53,12 @@ class Segments:
     @classmethod
     def none(cls) -> Segments:
         """No segment at all."""
-        nothing = torch.zeros(0, 0, dtype=torch.long)
-        return cls(nothing, *(torch.zeros(0, dtype=torch.long) for _ in range(2)), nothing)
+        nothing, none = torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
+        return cls(nothing, none, none, nothing)
 
     def to(self, device: torch.device | str) -> Segments:
         """The same on another device."""
-        return Segments(*(part.to(device) for part in (self.ids, self.prompt, self.total, self.aims)))
+        return Segments(self.ids.to(device), self.prompt.to(device), self.total.to(device), self.aims.to(device))
 
     def targets(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (row, position, id), int64 [k] each: the id that ought to stand after `position` in `row`, for every answer
