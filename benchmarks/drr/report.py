@@ -25,8 +25,8 @@ samples per ray and holds all of them at once; what would take more than 6 GB is
 *RMSE*: root mean square difference to RTK's picture over RTK's root mean square. RTK interpolates as ours does; plastimatch takes
 voxels as blocks and nanodrr samples at equal steps, which is why theirs are larger at coarse voxels.
 *Held*: resident memory besides the int16 volume once the engine has it, of plastimatch the whole command. *Work*: peak during a
-view above that (Linux's VmHWM, counted anew before each call); memory that was freed is used again, so less than 1 MB means little
-and is drawn as 1 MB.
+view above that (Linux's VmHWM, counted anew before each call); freed memory is used again, so less than 1 MB means little and
+is drawn as 1 MB.
 """
 SIZES_PLOT = "## Time and memory against size\n\n![Time and memory against size](images/benchmarks.png)\n"
 
