@@ -13,6 +13,7 @@ from training.images.coco import read_coco
 from training.images.ct import ct_from_stored, read_ct
 from training.images.dicom_headers import dicom_files, quiet, read_header, word
 from training.images.dicom_seg import is_segmentation, read_masks_dicom
+from training.images.dicom_seg_volume import lies_on_slices
 from training.images.grid import Stored
 from training.images.labels import check_sides, labels_from_stored, read_labels
 from training.images.mask_folder import is_beside_masks
@@ -43,7 +44,7 @@ def read_any(path: str | os.PathLike[str], cts: Sequence[CT] = ()) -> list[Opene
         case "folder":
             return _folder(source, cts)
         case "dicom" if is_segmentation(source):
-            return [read_masks_dicom(source)]
+            return [_of_a_ct(source, cts) if lies_on_slices(source) else read_masks_dicom(source)]
         case "unknown" if source.suffix.lower() == ".json":
             return list(read_coco(source))
         case "dicom":
@@ -131,15 +132,16 @@ def _folder(folder: Path, cts: Sequence[CT]) -> list[Opened]:
     if len(masks) == 1:
         opened.append(_volume(masks[0], nearby))
     elif masks or (folder / "segmentations").is_dir():
-        opened.append(_mask_folder(folder, nearby))
+        opened.append(_of_a_ct(folder, nearby))
     return opened
 
 
-def _mask_folder(folder: Path, cts: Sequence[CT]) -> LabelMap:
+def _of_a_ct(path: Path, cts: Sequence[CT]) -> LabelMap:
+    """A folder of masks or a segmentation, on the first CT that it belongs to."""
     mismatch: FrameMismatch | None = None
     for ct in cts or (None,):
         try:
-            return read_labels(folder, ct)
+            return read_labels(path, ct)
         except FrameMismatch as error:
             mismatch = mismatch or error
     assert mismatch is not None

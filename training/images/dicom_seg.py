@@ -111,7 +111,7 @@ def _read(dataset: Any, path: Path) -> MaskSet:
         raise UnreadableFile(f"{path.name} holds {frames} frames; give the segmentation of one radiograph.")
     values = decoded(path, dataset).reshape(frames, *size)
     notes: tuple[str, ...] = ()
-    names = {int(s.SegmentNumber): _structure(s) for s in dataset.SegmentSequence}
+    names = {int(s.SegmentNumber): structure_in(s) for s in dataset.SegmentSequence}
     _same_image(dataset, path)
     planes: dict[int, np.ndarray] = {number: np.zeros(size, bool) for number in names}
     if kind == "LABELMAP":
@@ -135,7 +135,8 @@ def _read(dataset: Any, path: Path) -> MaskSet:
     return MaskSet("", next(iter(masks.values())).shape if masks else size, masks, notes=notes)  # type: ignore[arg-type]  # two numbers
 
 
-def _structure(segment: Any) -> str:
+def structure_in(segment: Any) -> str:
+    """The structure that a segment shows: by its codes, then by its label."""
     kind = _code(segment.SegmentedPropertyTypeCodeSequence)
     modifiers = segment.SegmentedPropertyTypeCodeSequence[0].get("SegmentedPropertyTypeModifierCodeSequence", None)
     side = _code(modifiers or segment.get("SegmentedPropertyTypeModifierCodeSequence", None))

@@ -11,6 +11,7 @@ import numpy as np
 
 from training.anatomy import vocabulary
 from training.errors import FrameMismatch, UnreadableFile
+from training.images.dicom_seg import is_segmentation
 from training.images.grid import Grid, HasGrid, Stored, extent, is_aligned, reordered, resampled, same_grid, upright_grid, window
 from training.images.label_names import Names, name_ids
 from training.images.paths import existing, kind, stem
@@ -22,7 +23,9 @@ LEAST_INSIDE = 0.5
 
 HIGHEST_ID = np.iinfo(np.uint16).max
 
-_WANTED = "give a label map as NIfTI (.nii, .nii.gz), NRRD or MHA/MHD file, or a folder with one such file per structure"
+_WANTED = (
+    "give a label map as NIfTI (.nii, .nii.gz), NRRD or MHA/MHD file, as DICOM SEG, or a folder with one such file per structure"
+)
 
 Place = TypeVar("Place", bound=HasGrid)
 
@@ -30,7 +33,7 @@ Place = TypeVar("Place", bound=HasGrid)
 def read_labels(
     path: str | os.PathLike[str], ct: CT | None, names: Mapping[int, str] | Names | str | os.PathLike[str] | None = None
 ) -> LabelMap:
-    """Read the label map of a CT: one file of ids, or a folder with one mask file per structure (overlaps are kept).
+    """Read the label map of a CT: a file of ids, a DICOM SEG, or a folder with a mask file per structure (overlaps are kept).
 
     names: table file with columns id,name, or a mapping. Without it the file's own header (TotalSegmentator, 3D Slicer), a table
     beside it (NAME_names.csv, label_names.csv), or TotalSegmentator v2's numbering name the ids. Known names become the
@@ -40,10 +43,15 @@ def read_labels(
     Raises FrameMismatch when less than half of it lies inside the CT, UnreadableFile for what is no label map.
     """
     source = existing(path)
-    if kind(source) == "folder":
+    what = kind(source)
+    if what == "folder":
         from training.images.mask_folder import read_mask_folder
 
         labels = read_mask_folder(source, ct)
+    elif what == "dicom" and is_segmentation(source):
+        from training.images.dicom_seg_volume import read_seg_labels
+
+        labels = read_seg_labels(source, ct)
     else:
         table = {i: (n,) if isinstance(n, str) else tuple(n) for i, n in names.items()} if isinstance(names, Mapping) else names
         labels = labels_from_stored(source, read_stored(source, _WANTED), ct, table)
