@@ -243,6 +243,53 @@ class Adapt(Job):
         require(not left, f"leavings: {left}")
 
 
+class Replace(Adapt):
+    """Nothing but the last step of `adapt`, again and again: a finished adapter takes the place of the one before."""
+
+    name = "replace"
+    TIMES = 150
+
+    def prepare(self) -> None:
+        """Learn an adapter."""
+        super().prepare()
+        super().work(lambda _: None)
+        self.out.rename(self.inputs / "learnt")
+
+    def work(self, told: Callable[[str], None]) -> None:
+        """Write it with a number in its card, which says how new it is."""
+        from peft import LoraConfig
+        from safetensors.torch import load_file
+
+        from training.fit.lora import write_adapter
+        from training.folders import replacing_folder
+
+        learnt = self.inputs / "learnt" / "adapter"
+        weights, card = load_file(learnt / "adapter_model.safetensors"), json.loads((learnt / "chexanatomy.json").read_text())
+        for number in range(self._number() + 1, self.TIMES + 1):
+            with replacing_folder(self.out / "adapter") as partial:
+                write_adapter(partial, weights, LoraConfig.from_pretrained(str(learnt)), card["base"], {**card, "number": number})
+            told(str(number))
+
+    def check(self, told: set[str]) -> int:
+        """What is there is whole, and no older than what was told of."""
+        found = super().check({"adapter"} if told else set())
+        newest = max((int(word) for word in told if word.isdigit()), default=0)
+        require(self._number() >= newest, "an older adapter is there than was finished")
+        return found
+
+    def _number(self) -> int:
+        from training.folders import recover_folder
+
+        recover_folder(self.out / "adapter")
+        card = self.out / "adapter" / "chexanatomy.json"
+        return int(json.loads(card.read_text())["number"]) if card.exists() else 0
+
+    def finished(self) -> None:
+        """The last one is there."""
+        super().finished()
+        require(self._number() == self.TIMES, "the last adapter is missing")
+
+
 class Review(Job):
     """Review: every decision and repair that was answered for is in the file."""
 
@@ -358,7 +405,7 @@ def same_masks(path: Path, other: Path) -> None:
     require(one.keys() == two.keys() and all(np.array_equal(one[k], two[k]) for k in one), f"{path} is torn")
 
 
-JOBS: dict[str, type[Job]] = {job.name: job for job in (Synthesize, Train, Adapt, Review, Export)}
+JOBS: dict[str, type[Job]] = {job.name: job for job in (Synthesize, Train, Adapt, Replace, Review, Export)}
 
 
 def command(arguments: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Kill -9 at random moments, and full disks, during every job that writes; what was committed must be there, whole, and go on.
 
-    python tools/crashes.py --kills 50 --seed 0            # 50 kills of each job: synthesize, train, adapt, review, export
+    python tools/crashes.py --kills 50 --seed 0            # 50 kills of each job
     python tools/crashes.py --only review export --kills 5
     sudo python tools/crashes.py --full-disk               # also on a small tmpfs, mounted and unmounted here (Linux, root)
 
@@ -168,6 +168,7 @@ FULL = {
     "synthesize": [40, 120, 200],
     "train": [200, 1500, 4000],
     "adapt": [40, 120, 400],
+    "replace": [40, 120, 200],
     "review": [60, 100, 160],
     "export": [100, 300, 600],
 }
