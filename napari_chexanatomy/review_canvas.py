@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
+from weakref import WeakSet
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
@@ -31,6 +32,7 @@ class CaseCanvas(QObject):
         self._layer: Layer | None = None
         self._opened: Opened | None = None
         self._asked = self._painted = 0
+        self._hidden: WeakSet[Layer] = WeakSet()
         self._overlay = CompositeOverlay(viewer, "masks of the case")
         self._painter = LatestWins(self)
         self._painter.delivered.connect(self._take)
@@ -51,8 +53,8 @@ class CaseCanvas(QObject):
         data, keywords, _ = from_radiograph(opened.radiograph, masks=opened.masks)
         layer = self.layer
         if layer is None:
+            self._set_aside()
             self._layer = layer = self._viewer.add_image(data, **keywords)
-            self._viewer.layers.move(self._viewer.layers.index(layer), 0)
             look_at(self._viewer, layer)
             return
         shape, scale = layer.data.shape, np.array(layer.scale)
@@ -86,9 +88,20 @@ class CaseCanvas(QObject):
         if opened is self._opened and self.layer is not None:
             self._overlay.show(outcome.value[2], self.layer, opened.masks)
 
+    def _set_aside(self) -> None:
+        """Hide what would lie over the case or show through its masks, until the review is closed."""
+        for layer in self._viewer.layers:
+            if layer.visible and layer is not self._overlay.layer:
+                layer.visible = False
+                self._hidden.add(layer)
+
     def close(self) -> None:
-        """End the painting."""
+        """End the painting, and show again what was hidden."""
         self._painter.close()
+        for layer in self._viewer.layers:
+            if layer in self._hidden:
+                layer.visible = True
+        self._hidden.clear()
 
 
 def to_paint(opened: Opened, structure: str | None, shown: Shown) -> list[Patch]:

@@ -18,7 +18,7 @@ def folder(tmp_path, body):
     ct, labels = body
     dataset = Dataset.create(tmp_path / "data")
     for number, angle in enumerate((0.0, 10.0, -10.0)):
-        pose = Geometry.view(ct, angle, rows=96, columns=96)
+        pose = Geometry.view(ct, angle, rows=96, columns=96, spacing=(4.4 + 0.1 * number, 4.4 + 0.1 * number))
         masks = project_labels(labels, pose, SHOWN)
         if number == 1:
             masks["heart"] = np.zeros_like(masks["heart"])
@@ -131,6 +131,27 @@ def test_wrong_folders_and_wrong_orders_are_answered_in_words(desk, folder, tmp_
     desk.act("next")
     desk.wait()
     assert len(desk.viewer.layers) == 2
+
+
+def test_a_case_is_seen_alone_in_millimetres_and_what_was_there_comes_back(desk, folder):
+    viewer = desk.viewer
+    above = viewer.add_image(np.ones((400, 400), np.float32), scale=(1.0, 1.0), units=("mm", "mm"))
+    hidden = viewer.add_image(np.ones((4, 4), np.float32), visible=False, units=("mm", "mm"))
+    opened(desk, folder)
+    case = desk._canvas.layer
+    assert [layer for layer in viewer.layers if layer.visible] == [case, desk._canvas._overlay.layer]
+    assert [str(unit) for unit in case.units] == ["millimeter", "millimeter"]
+    assert tuple(case.scale) == pytest.approx(desk.opened.radiograph.spacing)
+    case.visible = True
+    viewer.scene.camera.zoom *= 3
+    viewer.scene.camera.center = (0, *(case.data_to_world((20, 30))))
+    before = tuple(case.scale)
+    desk.press("N")
+    assert tuple(case.scale) != before
+    assert case.world_to_data(viewer.scene.camera.center[-2:]) == pytest.approx((20, 30))
+    viewer.window.remove_dock_widget("all")
+    assert above.visible
+    assert not hidden.visible
 
 
 def test_the_keys_are_napari_s_again_when_the_widget_is_gone(desk, folder, qtbot):
