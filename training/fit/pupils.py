@@ -112,7 +112,7 @@ class Learner(nn.Module):
             hidden, _, _ = read(self.model, prefix, segments, len(segments.ids) // len(batch.pixels))
             row, position, wanted = segments.targets()
             logits = logits_of(self.model, hidden[row, position])
-            loss, watched = token_loss(logits, wanted, self._tokens, config.sigma, config.smoothing)
+            loss, watched = token_loss(logits, wanted, self._tokens, config.sigma, config.smoothing, config.text)
             watched["token_loss"] = (float(loss.detach()) * len(wanted), len(wanted))
             if config.drawn and len(batch.crops):
                 drawn = self._drawn(logits, wanted, batch.crops)

@@ -313,6 +313,15 @@ def test_the_box_loss_prefers_near_misses(tokens: SpecialTokens) -> None:
     assert watched["box_error"] == (10.0, 1)
 
 
+def test_words_can_count_more_than_places(tokens: SpecialTokens) -> None:
+    targets = torch.tensor([int(tokens.loc[500]), tokens.eos])
+    logits = torch.zeros(2, int(tokens.bin_of.numel()))
+    alone, place = (float(token_loss(logits[:1], targets[i : i + 1], tokens, 0.0, 0.0)[0]) for i in (1, 0))
+    for weight in (1.0, 8.0):
+        both, _ = token_loss(logits, targets, tokens, 0.0, 0.0, weight)
+        assert float(both) == pytest.approx((weight * alone + place) / 2)
+
+
 def test_the_learning_rate_warms_up_stays_and_ends_at_nothing(config: PretrainConfig) -> None:
     rates = [learning_rate(config, f) for f in np.linspace(0, 1, 101)]
     assert rates[10:45] == [config.learning_rate] * 35
