@@ -25,8 +25,6 @@ BEAT_MS = 4
 """Distance of the window's heartbeats [ms]."""
 LOOK_MS = 2
 """How often it is looked whether something is done [ms]."""
-FORGET = 0.3
-"""The same value asked for again within this time counts as the first asking [s]."""
 DRAG_SECONDS = 8.0
 SWEEP_SECONDS = 1.0
 """How long the hand takes from one end of its sweep to the other [s]."""
@@ -37,24 +35,25 @@ PATIENCE = 120.0
 
 @dataclass
 class Watch:
-    """What was asked for (slider value -> time of the mouse event), what was drawn, and how the window's heart beat [s]."""
+    """What was ordered (by its id, with the time of the mouse event), what was drawn, and how the window's heart beat [s]."""
 
-    asked: dict[float, float] = field(default_factory=dict)
+    moved: float = 0.0
+    orders: dict[int, tuple[Any, float]] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
     beats: list[float] = field(default_factory=list)
     last: Any = None
 
-    def ask(self, value: float) -> None:
-        """The hand has moved the slider to this value."""
-        now = time.perf_counter()
-        if now - self.asked.get(value, 0.0) > FORGET:
-            self.asked[value] = now
+    def ask(self, order: Any) -> None:
+        """The hand's last move ordered this."""
+        self.orders[id(order)] = (order, self.moved)
 
-    def see(self, picture: Any, value: float) -> None:
-        """The window has drawn a picture of this value."""
-        if picture is not self.last and value in self.asked:
-            self.last = picture
-            self.latencies.append(1000 * (time.perf_counter() - self.asked[value]))
+    def see(self, picture: Any) -> None:
+        """The window has drawn a picture."""
+        if picture is self.last:
+            return
+        self.last = picture
+        if id(picture.order) in self.orders:
+            self.latencies.append(1000 * (time.perf_counter() - self.orders[id(picture.order)][1]))
 
 
 def main() -> None:
@@ -106,12 +105,15 @@ def drag(viewer: Any, widget: Any, name: str, seconds: float) -> tuple[float, li
     slider.setValue(0.0)
     wait(lambda: widget.settled)
     watch = Watch()
-    ask = watch.ask
+
+    def ask(_value: float) -> None:
+        watch.ask(widget._wanted)  # made just now: the widget hears of the slider first
+
     slider.valueChanged.connect(ask)
 
     def see() -> None:
         if widget.picture is not None:
-            watch.see(widget.picture, getattr(widget.picture.order.geometry, name))
+            watch.see(widget.picture)
 
     swapped = viewer.window._qt_viewer.canvas.native.frameSwapped
     swapped.connect(see)
@@ -121,6 +123,7 @@ def drag(viewer: Any, widget: Any, name: str, seconds: float) -> tuple[float, li
 
     def swing() -> None:
         share = 1 - abs((time.perf_counter() - start) / SWEEP_SECONDS % 2 - 1) * 2
+        watch.moved = time.perf_counter()
         mouse(handle, "MouseMove", middle + share * REACH * handle.width(), y)
 
     with every(1000 / MOUSE_HZ, swing), every(BEAT_MS, lambda: watch.beats.append(time.perf_counter())):
