@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import collections
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -29,6 +31,9 @@ POLL_MS = 50
 """How often the window looks at a running job [ms]."""
 GRACE_SECONDS = 20.0
 """How long a child process may take to put its best result on disk after it was asked to stop [s]."""
+
+EXIT_MS = 10_000
+"""How long the program waits at its end for work that was asked to end [ms]."""
 
 MOST_REPORTS = 500
 """Progress reports kept between two looks; older ones are dropped."""
@@ -93,6 +98,7 @@ class Job(QObject):
         """Begin the work."""
         from napari.qt.threading import create_worker
 
+        end_with_the_program()
         self._running = True
         self._worker = create_worker(self._run, _start_thread=False, _ignore_errors=True)
         self._worker.finished.connect(self._finish)
@@ -126,8 +132,8 @@ class Job(QObject):
         self._report()
         self._running = False
         outcome = self._outcome or Outcome(cancelled=True)
-        # napari's worker outlives its work, and would keep alive what the work knew and what came of it.
-        self._work = self._outcome = self._worker = None
+        # The worker outlives its work, and would keep alive what the work knew and what came of it; it is still ending itself.
+        self._work = self._outcome = None
         if outcome.cancelled:
             self.cancelled.emit()
         elif outcome.error:
@@ -136,6 +142,19 @@ class Job(QObject):
             self.succeeded.emit(outcome.value)
         self.ended.emit()
         self.deleteLater()
+
+
+@functools.cache
+def end_with_the_program() -> None:
+    """See, once, that the program waits for its workers when it ends without napari's own event loop, which does so itself: one
+    that comes to its end while the interpreter is taken down would abort the process."""
+    from napari.qt.threading import WorkerBase
+
+    def wait_for_all() -> None:
+        with contextlib.suppress(RuntimeError):
+            WorkerBase.await_workers(EXIT_MS)
+
+    atexit.register(wait_for_all)
 
 
 class LatestWins(QObject):

@@ -1,6 +1,8 @@
 """What a finished job knew and what came of it is let go of, though napari's worker lives on."""
 
 import gc
+import subprocess
+import sys
 import weakref
 
 from qtpy.QtCore import QObject
@@ -35,3 +37,28 @@ def test_a_finished_job_holds_neither_what_it_worked_on_nor_its_result(qtbot):
 
 def test_memory_can_be_given_back_at_any_time():
     give_back()
+
+
+ENDS_WHILE_WORKING = """
+import time
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QApplication
+from napari_chexanatomy.jobs import Job
+
+def work(progress):
+    from training.progress import Progress
+    while True:
+        time.sleep(0.05)
+        progress(Progress(0, 0, "working"))
+
+application, owner = QApplication([]), QObject()
+job = Job(work, owner)
+job.start()
+QTimer.singleShot(500, application.quit)
+application.exec()
+"""
+
+
+def test_a_program_that_ends_while_a_job_runs_ends_well():
+    ended = subprocess.run([sys.executable, "-c", ENDS_WHILE_WORKING], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
