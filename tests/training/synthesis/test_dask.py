@@ -50,7 +50,11 @@ def cluster(tmp_path):
         for process in reversed(processes):
             process.terminate()
         for process in processes:
-            process.wait(20)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:  # a worker whose scheduler left before it may wait for it for ever
+                process.kill()
+                process.wait()
 
 
 def test_a_cluster_that_loses_a_worker_makes_the_same_data_as_one_process(cluster, tmp_path):
