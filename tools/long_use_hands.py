@@ -111,7 +111,7 @@ class Hands:
                                                        widget.structures.changed.emit()))  # fmt: skip
         geometry = widget.picture.order.geometry
         widget.probe(geometry, rng.uniform(100, 400), rng.uniform(100, 400))
-        wait(lambda: bool(widget.ray_list.rows()))
+        wait(lambda: widget._probes.idle)  # a ray beside the body meets nothing
         self.watch.did("probe a ray")
         do("room", widget.room_view.room_button.click)
         wait(lambda: "patient" in self.viewer.layers)
