@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from training.dataset import Case, Dataset
+from training.fit import PretrainConfig, Tasks
+from training.fit.queries import Asker
 from training.fit.records import Records, load_records
+from training.fit.targets import Moved
 from training.images import Radiograph
+from training.model.packing import Segments
+from training.model.special import SpecialTokens
 from training.tokens.codebook import MaskCodebook
+from training.tokens.tokenizer import build_tokenizer
 
 SIDE = 64
 STRUCTURES = ("lung_left", "lung_right", "heart", "humerus_left")
@@ -65,3 +72,45 @@ def codebook_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def records(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Records:
     """Its training cases, decoded."""
     return load_records([dataset], "train", STRUCTURES, 64, tmp_path_factory.mktemp("cache"), workers=1)
+
+
+TINY: dict[str, Any] = {
+    "structures": STRUCTURES,
+    "image_size": 64,
+    "vision_width": 32,
+    "vision_depth": 2,
+    "text_width": 32,
+    "text_depth": 2,
+    "text_hidden": 64,
+    "images": 4,
+    "queries": 4,
+    "workers": 1,
+    "log_steps": 5,
+    "validate_images": 2,
+    "cache_size": 64,
+}
+
+
+@pytest.fixture
+def config(dataset: Path, codebook_file: Path, tmp_path: Path) -> PretrainConfig:
+    return PretrainConfig((dataset,), tmp_path / "run", codebook_file, max_steps=8, **TINY)
+
+
+@pytest.fixture(scope="module")
+def tokens() -> SpecialTokens:
+    return SpecialTokens(build_tokenizer())
+
+
+def asker_for(records: Records, config: PretrainConfig, tokens: SpecialTokens, tasks: Tasks | None = None) -> Asker:
+    return Asker(records, tokens, tasks or config.tasks)
+
+
+def questions(
+    asker: Asker, config: PretrainConfig, moved: Moved, count: int, seed: int, pixels: torch.Tensor | None = None
+) -> tuple[Segments, torch.Tensor]:
+    assert config.codebook
+    asked = asker.ask(moved, count, np.random.default_rng(seed))
+    crops = asked.masks.drawn()[0]
+    if pixels is not None:
+        asked.mark(pixels, crops)
+    return asked.answers(crops, MaskCodebook.load(config.codebook), asker.tokens.seg)

@@ -1,0 +1,164 @@
+"""What an image is asked, and that answers, boxes and masks follow the picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.fit.conftest import asker_for, questions
+from training.dataset import Dataset
+from training.fit import Augmentation, PretrainConfig, Tasks
+from training.fit.augment import place, resample
+from training.fit.records import Records
+from training.fit.targets import Moved
+from training.model.special import SpecialTokens
+from training.tokens import read_answer
+from training.tokens.boxes import BOX_PADDING
+from training.tokens.codebook import MaskCodebook, paste_mask
+
+
+@pytest.mark.parametrize("turn", [0.0, 25.0])
+def test_boxes_and_masks_follow_the_moved_picture(dataset: Path, records: Records, turn: float) -> None:
+    opened = Dataset.open(dataset)
+    cases = {c.id: c for c in opened.cases}
+    chosen = np.arange(8)
+    truth = [opened.masks(cases[str(records.ids[i])], ["lung_left"])["lung_left"] for i in chosen]
+    picture = torch.from_numpy(np.stack(truth)[:, None].astype(np.float32))
+    placement = place(Augmentation(untouched=0, turn=turn, zoom=0.2, shift=0.3), 8, np.random.default_rng(3))
+    moved = Moved(records, chosen, placement)
+    wanted = resample(picture, placement.theta, 192)[:, 0].numpy() > 0.5
+    drawn = moved.dense(np.array([0]), 192)[:, 0].numpy() > 0.5
+    assert moved.cut[:, 0].any()
+    assert moved.whole[:, 0].any()
+    for image in range(8):
+        assert 2 * (wanted[image] & drawn[image]).sum() / (wanted[image].sum() + drawn[image].sum()) > 0.97
+        box = moved.box(image, 0)
+        assert box is not None
+        rows, columns = np.nonzero(wanted[image])
+        edges = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]) / 192
+        room = np.array([-BOX_PADDING, -BOX_PADDING, BOX_PADDING, BOX_PADDING])
+        assert np.allclose(box, (edges + room).clip(0, 1), atol=0.012)
+        crop = moved.crops(np.array([image]), np.array([0]), box[None])[0].numpy()
+        assert abs(crop.mean() * (box[2] - box[0]) * (box[3] - box[1]) - wanted[image].mean()) < 0.006
+
+
+def test_nothing_is_asked_about_slivers_at_the_edge(records: Records) -> None:
+    still = place(Augmentation.none(), 1, np.random.default_rng(0))
+    right = records.boxes[0, 0, 3]
+    left = records.boxes[0, 0, 1]
+    sliver = Moved(records, np.array([0]), replace(still, offset=np.array([[0.0, 0.995 - left]])))
+    assert sliver.cut[0, 0]
+    assert sliver.box(0, 0) is None
+    away = Moved(records, np.array([0]), replace(still, offset=np.array([[0.0, 1.1 - left]])))
+    assert away.gone[0, 0]
+    half = Moved(records, np.array([0]), replace(still, offset=np.array([[0.0, 1 - (left + right) / 2]])))
+    box = half.box(0, 0)
+    assert box is not None
+    assert box[3] == 1
+
+
+def test_marked_structures_are_drawn_where_they_are(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), marked=1.0))
+    prompts = set()
+    for seed in range(6):
+        moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
+        pixels = torch.zeros(1, 3, 64, 64)
+        segments, _ = questions(asker, config, moved, 3, seed, pixels)
+        texts = [tokens.text(row[:total].tolist()) for row, total in zip(segments.ids, segments.total, strict=True)]
+        (marked,) = [t for t in texts if t.startswith("name the")]
+        names = {"left lung": 0, "right lung": 1, "heart": 2}
+        box = moved.box(0, names[marked.split("\n")[1].strip()])
+        assert box is not None
+        rows, columns = np.nonzero((pixels[0].abs().amax(0) > 0.1).numpy())
+        assert np.allclose([rows.min(), columns.min(), rows.max(), columns.max()], box * 64, atol=3)
+        prompts.add(marked.split("\n")[0])
+    assert prompts == {"name the drawn box", "name the overlaid mask"}
+
+
+def test_answers_about_several_structures_read_back(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), several=1.0))
+    moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
+    segments, _ = questions(asker, config, moved, 6, 0)
+    for row, total in zip(segments.ids, segments.total, strict=True):
+        prompt, answer = tokens.text(row[: int(total)].tolist()).split("\n")
+        read, invalid = read_answer(answer)
+        assert invalid == 0
+        assert len(read) >= 2
+        assert prompt == "segment " + " ; ".join(a.name for a in read)
+        assert all(a.codes is not None for a in read)
+
+
+def test_the_masks_beside_the_questions_are_those_of_their_codes(
+    config: PretrainConfig, records: Records, tokens: SpecialTokens
+) -> None:
+    asker = asker_for(records, config, tokens, Tasks(absent=0.2, detect=0.2, caption_mask=0.2, several=0.3, spoken=0.5))
+    assert config.codebook
+    codebook = MaskCodebook.load(config.codebook)
+    for seed in range(4):
+        moved = Moved(records, np.array([0, 0]), place(Augmentation(), 2, np.random.default_rng(seed)))
+        segments, crops = questions(asker, config, moved, 12, seed)
+        _, _, wanted = segments.targets()
+        codes = tokens.code_of[wanted]
+        said = codes[codes >= 0].unflatten(0, (len(crops), -1))
+        assert torch.equal(said, codebook.encode(crops))
+
+
+def test_a_wrong_box_is_gone_on_from_with_the_mask_as_it_frames_it(
+    config: PretrainConfig, records: Records, tokens: SpecialTokens
+) -> None:
+    """What is read back from box and codes is the structure where it is, though the box is off; the aim is the right box."""
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), slips=1.0))
+    assert config.codebook
+    codebook = MaskCodebook.load(config.codebook)
+    off, names = [], {"left lung": 0, "right lung": 1, "heart": 2}
+    for seed in range(8):
+        moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
+        segments, crops = questions(asker, config, moved, 4, seed)
+        _, _, wanted = segments.targets()
+        codes = tokens.code_of[wanted]
+        assert torch.equal(codes[codes >= 0].unflatten(0, (len(crops), -1)), codebook.encode(crops))
+        for row, aim, total, crop in zip(segments.ids, segments.aims, segments.total, crops, strict=True):
+            (said, right) = (read_answer(tokens.text(ids[: int(total)].tolist()).split("\n")[1])[0][0] for ids in (row, aim))
+            structure = names[said.name]
+            assert np.allclose(np.array(right.bins) / 1023, moved.box(0, structure), atol=1 / 1023)
+            assert right.codes == said.codes
+            off.append(np.abs(np.subtract(said.bins, right.bins)).max())
+            top, left, bottom, right_edge = (v / 1023 * 192 for v in said.bins)
+            drawn = paste_mask((crop * 2 - 1).numpy(), (top, left, bottom, right_edge), (192, 192))
+            there = moved.dense(np.array([structure]), 192)[0, 0].numpy() > 0.5
+            inside = np.zeros_like(there)
+            inside[int(top) + 1 : int(bottom), int(left) + 1 : int(right_edge)] = True
+            assert (drawn & inside & there).sum() * 2 / ((drawn & inside).sum() + (there & inside).sum()) > 0.95
+    assert max(off) > 20
+    assert min(off) < 20
+
+
+def test_a_detected_box_is_followed_by_the_name_alone(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), detect=1.0, spoken=0.0))
+    moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
+    segments, _ = questions(asker, config, moved, 4, 0)
+    for row, total in zip(segments.ids, segments.total, strict=True):
+        prompt, answer = tokens.text(row[: int(total)].tolist()).split("\n")
+        ((read,), invalid) = read_answer(answer, needs="box")
+        assert invalid == 0
+        assert read.codes is None
+        assert prompt == f"detect {read.name}"
+        assert int(row[int(total) - 1]) == tokens.eos
+
+
+def test_structures_moved_out_of_the_picture_are_answered_none(
+    config: PretrainConfig, records: Records, tokens: SpecialTokens
+) -> None:
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), absent=0.5))
+    placement = place(Augmentation.none(), 1, np.random.default_rng(0))
+    away = Moved(records, np.array([0]), replace(placement, offset=placement.offset + 2))
+    asked, _ = questions(asker, config, away, 8, 0)
+    assert all("none" in tokens.text(row.tolist()) for row in asked.ids)
+    here, _ = questions(asker, config, Moved(records, np.array([0]), placement), 40, 0)
+    texts = [tokens.text(row.tolist()) for row in here.ids]
+    assert all(("none" in t) == ("humerus" in t or "upper arm" in t) for t in texts)
+    assert {"none" in t for t in texts} == {True, False}
