@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.convergence import MIDDLE, rays
 from benchmarks.drr.engines import ENGINES
 from benchmarks.drr.report import table
 from training.drr import Geometry
@@ -22,12 +23,10 @@ VALUE = 1000
 
 def way(geometry: Geometry, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Length of every ray within a box (corners x, y, z) [mm], float64 [row, column]."""
-    first, row, column = geometry.pixel_frame()
-    r, c = np.meshgrid(np.arange(geometry.rows), np.arange(geometry.columns), indexing="ij")
-    directions = first + r[..., None] * row + c[..., None] * column - geometry.source
-    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    from_middle, directions = rays(geometry)
+    source = from_middle + MIDDLE
     with np.errstate(divide="ignore"):
-        a, b = (low - geometry.source) / directions, (high - geometry.source) / directions
+        a, b = (low - source) / directions, (high - source) / directions
     length: np.ndarray = np.maximum(0, np.maximum(a, b).min(axis=-1) - np.minimum(a, b).max(axis=-1))
     return length
 

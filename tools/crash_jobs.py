@@ -4,107 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tarfile
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-# A process that is forked while OpenMP's threads run does not come through: one thread everywhere.
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[_name] = "1"
-
-STRUCTURES = ("lung_left", "lung_right", "heart", "humerus_left")
-TINY = {"image_size": 64, "vision_width": 32, "vision_depth": 2, "text_width": 32, "text_depth": 2, "text_hidden": 64}
-SIDE = 64
-
-
-class Broken(Exception):
-    """Something that was committed is gone or torn."""
-
-
-def require(condition: object, what: str) -> None:
-    """Raise Broken unless the condition holds."""
-    if not condition:
-        raise Broken(what)
-
-
-class Job(ABC):
-    """One kind of work: how it runs, and what must hold whenever it was stopped."""
-
-    name = ""
-
-    def __init__(self, folder: Path) -> None:
-        """Work below `folder`; inputs are made in `folder`/in once, outputs lie in `folder`/out."""
-        self.inputs, self.out = folder / "in", folder / "out"
-        self.step = 0
-        self.inputs.mkdir(parents=True, exist_ok=True)
-
-    @abstractmethod
-    def prepare(self) -> None:
-        """Make the inputs; called in a child process."""
-
-    @abstractmethod
-    def work(self, told: Callable[[str], None]) -> None:
-        """Do the work, from wherever it stands. told: say that something is committed."""
-
-    @abstractmethod
-    def check(self, told: set[str]) -> int:
-        """Raise Broken where something committed is lost or torn; return how many things are committed."""
-
-    @abstractmethod
-    def finished(self) -> None:
-        """Check the result of a run that ended by itself. Raises Broken."""
-
-    def anew(self) -> None:
-        """Begin again with nothing."""
-        shutil.rmtree(self.out, ignore_errors=True)
-        self.step = 0
-
-
-def thoraces(folder: Path, count: int) -> None:
-    """Write a small data set of drawn thoraces."""
-    from training.dataset import Case, Dataset
-    from training.images import Radiograph
-
-    shapes = {"lung_right": (0.45, 0.3, 0.3, 0.13), "lung_left": (0.45, 0.7, 0.3, 0.13), "heart": (0.6, 0.55, 0.14, 0.15)}
-    made, rng = Dataset.create(folder), np.random.default_rng(0)
-    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
-    for i in range(count):
-        dy, dx = rng.normal(0, 0.04, 2)
-        masks = {name: ((y - cy - dy) / ry) ** 2 + ((x - cx - dx) / rx) ** 2 < 1 for name, (cy, cx, ry, rx) in shapes.items()}
-        pixels = np.clip(0.6 + 0.3 * masks["heart"] + rng.normal(0, 0.02, (SIDE, SIDE)), 0, 1).astype(np.float32)
-        name = f"case{i:03d}"
-        case = Case(name, f"s{i % 12}", "PA", None, f"images/{name}.png", tuple(masks), ("humerus_left",), (), "drawn", i, "0")
-        made.add(case, Radiograph(pixels), masks)
-
-
-def base_model(folder: Path) -> None:
-    """Write a very small model that has learnt nothing."""
-    from training.model.checkpoint import create, save_checkpoint
-    from training.tokens.codebook import MaskCodebook
-    from training.tokens.tokenizer import build_tokenizer
-
-    codebook = MaskCodebook(widths=(4, 8, 8, 8), code_width=8)
-    codebook.save(folder.parent / "codebook.safetensors")
-    save_checkpoint(create(build_tokenizer(), codebook.eval(), **TINY), folder)
-
-
-def whole_tensors(path: Path) -> dict[str, str]:
-    """Read every tensor of a safetensors file; return its metadata. Raises Broken."""
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            for key in file.keys():  # noqa: SIM118 - it is no dictionary
-                file.get_tensor(key)
-            return file.metadata() or {}
-    except Exception as error:
-        raise Broken(f"{path.name} is torn: {error}") from error
+from crash_adapters import Adapt, Replace
+from crash_job import SIDE, STRUCTURES, TINY, Job, base_model, require, thoraces, whole_checkpoint, whole_tensors
 
 
 class Synthesize(Job):
@@ -188,106 +96,6 @@ class Train(Job):
     def finished(self) -> None:
         """All steps taken, and the model opens."""
         require(self.check(set()) == self.STEPS, "the run ended before its last step")
-
-
-def whole_checkpoint(folder: Path) -> None:
-    """Read a checkpoint or adapter folder completely. Raises Broken."""
-    weights = [p for p in folder.iterdir() if p.suffix == ".safetensors"]
-    require(weights, f"{folder.name} has no weights")
-    for path in weights:
-        whole_tensors(path)
-    for path in folder.glob("*.json"):
-        require(isinstance(json.loads(path.read_text(encoding="utf-8")), dict), f"{path.name} is torn")
-    require((folder / "chexanatomy.json").exists(), f"{folder.name} has no card")
-
-
-class Adapt(Job):
-    """`adapt`: an adapter that was there stays until the new one is whole."""
-
-    name = "adapt"
-
-    def prepare(self) -> None:
-        """Make a model and a first adapter."""
-        base_model(self.inputs / "model")
-
-    def work(self, told: Callable[[str], None]) -> None:
-        """Teach an ellipse, twice over the same folder."""
-        from training.fit import AdaptSettings, Augmentation, Example, adapt
-        from training.images import Radiograph
-
-        y, x = np.mgrid[:SIDE, :SIDE]
-        mask = (y - 30) ** 2 / 400 + (x - 34) ** 2 / 200 < 1
-        rng = np.random.default_rng(0)
-        pictures = [(0.4 * mask + rng.random((SIDE, SIDE)) * 0.3).astype(np.float32) for _ in range(2)]
-        examples = [Example(Radiograph(p), mask, name=str(i)) for i, p in enumerate(pictures)]
-        settings = AdaptSettings(seconds=300, steps=2, views=2, rehearsal=0, augmentation=Augmentation.none())
-        for _ in range(3):
-            adapt(self.inputs / "model", examples, "a blob", self.out / "adapter", settings)
-            told("adapter")
-
-    def check(self, told: set[str]) -> int:
-        """An adapter that was told of is there, and what is there is whole."""
-        from training.folders import recover_folder
-
-        recover_folder(self.out / "adapter")
-        if not (self.out / "adapter").exists():
-            require("adapter" not in told, "a finished adapter is gone")
-            return 0
-        whole_checkpoint(self.out / "adapter")
-        return 1
-
-    def finished(self) -> None:
-        """The adapter opens on its model."""
-        require(self.check({"adapter"}) == 1, "no adapter")
-        left = [p.name for p in self.out.iterdir() if p.name != "adapter"]
-        require(not left, f"leavings: {left}")
-
-
-class Replace(Adapt):
-    """Nothing but the last step of `adapt`, again and again: a finished adapter takes the place of the one before."""
-
-    name = "replace"
-    TIMES = 150
-
-    def prepare(self) -> None:
-        """Learn an adapter."""
-        super().prepare()
-        super().work(lambda _: None)
-        self.out.rename(self.inputs / "learnt")
-
-    def work(self, told: Callable[[str], None]) -> None:
-        """Write it with a number in its card, which says how new it is."""
-        from peft import LoraConfig
-        from safetensors.torch import load_file
-
-        from training.fit.lora import write_adapter
-        from training.folders import replacing_folder
-
-        learnt = self.inputs / "learnt" / "adapter"
-        weights, card = load_file(learnt / "adapter_model.safetensors"), json.loads((learnt / "chexanatomy.json").read_text())
-        for number in range(self._number() + 1, self.TIMES + 1):
-            with replacing_folder(self.out / "adapter") as partial:
-                write_adapter(partial, weights, LoraConfig.from_pretrained(str(learnt)), card["base"], {**card, "number": number})
-            told(str(number))
-
-    def check(self, told: set[str]) -> int:
-        """What is there is whole, and no older than what was told of."""
-        found = super().check({"adapter"} if told else set())
-        newest = max((int(word) for word in told if word.isdigit()), default=0)
-        require(self._number() >= newest, "an older adapter is there than was finished")
-        return found
-
-    def _number(self) -> int:
-        from training.folders import recover_folder
-
-        recover_folder(self.out / "adapter")
-        card = self.out / "adapter" / "chexanatomy.json"
-        return int(json.loads(card.read_text())["number"]) if card.exists() else 0
-
-    def finished(self) -> None:
-        """The last one is there."""
-        super().finished()
-        require(self._number() == self.TIMES, "the last adapter is missing")
 
 
 class Review(Job):

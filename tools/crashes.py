@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from crash_jobs import JOBS, Broken, Job, require
+from crash_job import Broken, Job, require
+from crash_jobs import JOBS
 
 LONGEST = 600
 """A job that takes longer [s] is given up: something hangs."""
