@@ -143,7 +143,7 @@ def photograph(images: Tensor, augmentation: Augmentation, rng: np.random.Genera
         low, high = torch.sigmoid(-steep * middle), torch.sigmoid(steep * (1 - middle))
         x = torch.where(some(0.5), (torch.sigmoid(steep * (x - middle)) - low) / (high - low), x)
     if a.shading:
-        x = x * (1 + a.shading * _clouds(n, size, rng).to(home))
+        x = x * (1 + a.shading * _clouds(n, size, rng, home))
     if a.local_contrast:
         around = _blur(x, size / 12)
         x = torch.where(some(0.5), x + a.local_contrast * draw(-0.3, 1.0) * (x - around), x)
@@ -170,8 +170,8 @@ def spread(images: Tensor) -> Tensor:
     return ((images - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
 
 
-def _clouds(n: int, size: int, rng: np.random.Generator) -> Tensor:
-    coarse = torch.from_numpy(rng.uniform(-1, 1, (n, 1, 3, 3)).astype(np.float32))
+def _clouds(n: int, size: int, rng: np.random.Generator, home: torch.device) -> Tensor:
+    coarse = torch.from_numpy(rng.uniform(-1, 1, (n, 1, 3, 3)).astype(np.float32)).to(home)
     return functional.interpolate(coarse, (size, size), mode="bilinear", align_corners=True)
 
 

@@ -27,8 +27,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Batch:
     """One step's work. pixels: float32 [images, 3, size, size]; segments: as many per image; crops: float32 [n, 64, 64], the
-    masks that their answers draw, in their order; chosen: int64 [k], the structures that the dense loss looks at in this step;
-    masks: float32 [images, k, side, side], its targets; known: bool [images, k]."""
+    masks that their answers draw, in their order; chosen: int64 [k], what the dense loss looks at in this step, structures and,
+    last, what is pointed at; masks: float32 [images, k, side, side], its targets; known: bool [images, k]."""
 
     pixels: Tensor
     segments: Segments
@@ -42,7 +42,8 @@ class Batch:
 class Plan:
     """A step's work before the arithmetic, small enough to be handed from process to process. images: float16 [images, 1, rows,
     columns], as they are kept; theta: where they are moved to; size: edge of the pictures [px]; changes, overlays, seed: how they
-    are exposed and what lies over them; asked: the questions; chosen, masks, known: as in Batch, the masks as a sketch."""
+    are exposed and what lies over them; asked: the questions; chosen, masks, known: as in Batch, the masks as a sketch and
+    without what is pointed at."""
 
     images: Tensor
     theta: Tensor
@@ -71,9 +72,13 @@ class Plan:
         pixels = (images * 2 - 1).repeat(1, 3, 1, 1)
         segments, crops = self.asked.segments, self.asked.masks.drawn()[0]
         self.asked.mark(pixels, crops)
+        masks, known = self.masks.drawn(), self.known
+        if len(self.chosen) > masks.shape[1]:
+            pointed, where = self.asked.pointed(len(pixels), masks.shape[-1])
+            masks, known = torch.cat([masks, pointed[:, None]], 1), torch.cat([known, where[:, None]], 1)
         if codebook is not None and seg is not None:
             segments, crops = self.asked.answers(crops, codebook, seg)
-        return Batch(pixels, segments, crops, self.chosen, self.masks.drawn(), self.known)
+        return Batch(pixels, segments, crops, self.chosen, masks, known)
 
 
 def _each(thing: T, change: Callable[[Tensor], Tensor]) -> T:
@@ -104,6 +109,7 @@ def make_plan(
     moved = Moved(records, cases, placement)
     asked = asker.ask(moved, config.queries, rng) if asker else Asked.nothing()
     chosen = np.sort(rng.permutation(len(records.structures))[: config.dense_structures if config.dense else 0])
+    looked_at = np.append(chosen, len(records.structures)) if asker and config.points else chosen
     return Plan(
         torch.from_numpy(records.images[cases])[:, None],
         placement.theta,
@@ -112,7 +118,7 @@ def make_plan(
         Overlays.draw(config.augmentation, len(cases), size, rng),
         (*seed, 1),
         asked,
-        torch.from_numpy(chosen),
+        torch.from_numpy(looked_at),
         moved.sketch(chosen, side),
         torch.from_numpy(records.state[cases][:, chosen] != UNKNOWN),
     )

@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 
 def token_loss(
-    logits: Tensor, targets: Tensor, tokens: SpecialTokens, sigma: float, smoothing: float, text: float = 1.0
+    logits: Tensor, targets: Tensor, tokens: SpecialTokens, sigma: float, smoothing: float, weight: Tensor | None = None
 ) -> tuple[Tensor, dict[str, tuple[float, int]]]:
     """Mean cross-entropy of answer tokens, and sums and counts of what is watched.
 
     logits: float32 [k, vocabulary]; targets: int64 [k]; locations are aimed at with a Gaussian of `sigma` bins, mask codes with
-    label smoothing over the codes, text plainly, `text` times as much.
+    label smoothing over the codes, text plainly, and by `weight` float [k] where it is given.
     """
     scores = logits.log_softmax(-1)
     bins, codes = tokens.bin_of.to(targets.device)[targets], tokens.code_of.to(targets.device)[targets]
     is_box, is_code = bins >= 0, codes >= 0
     loss = -scores.gather(1, targets[:, None])[:, 0]
-    parts = [text * loss[~is_box & ~is_code]]
+    words = ~is_box & ~is_code
+    parts = [loss[words] if weight is None else weight[words] * loss[words]]
     watched: dict[str, tuple[float, int]] = {}
     if is_box.any():
         here = scores[is_box][:, tokens.loc.to(targets.device)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from training.errors import BrokenModel
@@ -19,7 +20,7 @@ from training.fit.validate import calibrate, validate
 from training.model.attention import NAME as SHARED
 from training.model.checkpoint import Checkpoint, create, save_checkpoint
 from training.model.loading import load_checkpoint, open_codebook
-from training.model.packing import logits_of, read, recall
+from training.model.packing import Segments, logits_of, read, recall
 from training.model.special import SpecialTokens
 from training.model.taught import settled
 
@@ -61,7 +62,8 @@ class TokenPupil:
         if self.checkpoint.packed:
             model.config.get_text_config()._attn_implementation = SHARED
         vision = model.config.vision_config
-        self._head = DenseHead(vision.hidden_size, len(structures), config.dense_factor) if config.dense else None
+        drawn = len(structures) + config.points
+        self._head = DenseHead(vision.hidden_size, drawn, config.dense_factor) if config.dense else None
         self.learner: nn.Module = Learner(self.checkpoint, self._head, self._tokens, config)
         self.image_size = self.checkpoint.image_size
         self.side = self.image_size // vision.patch_size * config.dense_factor
@@ -112,7 +114,8 @@ class Learner(nn.Module):
             hidden, _, _ = read(self.model, prefix, segments, len(segments.ids) // len(batch.pixels))
             row, position, wanted = segments.targets()
             logits = logits_of(self.model, hidden[row, position])
-            loss, watched = token_loss(logits, wanted, self._tokens, config.sigma, config.smoothing, config.text)
+            weight = torch.where(self._names(segments), config.naming, 1.0)[row]
+            loss, watched = token_loss(logits, wanted, self._tokens, config.sigma, config.smoothing, weight)
             watched["token_loss"] = (float(loss.detach()) * len(wanted), len(wanted))
             if config.drawn and len(batch.crops):
                 drawn = self._drawn(logits, wanted, batch.crops)
@@ -123,6 +126,12 @@ class Learner(nn.Module):
             watched["dense_loss"] = (float(dense.detach()), 1)
             loss = loss + config.dense * dense
         return loss, watched
+
+    def _names(self, segments: Segments) -> Tensor:
+        """bool [n]: answers that are a name and nothing else."""
+        first = segments.aims[torch.arange(len(segments.aims), device=segments.aims.device), segments.prompt]
+        bins, codes = (of.to(first.device)[first] for of in (self._tokens.bin_of, self._tokens.code_of))
+        return (bins < 0) & (codes < 0) & (first != self._tokens.none)
 
     def _drawn(self, logits: Tensor, wanted: Tensor, crops: Tensor) -> Tensor:
         """What the codes draw, compared with the masks, for up to `drawn_most` of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from training.anatomy import vocabulary
 from training.fit.records import ABSENT, VIEWS, Records
 from training.fit.targets import Moved, Sketch
-from training.model.marking import COLOURS, mark
+from training.model.marking import COLOURS, outlined, overlaid
 from training.model.packing import Segment, Segments
 from training.model.special import SpecialTokens
 from training.tokens.boxes import box_to_bins
@@ -106,30 +106,42 @@ SHOWN = (*DRAWN, "detect", "caption box", "caption mask", *MARKED)
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A box, or the mask inside it, to be drawn into an image. box: (top, left, bottom, right) as shares of the side; crop: which
-    of the questions' masks is laid over, None for the box alone; colour: which."""
+class Marks:
+    """What is drawn into images, one thing into each. images: int64 [n]; masks: int64 [n], which of the questions' masks, or
+    the box of which; boxes: float32 [n, 4], (top, left, bottom, right) as shares of the side; colours: int64 [n]."""
 
-    image: int
-    box: tuple[float, float, float, float]
-    crop: int | None
-    colour: int
+    images: Tensor
+    masks: Tensor
+    boxes: Tensor
+    colours: Tensor
+
+    @classmethod
+    def of(cls, shown: Sequence[tuple[int, str, Shown]], kind: str, rng: np.random.Generator) -> Marks:
+        """Those of the questions of a kind. shown: image, kind and structure of each of the questions' masks."""
+        numbers = torch.tensor([i for i, (_, k, _) in enumerate(shown) if k == kind], dtype=torch.long)
+        images = torch.tensor([shown[i][0] for i in numbers.tolist()], dtype=torch.long)
+        boxes = np.array([shown[i][2].box for i in numbers.tolist()], np.float32).reshape(-1, 4)
+        colours = torch.from_numpy(rng.integers(len(COLOURS), size=len(numbers)))
+        return cls(images, numbers, torch.from_numpy(boxes), colours)
 
 
 @dataclass(frozen=True)
 class Asked:
     """Questions whose codes are not written yet. segments: in their ids, -1 - (16 i + j) stands for code j of mask i; masks: a
-    sketch of these masks in their boxes; answered: bool [masks], drawn by an answer; marks: what the questions point at."""
+    sketch of these masks in their boxes; answered: bool [masks], drawn by an answer; outlined, overlaid: what the questions point
+    at, by a drawn box and by a mask laid over."""
 
     segments: Segments
     masks: Sketch
     answered: Tensor
-    marks: tuple[Mark, ...]
+    outlined: Marks
+    overlaid: Marks
 
     @classmethod
     def nothing(cls) -> Asked:
         """No question."""
-        return cls(Segments.none(), Sketch.none(CROP), torch.zeros(0, dtype=torch.bool), ())
+        none = Marks.of((), "", np.random.default_rng())
+        return cls(Segments.none(), Sketch.none(CROP), torch.zeros(0, dtype=torch.bool), none, none)
 
     def answers(self, crops: Tensor, codebook: MaskCodebook, seg: Tensor) -> tuple[Segments, Tensor]:
         """The questions with their codes, and the masks that the answers draw, float32 [n, 64, 64], in the order of their codes.
@@ -149,8 +161,22 @@ class Asked:
     def mark(self, pixels: Tensor, crops: Tensor) -> None:
         """Draw what the questions point at into pixels float [images, 3, side, side] in -1..1, in place. crops: the masks,
         drawn."""
-        for m in self.marks:
-            mark(pixels[m.image], m.box, None if m.crop is None else crops[m.crop], m.colour)
+        box, laid = self.outlined, self.overlaid
+        if len(box.images):
+            pixels[box.images] = outlined(pixels[box.images], box.boxes, box.colours)
+        if len(laid.images):
+            pixels[laid.images] = overlaid(pixels[laid.images], laid.boxes, crops[laid.masks], laid.colours)
+
+    def pointed(self, images: int, side: int) -> tuple[Tensor, Tensor]:
+        """The boxes that are pointed at, float32 [images, side, side], and in which images something is, bool [images]."""
+        boxes = torch.cat([self.outlined.boxes, self.overlaid.boxes])[..., None]
+        where = torch.cat([self.outlined.images, self.overlaid.images])
+        place = (torch.arange(side, device=boxes.device) + 0.5) / side
+        rows, columns = ((place > boxes[:, :2]) & (place < boxes[:, 2:])).float().unbind(1)
+        drawn, known = boxes.new_zeros(images, side, side), torch.zeros(images, dtype=torch.bool, device=boxes.device)
+        drawn[where] = rows[:, :, None] * columns[:, None]
+        known[where] = True
+        return drawn, known
 
 
 @dataclass
@@ -184,15 +210,10 @@ class Asker:
         images, structures = np.array([s[0] for s in shown]), np.array([s[2].index for s in shown])
         masks = moved.crop_sketch(images, structures, np.stack([s[2].written for s in shown]))
         answered = torch.tensor([kind in DRAWN for _, kind, _ in shown])
-        marks = []
-        for number, (image, kind, one) in enumerate(shown):
-            if kind in MARKED:
-                top, left, bottom, right = one.box.tolist()
-                colour = int(rng.integers(len(COLOURS)))
-                marks.append(Mark(image, (top, left, bottom, right), number if kind == "overlaid mask" else None, colour))
+        marks = (Marks.of(shown, kind, rng) for kind in MARKED)
         numbers = iter(range(len(shown)))
         segments = [self._segment(q, tuple(islice(numbers, len(q.about))), spoken, rng) for _, q in asked]
-        return Asked(Segments.of(segments, self.tokens.pad), masks, answered, tuple(marks))
+        return Asked(Segments.of(segments, self.tokens.pad), masks, answered, *marks)
 
     def _questions(self, moved: Moved, image: int, count: int, several: bool, rng: np.random.Generator) -> list[Question]:
         case = moved.cases[image]

@@ -23,10 +23,10 @@ class PretrainConfig:
     of the model, see `tiny_config`; informed: start with smooth embeddings of places and codes; tower: a checkpoint whose
     vision tower to start with; start: one whose weights to start with altogether. unet: train the baseline instead, MONAI's
     U-Net of unet_widths, on the same images. images, queries: images per step and process, and questions about each. sigma
-    [bins], smoothing: width of the box targets, label smoothing of the codes. text: weight of the loss on words beside that
-    on places and codes: one answer in hundreds names what is drawn into a picture, in three tokens. drawn: weight of the loss
-    on the masks that the codes are expected to draw, drawn_most: for how many of a step's. dense: weight of the auxiliary
-    loss; dense_factor: its mask values per side of a patch; dense_structures: how many structures it looks at in one step;
+    [bins], smoothing: width of the box targets, label smoothing of the codes. naming: weight of the loss on answers that are
+    a name and nothing else: there are few of them, of three tokens. drawn: weight of the loss on the masks that the codes are
+    expected to draw, drawn_most: for how many of a step's. dense: weight of the auxiliary loss, which also looks for what the
+    questions point at in the picture; dense_factor: its mask values per side of a patch; dense_structures: how many structures it looks at in one step;
     dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary loss alone, at a third of the cost per
     step. max_steps, max_minutes: the schedule ends with the first of them; with max_minutes alone its length follows from the
     speed measured. warmup, cooldown: parts of the run in which the learning rate rises and falls; a long run is ended early,
@@ -68,7 +68,7 @@ class PretrainConfig:
     ema: float = 0.998
     sigma: float = 6.0
     smoothing: float = 0.05
-    text: float = 1.0
+    naming: float = 1.0
     drawn: float = 0.0
     drawn_most: int = 64
     dense: float = 0.5
@@ -95,6 +95,11 @@ class PretrainConfig:
     limit: int | None = None
     tasks: Tasks = field(default_factory=Tasks)
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @property
+    def points(self) -> bool:
+        """Whether the auxiliary loss looks for what the questions point at."""
+        return self.dense > 0 and self.tasks.marked > 0
 
 
 T = TypeVar("T")

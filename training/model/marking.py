@@ -16,27 +16,29 @@ LINE = 0.008
 """Half the width of a drawn box's line, as a share of the picture's side."""
 
 
-def mark(pixels: Tensor, box: tuple[float, float, float, float], crop: Tensor | None, colour: int = 0) -> None:
-    """Draw a box (top, left, bottom, right; shares of the side), or the mask crop float [64, 64] inside it, into pixels float [3,
-    side, side] in -1..1, in place."""
+def outlined(pixels: Tensor, boxes: Tensor, colours: Tensor) -> Tensor:
+    """Pictures float [n, 3, side, side] in -1..1 with a box float [n, 4] (top, left, bottom, right; shares of the side) drawn into
+    each. colours: int64 [n], numbers of COLOURS."""
     side = pixels.shape[-1]
-    paint = torch.tensor(COLOURS[colour % len(COLOURS)], device=pixels.device, dtype=pixels.dtype)[:, None, None]
     place = (torch.arange(side, device=pixels.device) + 0.5) / side
-    top, left, bottom, right = box
-    if crop is None:
-        reach = max(LINE, 0.75 / side)
-        rows, columns = _band(place, top, bottom, reach), _band(place, left, right, reach)
-        inside_rows = (place > top - reach) & (place < bottom + reach)
-        inside_columns = (place > left - reach) & (place < right + reach)
-        line = (rows[:, None] & inside_columns[None]) | (columns[None] & inside_rows[:, None])
-        pixels.copy_(torch.where(line, paint, pixels))
-        return
-    grid_rows = (place - (top + bottom) / 2) / max((bottom - top) / 2, 1e-6)
-    grid_columns = (place - (left + right) / 2) / max((right - left) / 2, 1e-6)
-    grid = torch.stack(torch.meshgrid(grid_rows, grid_columns, indexing="ij")[::-1], -1)[None]
-    covered = functional.grid_sample(crop[None, None].to(pixels), grid.to(pixels.dtype), align_corners=False)[0] * OPACITY
-    pixels.copy_(pixels * (1 - covered) + paint * covered)
+    reach = max(LINE, 0.75 / side)
+    low, high = boxes[:, :2, None], boxes[:, 2:, None]
+    near = ((place - low).abs() < reach) | ((place - high).abs() < reach)
+    inside = (place > low - reach) & (place < high + reach)
+    line = (near[:, 0, :, None] & inside[:, 1, None]) | (inside[:, 0, :, None] & near[:, 1, None])
+    return torch.where(line[:, None], _paint(pixels, colours), pixels)
 
 
-def _band(place: Tensor, low: float, high: float, reach: float) -> Tensor:
-    return ((place - low).abs() < reach) | ((place - high).abs() < reach)
+def overlaid(pixels: Tensor, boxes: Tensor, crops: Tensor, colours: Tensor) -> Tensor:
+    """The same with a mask laid over each. crops: float [n, 64, 64], the masks inside their boxes."""
+    side = pixels.shape[-1]
+    place = (2 * torch.arange(side, device=pixels.device) + 1) / side
+    low, high = boxes[:, :2, None], boxes[:, 2:, None]
+    rows, columns = ((place - low - high) / (high - low).clamp_min(1e-6)).unbind(1)
+    grid = torch.stack(torch.broadcast_tensors(columns[:, None], rows[:, :, None]), -1)
+    covered = functional.grid_sample(crops[:, None].to(pixels), grid.to(pixels.dtype), align_corners=False) * OPACITY
+    return pixels * (1 - covered) + _paint(pixels, colours) * covered
+
+
+def _paint(pixels: Tensor, colours: Tensor) -> Tensor:
+    return torch.tensor(COLOURS, dtype=pixels.dtype).to(pixels.device)[colours][:, :, None, None]

@@ -18,7 +18,7 @@ from training.model import decoding
 from training.model.checkpoint import Checkpoint
 from training.model.confidence import LOW_CONFIDENCE, Confidence
 from training.model.loading import Say, load_checkpoint
-from training.model.marking import mark
+from training.model.marking import outlined, overlaid
 from training.model.packing import Prefix, Segment, recall, see
 from training.model.preprocess import Letterbox, letterbox, stretch
 from training.model.special import SpecialTokens
@@ -238,9 +238,8 @@ class Predictor:
         square = place.into(box)
         crop = None if mask is None else torch.from_numpy(np.ascontiguousarray(crop_mask(mask, box)))
         if drawn:
-            pixels = pixels.clone()
-            top, left, bottom, right = (v / side for v in square)
-            mark(pixels[0], (top, left, bottom, right), crop)
+            where, red = torch.tensor([square]).to(pixels) / side, torch.zeros(1, dtype=torch.long)
+            pixels = outlined(pixels, where, red) if crop is None else overlaid(pixels, where, crop[None], red)
             prompts = [NAME_BOX_PROMPT if crop is None else NAME_MASK_PROMPT]
         else:
             bins = box_to_bins(square, (side, side))

@@ -128,7 +128,7 @@ def test_words_can_count_more_than_places(tokens: SpecialTokens) -> None:
     logits = torch.zeros(2, int(tokens.bin_of.numel()))
     alone, place = (float(token_loss(logits[:1], targets[i : i + 1], tokens, 0.0, 0.0)[0]) for i in (1, 0))
     for weight in (1.0, 8.0):
-        both, _ = token_loss(logits, targets, tokens, 0.0, 0.0, weight)
+        both, _ = token_loss(logits, targets, tokens, 0.0, 0.0, torch.full((2,), weight))
         assert float(both) == pytest.approx((weight * alone + place) / 2)
 
 

@@ -14,7 +14,7 @@ from training.images import Radiograph
 from training.model import Predictor, load, save_checkpoint
 from training.model.checkpoint import create
 from training.model.decoding import speak, write
-from training.model.marking import mark
+from training.model.marking import outlined, overlaid
 from training.model.packing import Segment, Segments, logits_of, read, see
 from training.model.predictor import LOOKS, likely_views, moved
 from training.model.preprocess import Letterbox, letterbox, stretch
@@ -178,15 +178,14 @@ def test_a_box_can_be_shown_in_the_picture_and_a_mask_laid_over_it(predictor: Pr
 
 
 def test_marks_lie_where_they_were_asked_for() -> None:
-    pixels = -torch.ones(3, 100, 100)
-    mark(pixels, (0.2, 0.3, 0.6, 0.8), None)
+    black, box, red = -torch.ones(1, 3, 100, 100), torch.tensor([[0.2, 0.3, 0.6, 0.8]]), torch.zeros(1, dtype=torch.long)
+    pixels = outlined(black, box, red)[0]
     rows, columns = np.nonzero((pixels > -0.9).any(0).numpy())
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (19, 60, 29, 80)
     assert (pixels[:, 40, 50] == -1).all()
-    pixels = -torch.ones(3, 100, 100)
-    crop = torch.zeros(64, 64)
-    crop[:32] = 1
-    mark(pixels, (0.2, 0.3, 0.6, 0.8), crop, colour=1)
+    crop = torch.zeros(1, 64, 64)
+    crop[:, :32] = 1
+    pixels = overlaid(black, box, crop, red + 1)[0]
     rows, columns = np.nonzero((pixels > -0.9).any(0).numpy())
     assert abs(rows.max() - 40) <= 1
     assert rows.min() == 20
