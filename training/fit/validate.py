@@ -90,7 +90,8 @@ def validate(
         moved = Moved(records, np.array([case]), placement)
         masks = moved.dense(np.arange(len(keys)), SIDE)
         if head is not None:
-            for key, value in zip(keys, dense_dice(head(prefix.vision)[:, : len(keys)], masks.to(device))[0].tolist(), strict=True):
+            logits = head(prefix.vision)[:, : len(keys)]
+            for key, value in zip(keys, dense_dice(logits, masks.to(device))[0].tolist(), strict=True):
                 if not np.isnan(value):
                     dense[key].append(value)
         answers = []

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from training.errors import UnreadableFile
 from training.images.dicom_headers import dicom_errors, quiet, read_dataset, read_header
 from training.images.dicom_seg import structure_in
 from training.images.grid import Stored
@@ -43,6 +44,11 @@ def read_seg_labels(path: Path, ct: CT | None) -> LabelMap:
             dataset = read_dataset(path)
             check_volume_size(path, (dataset.Rows, dataset.Columns, dataset.get("NumberOfFrames", None) or 1), 1)
             seg = hd.seg.Segmentation.from_dataset(dataset, copy=False)
+            if seg.get_volume_geometry() is None:
+                raise UnreadableFile(
+                    f"The slices of the segmentation in {path.name} are unevenly spaced or turned against each other, which no "
+                    "volume can hold; give one that was drawn on an evenly spaced series."
+                )
             names = {int(s.SegmentNumber): structure_in(s) for s in seg.SegmentSequence}
             notes = () if seg.segmentation_type.value != "FRACTIONAL" else ("Its fractional values were cut at one half.",)
             together = _together(seg)

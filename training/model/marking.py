@@ -17,8 +17,8 @@ LINE = 0.008
 
 
 def outlined(pixels: Tensor, boxes: Tensor, colours: Tensor) -> Tensor:
-    """Pictures float [n, 3, side, side] in -1..1 with a box float [n, 4] (top, left, bottom, right; shares of the side) drawn into
-    each. colours: int64 [n], numbers of COLOURS."""
+    """Pictures float [n, 3, side, side] in -1..1 with a box float [n, 4] (top, left, bottom, right; shares of the side) drawn
+    into each. colours: int64 [n], numbers of COLOURS."""
     side = pixels.shape[-1]
     place = (torch.arange(side, device=pixels.device) + 0.5) / side
     reach = max(LINE, 0.75 / side)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -177,6 +179,12 @@ def _bos(model: Any, rows: int, device: torch.device) -> Tensor:
     return torch.full((rows, 1), model.config.get_text_config().bos_token_id, device=device)
 
 
+@lru_cache
+def _cache_name(decoder: type[Any]) -> str:
+    """What a decoder of transformers calls its cache: 5.24 gave it a shorter name."""
+    return "cache" if "cache" in signature(decoder.forward).parameters else "past_key_values"
+
+
 def _decode(
     model: Any, hidden: Tensor, mask: Tensor, position: Tensor, cache: Any, folding: Mapping[str, int] | None = None
 ) -> Tensor:
@@ -194,8 +202,8 @@ def _decode(
         inputs_embeds=hidden,
         attention_mask=masks,
         position_ids=position,
-        past_key_values=None if recomputed else cache,
         use_cache=not recomputed,
+        **{_cache_name(type(model.model.language_model)): None if recomputed else cache},  # type: ignore[arg-type]
         **(folding if shared and folding else {}),
     )
     result: Tensor = output.last_hidden_state

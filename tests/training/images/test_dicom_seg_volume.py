@@ -118,3 +118,13 @@ def test_a_damaged_segmentation_gets_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile) as caught:
         read_labels(seg, None)
     assert "\n" not in str(caught.value)
+
+
+def test_a_segmentation_of_unevenly_spaced_slices_is_refused_as_such(tmp_path: Path) -> None:
+    files = ct_series(tmp_path / "ct", COUNT)
+    for number, file in enumerate(files):
+        header = pydicom.dcmread(file)
+        header.ImagePositionPatient[2] += 1.3 * (number > 3)
+        header.save_as(file)
+    with pytest.raises(UnreadableFile, match=r"seg\.dcm are unevenly spaced"):
+        read_labels(write_seg(files, AT, tmp_path / "seg.dcm"), None)
