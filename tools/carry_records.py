@@ -43,11 +43,11 @@ def pack(datasets: list[Path], size: int, cache: Path, out: Path, workers: int) 
             target.mkdir(parents=True, exist_ok=True)
             for file in (folder / name for name in CARRIED if (folder / name).exists()):
                 (target / f"{file.name}.xz").write_bytes(lzma.compress(file.read_bytes()))
-            before = set(cache.iterdir())
+            before = set(cache.glob("*-*"))
             with contextlib.suppress(BrokenDataset):  # no case of this split
                 load_records([folder], "train", trainable(), size, cache, workers)
             held_out_records(PretrainConfig((folder,), out, cache=cache, cache_size=size, workers=workers), trainable(), None)
-            decoded = sorted(set(cache.iterdir()) - before)
+            decoded = sorted(set(cache.glob("*-*")) - before)
             if not decoded:
                 raise SystemExit(f"{cache} holds {folder.name} already, or it has no case to learn from: give an empty folder.")
             for stored in decoded:

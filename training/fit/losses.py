@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.model.packing import Segments
 from training.model.special import SpecialTokens
 from training.tokens.boxes import LOC_BINS
 
@@ -47,6 +48,13 @@ def token_loss(
         watched["code_accuracy"] = (float(right.sum()), len(right))
     everything = torch.cat(parts)
     return everything.mean(), watched
+
+
+def names_alone(segments: Segments, tokens: SpecialTokens) -> Tensor:
+    """bool [n]: answers that are a name and nothing else."""
+    first = segments.aims[torch.arange(len(segments.aims), device=segments.aims.device), segments.prompt]
+    bins, codes = (of.to(first.device)[first] for of in (tokens.bin_of, tokens.code_of))
+    return (bins < 0) & (codes < 0) & (first != tokens.none)
 
 
 def mask_loss(codes: Tensor, crops: Tensor, codebook: MaskCodebook) -> Tensor:

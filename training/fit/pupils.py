@@ -12,7 +12,7 @@ from training.errors import BrokenModel
 from training.fit.batches import Batch, Plan
 from training.fit.dense import DenseHead, dense_loss
 from training.fit.lora import adapter_weights, add_lora, write_adapter
-from training.fit.losses import mask_loss, token_loss
+from training.fit.losses import mask_loss, names_alone, token_loss
 from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.settings import PretrainConfig
@@ -20,7 +20,7 @@ from training.fit.validate import calibrate, validate
 from training.model.attention import NAME as SHARED
 from training.model.checkpoint import Checkpoint, create, save_checkpoint
 from training.model.loading import load_checkpoint, open_codebook
-from training.model.packing import Segments, logits_of, read, recall
+from training.model.packing import logits_of, read, recall
 from training.model.special import SpecialTokens
 from training.model.taught import settled
 
@@ -114,7 +114,7 @@ class Learner(nn.Module):
             hidden, _, _ = read(self.model, prefix, segments, len(segments.ids) // len(batch.pixels))
             row, position, wanted = segments.targets()
             logits = logits_of(self.model, hidden[row, position])
-            weight = torch.where(self._names(segments), config.naming, 1.0)[row]
+            weight = torch.where(names_alone(segments, self._tokens), config.naming, 1.0)[row]
             loss, watched = token_loss(logits, wanted, self._tokens, config.sigma, config.smoothing, weight)
             watched["token_loss"] = (float(loss.detach()) * len(wanted), len(wanted))
             if config.drawn and len(batch.crops):
@@ -126,12 +126,6 @@ class Learner(nn.Module):
             watched["dense_loss"] = (float(dense.detach()), 1)
             loss = loss + config.dense * dense
         return loss, watched
-
-    def _names(self, segments: Segments) -> Tensor:
-        """bool [n]: answers that are a name and nothing else."""
-        first = segments.aims[torch.arange(len(segments.aims), device=segments.aims.device), segments.prompt]
-        bins, codes = (of.to(first.device)[first] for of in (self._tokens.bin_of, self._tokens.code_of))
-        return (bins < 0) & (codes < 0) & (first != self._tokens.none)
 
     def _drawn(self, logits: Tensor, wanted: Tensor, crops: Tensor) -> Tensor:
         """What the codes draw, compared with the masks, for up to `drawn_most` of them."""

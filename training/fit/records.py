@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from training.errors import BrokenDataset
 from training.model.preprocess import letterbox
@@ -129,7 +130,9 @@ def load_records(
             continue
         stored = cache / f"{split}-{_fingerprint(dataset, cases, structures, size)}"
         if not stored.exists():
-            _decode_all(folder, ids, structures, size, workers, stored, progress)
+            with _alone(cache, progress):
+                if not stored.exists():
+                    _decode_all(folder, ids, structures, size, workers, stored, progress)
         part = {f.name: np.load(stored / f"{f.name}.npy", mmap_mode="r") for f in fields(Records) if f.name in KEPT}
         part |= {"ids": np.array(ids), "state": _without_rejected(part["state"], ids, structures, dataset.reviews.excluded())}
         parts.append(part)
@@ -227,6 +230,22 @@ def _decode_all(
     for array in arrays.values():
         array.flush()
     os.replace(partial, out)
+
+
+@contextmanager
+def _alone(cache: Path, progress: ProgressCallback | None) -> Iterator[None]:
+    """Of runs that share a cache one writes at a time: each would throw away what the other has not finished."""
+    cache.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(cache / ".lock")
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            report(progress, 0, 1, "Waiting for another run that reads the data set")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

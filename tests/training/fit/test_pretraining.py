@@ -18,13 +18,14 @@ from training.errors import BrokenDataset, BrokenModel, Cancelled, ChexanatomyEr
 from training.fit import Augmentation, PretrainConfig, pretrain
 from training.fit.augment import photograph, spread
 from training.fit.batches import Batch, Plan, batches, make_plan
-from training.fit.losses import token_loss
+from training.fit.losses import names_alone, token_loss
 from training.fit.pupils import at_grid
 from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.schedule import learning_rate
 from training.fit.settings import changed
 from training.model import load
+from training.model.packing import Segment, Segments
 from training.model.special import SpecialTokens
 from training.progress import Progress
 from training.tokens.codebook import MaskCodebook
@@ -130,6 +131,13 @@ def test_words_can_count_more_than_places(tokens: SpecialTokens) -> None:
     for weight in (1.0, 8.0):
         both, _ = token_loss(logits, targets, tokens, 0.0, 0.0, torch.full((2,), weight))
         assert float(both) == pytest.approx((weight * alone + place) / 2)
+
+
+def test_an_answer_is_a_name_alone_or_more(tokens: SpecialTokens) -> None:
+    place = (*tokens.loc[[1, 2, 3, 4]].tolist(), *tokens.encode(" heart"))
+    answers = (tokens.encode("heart"), tokens.encode("none heart"), place)
+    segments = Segments.of([Segment(tokens.prompt("ask"), answer) for answer in answers], tokens.pad)
+    assert names_alone(segments, tokens).tolist() == [True, False, False]
 
 
 def test_the_learning_rate_warms_up_stays_and_ends_at_nothing(config: PretrainConfig) -> None:

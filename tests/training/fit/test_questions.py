@@ -13,6 +13,7 @@ from tests.training.fit.conftest import asker_for, questions
 from training.dataset import Dataset
 from training.fit import Augmentation, PretrainConfig, Tasks
 from training.fit.augment import place, resample
+from training.fit.batches import make_plan
 from training.fit.records import Records
 from training.fit.targets import Moved
 from training.model.special import SpecialTokens
@@ -77,6 +78,21 @@ def test_marked_structures_are_drawn_where_they_are(config: PretrainConfig, reco
         assert np.allclose([rows.min(), columns.min(), rows.max(), columns.max()], box * 64, atol=3)
         prompts.add(marked.split("\n")[0])
     assert prompts == {"name the drawn box", "name the overlaid mask"}
+
+
+def test_the_auxiliary_loss_sees_what_is_pointed_at(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    assert config.codebook
+    config = replace(config, dense=0.5, augmentation=Augmentation.none(), tasks=replace(Tasks.segment_only(), marked=0.5))
+    asker, book = asker_for(records, config, tokens), MaskCodebook.load(config.codebook)
+    batch = make_plan(records, asker, config, 3, 0, 1, 64, 32).developed(book, tokens.seg)
+    coloured = (batch.pixels.amax(1) - batch.pixels.amin(1) > 0.1).numpy()
+    assert batch.chosen[-1] == len(records.structures)
+    assert batch.known[:, -1].tolist() == coloured.any((1, 2)).tolist()
+    assert 0 < batch.known[:, -1].sum() < len(coloured)
+    for seen, drawn in zip(coloured, batch.masks[:, -1].numpy(), strict=True):
+        if seen.any():
+            edges = [[at.min(), at.max()] for at in np.nonzero(seen)]
+            assert np.allclose(edges, [[2 * at.min(), 2 * at.max() + 1] for at in np.nonzero(drawn)], atol=3)
 
 
 def test_answers_about_several_structures_read_back(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:

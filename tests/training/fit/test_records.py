@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
+from filelock import FileLock
 
 from tests.training.fit.conftest import STRUCTURES
 from training.dataset import Dataset, Reviews
+from training.errors import Cancelled
 from training.fit import Augmentation
 from training.fit.augment import place
 from training.fit.records import ABSENT, PRESENT, UNKNOWN, Records, load_records
 from training.fit.targets import Moved
+from training.progress import Progress
 
 
 def test_records_hold_boxes_masks_and_what_is_absent(dataset: Path, records: Records) -> None:
@@ -35,7 +40,25 @@ def test_a_cache_is_read_again_and_follows_its_settings(dataset: Path, records: 
     assert written == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
     assert np.array_equal(again.images[[1, 0]], first.images[[1, 0]])
     load_records([dataset], "train", STRUCTURES[:2], 64, tmp_path, workers=1)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("train-*"))) == 2
+
+
+def test_runs_that_share_a_cache_wait_for_each_other(dataset: Path, records: Records, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def cancel(progress: Progress) -> None:
+        said.append(progress.text)
+        raise Cancelled
+
+    with FileLock(tmp_path / ".lock"), pytest.raises(Cancelled):
+        load_records([dataset], "train", STRUCTURES, 64, tmp_path, workers=1, progress=cancel)
+    assert said == ["Waiting for another run that reads the data set"]
+    assert not list(tmp_path.glob("train-*"))
+    with ThreadPoolExecutor(2) as both:
+        first, second = both.map(lambda _: load_records([dataset], "train", STRUCTURES, 64, tmp_path, workers=1), range(2))
+    for one in (first, second):
+        assert np.array_equal(one.masks, records.masks)
+        assert np.array_equal(one.images[[0]], records.images[[0]])
 
 
 def test_several_data_sets_stand_behind_one_another(dataset: Path, records: Records, tmp_path: Path) -> None:
@@ -75,4 +98,4 @@ def test_a_mask_that_is_repaired_later_is_learnt_from_as_it_is_now(dataset: Path
     (tmp_path / "there").mkdir()
     again = load_records([moved.rename(tmp_path / "there" / "data")], "train", STRUCTURES, 64, tmp_path / "cache", workers=1)
     assert np.array_equal(again.boxes, after.boxes)
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(list((tmp_path / "cache").glob("train-*"))) == 2
