@@ -1,10 +1,13 @@
 """What a finished job knew and what came of it is let go of, though napari's worker lives on."""
 
 import gc
+import os
+import platform
 import subprocess
 import sys
 import weakref
 
+import pytest
 from qtpy.QtCore import QObject
 
 from napari_chexanatomy.jobs import Job
@@ -62,3 +65,32 @@ application.exec()
 def test_a_program_that_ends_while_a_job_runs_ends_well():
     ended = subprocess.run([sys.executable, "-c", ENDS_WHILE_WORKING], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+HOW_MUCH_STAYS = """
+import sys
+import numpy, psutil
+from napari_chexanatomy.memory import settle
+if sys.argv[1] == "settled":
+    settle()
+np_ones, process, small = numpy.ones, psutil.Process(), []
+np_ones(2**22)  # freed, it teaches glibc to take arrays up to its size from the heap
+before = process.memory_info().rss
+for _ in range(24):
+    large = np_ones(2**20)
+    small.append(np_ones(2**13))
+    del large
+    small.append(np_ones(2**17))
+held = sum(array.nbytes for array in small)
+print((process.memory_info().rss - before - held) / 2**20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is one of glibc")
+def test_large_arrays_leave_no_holes_behind():
+    def left(*how: str) -> float:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+        run = [sys.executable, "-c", HOW_MUCH_STAYS, *how]
+        return float(subprocess.run(run, capture_output=True, text=True, check=True, timeout=60, env=environment).stdout)
+
+    assert left("settled") < 2 < left("untouched")

@@ -122,7 +122,13 @@ class Learner(nn.Module):
                 watched["drawn_loss"] = (float(drawn.detach()), 1)
                 loss = loss + config.drawn * drawn
         if self.head is not None:
-            dense = dense_loss(self.head(looked.last_hidden_state, batch.chosen), batch.masks, batch.known)
+            logits = self.head(looked.last_hidden_state, batch.chosen)
+            cut = -1 if config.points else None
+            dense = dense_loss(logits[:, :cut], batch.masks[:, :cut], batch.known[:, :cut])
+            if config.points:  # by itself: among all structures it would hardly count
+                pointed = dense_loss(logits[:, cut:], batch.masks[:, cut:], batch.known[:, cut:])
+                watched["pointed_loss"] = (float(pointed.detach()), 1)
+                dense = dense + pointed
             watched["dense_loss"] = (float(dense.detach()), 1)
             loss = loss + config.dense * dense
         return loss, watched
