@@ -25,12 +25,13 @@ def body(slices: int, edge: int) -> CT:
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """Mean of some rounds after a first one [s]."""
+    wait = torch.accelerator.synchronize if device.type != "cpu" else (lambda: None)
     work()
+    wait()
     tic = time.perf_counter()
     for _ in range(ROUNDS):
         work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait()
     return (time.perf_counter() - tic) / ROUNDS
 
 
