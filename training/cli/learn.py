@@ -49,7 +49,7 @@ class Train(Command):
     lora_rank: int | None = None
     """Rank of the adapter that is trained on a --base."""
     freeze_vision: bool = False
-    """Leave the vision tower of a --base as it is."""
+    """Leave the vision tower as it is: that of a --base, or of the model that `--set tower=` or `start=` names."""
     bf16: bool = False
     """Compute in bfloat16, for GPUs that have it."""
     checkpointing: bool = False

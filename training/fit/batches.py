@@ -108,7 +108,7 @@ def make_plan(
     placement = place(config.augmentation, len(cases), rng)
     moved = Moved(records, cases, placement)
     asked = asker.ask(moved, config.queries, rng) if asker else Asked.nothing()
-    chosen = np.sort(rng.permutation(len(records.structures))[: config.dense_structures if config.dense else 0])
+    chosen = np.sort(rng.permutation(len(records.structures))[: config.dense_structures if config.auxiliary else 0])
     looked_at = np.append(chosen, len(records.structures)) if asker and config.points else chosen
     return Plan(
         torch.from_numpy(records.images[cases])[:, None],

@@ -43,7 +43,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
         torch.set_num_threads(config.threads)
     set_seed(config.seed)
     # While the vision tower is trained alone, the decoder has no gradients.
-    ddp = DistributedDataParallelKwargs(find_unused_parameters=config.dense > 0 and config.dense_first > 0)
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=config.auxiliary > 0 and config.dense_first > 0)
     # Without a GPU, processes that torchrun has started find each other only when told that the CPU is meant.
     together_on_cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=together_on_cpu, mixed_precision="bf16" if config.bf16 else "no", kwargs_handlers=[ddp])
@@ -113,7 +113,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             batch = next(upcoming)
             fraction = loop.fraction(step)
             rate = learning_rate(config, fraction)
-            answers = not config.dense or fraction >= config.dense_first
+            answers = not config.auxiliary or fraction >= config.dense_first
             for group in optimizer.param_groups:
                 group["lr"] = rate
             tic = time.monotonic()

@@ -63,7 +63,7 @@ class TokenPupil:
             model.config.get_text_config()._attn_implementation = SHARED
         vision = model.config.vision_config
         drawn = len(structures) + config.points
-        self._head = DenseHead(vision.hidden_size, drawn, config.dense_factor) if config.dense else None
+        self._head = DenseHead(vision.hidden_size, drawn, config.dense_factor) if config.auxiliary else None
         self.learner: nn.Module = Learner(self.checkpoint, self._head, self._tokens, config)
         self.image_size = self.checkpoint.image_size
         self.side = self.image_size // vision.patch_size * config.dense_factor
@@ -130,7 +130,7 @@ class Learner(nn.Module):
                 watched["pointed_loss"] = (float(pointed.detach()), 1)
                 dense = dense + pointed
             watched["dense_loss"] = (float(dense.detach()), 1)
-            loss = loss + config.dense * dense
+            loss = loss + config.auxiliary * dense
         return loss, watched
 
     def _drawn(self, logits: Tensor, wanted: Tensor, crops: Tensor) -> Tensor:
@@ -172,6 +172,10 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
         if config.tower is not None:
             tower = load_checkpoint(config.tower).model.model.vision_tower
             take_weights(checkpoint.model.model.vision_tower, tower, config.tower)
+        if config.freeze_vision:
+            if config.start is None and config.tower is None:
+                raise BrokenModel("A vision tower of random weights is not worth keeping: give start or tower, or let it learn.")
+            checkpoint.model.model.vision_tower.requires_grad_(False)
         checkpoint.model.train()
         return checkpoint, None
 

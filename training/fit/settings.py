@@ -21,20 +21,21 @@ class PretrainConfig:
     (`.safetensors` of ours, or vae-oid.npz); base: a PaliGemma to teach through LoRA instead of training chexanatomy-tiny from
     nothing; structures: keys to learn, by default the vocabulary's trainable ones. image_size to stem_depth: the shape of the
     model, see `tiny_config`; informed: start with smooth embeddings of places and codes; tower: a checkpoint whose vision tower
-    to start with; start: one whose weights to start with altogether. unet: train the baseline instead, MONAI's U-Net of
-    unet_widths, on the same images. images, queries: images per step and process, and questions about each. sigma [bins],
-    smoothing: width of the box targets, label smoothing of the codes. naming: weight of the loss on answers that are a name and
-    nothing else: there are few of them, of three tokens. drawn: weight of the loss on the masks that the codes are expected to
-    draw, drawn_most: for how many of a step's. dense: weight of the auxiliary loss, which also looks for what the questions
-    point at in the picture; dense_factor: its mask values per side of a patch; dense_structures: how many structures it looks at
-    in one step; dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary loss alone, at a third of the
-    cost per step. max_steps, max_minutes: the schedule ends with the first of them; with max_minutes alone its length follows
-    from the speed measured. warmup, cooldown: parts of the run in which the learning rate rises and falls; a long run is ended
-    early, and well, by starting it again with fewer steps, so that it stands at the beginning of its cooldown. muon: size of
-    Muon's steps relative to learning_rate, 0 for AdamW everywhere, see `training.fit.optimiser`. checkpointing: recompute a
-    base's layers instead of keeping them. calibrate_images: held-out images on which the confidence is learnt at the end.
-    cache_size: edge of the images kept decoded [px]; cache: folder for them, by default in `out`. loaders: processes of their
-    own that prepare the steps, where a GPU would wait for the thread that does it otherwise (Linux).
+    to start with; start: one whose weights to start with altogether; freeze_vision: the tower stays as it began. unet: train
+    the baseline instead, MONAI's U-Net of unet_widths, on the same images. images, queries: images per step and process, and
+    questions about each. sigma [bins], smoothing: width of the box targets, label smoothing of the codes. naming: weight of the
+    loss on answers that are a name and nothing else: there are few of them, of three tokens. drawn: weight of the loss on the
+    masks that the codes are expected to draw, drawn_most: for how many of a step's. dense: weight of the auxiliary loss, which
+    also looks for what the questions point at in the picture; dense_factor: its mask values per side of a patch;
+    dense_structures: how many structures it looks at in one step; dense_first: part of the run, 0..1, that trains the vision
+    tower by the auxiliary loss alone, at a third of the cost per step. max_steps, max_minutes: the schedule ends with the first
+    of them; with max_minutes alone its length follows from the speed measured. warmup, cooldown: parts of the run in which the
+    learning rate rises and falls; a long run is ended early, and well, by starting it again with fewer steps, so that it stands
+    at the beginning of its cooldown. muon: size of Muon's steps relative to learning_rate, 0 for AdamW everywhere, see
+    `training.fit.optimiser`. checkpointing: recompute a base's layers instead of keeping them. calibrate_images: held-out
+    images on which the confidence is learnt at the end. cache_size: edge of the images kept decoded [px]; cache: folder for
+    them, by default in `out`. loaders: processes of their own that prepare the steps, where a GPU would wait for the thread
+    that does it otherwise (Linux).
     """
 
     datasets: tuple[Path, ...]
@@ -97,9 +98,14 @@ class PretrainConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     @property
+    def auxiliary(self) -> float:
+        """Weight of the auxiliary loss, 0 where the vision tower, which it is for, does not learn."""
+        return 0.0 if self.freeze_vision else self.dense
+
+    @property
     def points(self) -> bool:
         """Whether the auxiliary loss looks for what the questions point at."""
-        return self.dense > 0 and self.tasks.marked > 0
+        return self.auxiliary > 0 and self.tasks.marked > 0
 
 
 T = TypeVar("T")

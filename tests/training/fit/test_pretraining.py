@@ -182,6 +182,18 @@ def test_a_stemmed_tower_learns_and_serves_another_run(config: PretrainConfig, t
     assert all(torch.equal(one[n], four[n]) for n in one if n != places)
 
 
+def test_a_frozen_tower_stays_while_the_decoder_learns(config: PretrainConfig, tmp_path: Path) -> None:
+    first = pretrain(config)
+    frozen = replace(config, freeze_vision=True, tower=first, out=tmp_path / "frozen", max_steps=3)
+    second = pretrain(frozen)
+    one, two = (load_file(folder / "model.safetensors") for folder in (first, second))
+    assert all(torch.equal(one[n], two[n]) for n in one if "vision_tower" in n)
+    assert not any(torch.equal(one[n], two[n]) for n in one if "mlp" in n and "language_model" in n)
+    assert not any("dense_loss" in row for row in log_of(frozen.out)), "the auxiliary loss is for the tower alone"
+    with pytest.raises(BrokenModel, match="start or tower"):
+        pretrain(replace(config, freeze_vision=True, out=tmp_path / "random"))
+
+
 def test_places_keep_their_meaning_on_a_finer_grid() -> None:
     line = (torch.arange(4) + 0.5) / 4
     places = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).flatten(0, 1)
