@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import training
+from training.evaluate.ablations import fourth
 from training.evaluate.charts import Line, chart
 from training.evaluate.claims import BASELINE, MODEL, Claims
 from training.evaluate.report import NOT_FOR_DIAGNOSIS
@@ -24,14 +25,15 @@ def write_claims(claims: Claims, page: Path, own: Mapping[str, Any], command: st
         "# The four claims, measured",
         "",
         f"Data: {claims.data}. Software {training.__version__}. {NOT_FOR_DIAGNOSIS} Means over images of the mean over their "
-        "structures, with 95 % intervals from a bootstrap over subjects; differences are paired by image. Written by",
+        "structures, with 95 % intervals from a bootstrap over subjects; differences are paired by image. Each heading is what "
+        "the paper claims; what holds here is said at its end. Written by",
         "",
         f"```\n{command}\n```",
         "",
         *_first(claims),
         *_second(claims, folder),
         *_third(claims, folder),
-        *_fourth(claims, own),
+        *fourth(claims, own),
     ]
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     (folder / "claims.json").write_text(json.dumps(_plain(claims), indent=1) + "\n", encoding="utf-8")
@@ -112,26 +114,6 @@ def _third(claims: Claims, folder: Path) -> list[str]:
         ]
         lines += [""]
     return lines
-
-
-def _fourth(claims: Claims, own: Mapping[str, Any]) -> list[str]:
-    lines = ["## 4. Larger models and more pixels help; training the vision tower matters little", ""]
-    if not claims.others:
-        return [*lines, "Not measured: it needs other runs (`--others RUN,RUN`).", ""]
-    mine = own.get("training", {}).get("settings", {})
-    lines += ["| run | differs in | steps | Dice |", "|---|---|---|---|"]
-    lines += [f"| model | | {own.get('training', {}).get('steps', '–')} | {estimate(_of(claims.distribution, MODEL))} |"]
-    for spec, (card, rows) in claims.others.items():
-        theirs = card.get("settings", {})
-        changed = [f"{k} {v} (here {mine.get(k)})" for k, v in theirs.items() if k in _SHAPES and mine.get(k) != v]
-        lines.append(f"| {Path(spec).name} | {', '.join(changed)} | {card.get('steps', '–')} | {estimate(rows)} |")
-    return [*lines, ""]
-
-
-_SHAPES = (
-    "image_size", "patch", "vision_width", "vision_depth", "text_width", "text_depth", "text_hidden", "stem", "freeze_vision",
-    "dense",
-)  # fmt: skip
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

@@ -73,6 +73,29 @@ def test_the_page_says_what_holds_and_what_was_not_measured(tmp_path: Path) -> N
     assert "The claim does not hold at this scale." in page.read_text()
 
 
+def test_a_run_stands_beside_the_one_most_like_it(tmp_path: Path) -> None:
+    good, bad = measure({MODEL: PERFECT}, IMAGES, ""), measure({MODEL: WORSE}, IMAGES, "")
+    tiny = {"image_size": 160, "vision_width": 128, "freeze_vision": False, "tasks": {"absent": 0.1}, "max_steps": 5, "seed": 1}
+    others = {
+        "runs/tiny/checkpoint": ({"steps": 5, "settings": tiny}, bad),
+        "frozen": ({"steps": 7, "settings": tiny | {"freeze_vision": True, "max_steps": 7}}, bad),
+        "wider": ({"steps": 5, "settings": tiny | {"vision_width": 192, "seed": 2}}, good),
+        "absent": ({"steps": 5, "settings": tiny | {"vision_width": 192, "tasks": {"absent": 0.5}}}, good),
+    }
+    own = {"training": {"steps": 9, "settings": tiny | {"image_size": 288, "vision_width": 256}}}
+    page = tmp_path / "claims.md"
+    write_claims(Claims("drawn", distribution=good, others=others), page, own, "x")
+    rows = [line for line in page.read_text().split("## 4")[1].splitlines() if line.startswith("|")]
+    cells = {row.split(" | ")[0].strip("| "): [c.strip("| ") for c in row.split(" | ")] for row in rows[2:]}
+    assert cells["model"][1] == "9"
+    assert cells["tiny"][3:5] == ["model", "image_size 160, not 288; vision_width 128, not 256"]
+    assert cells["frozen"][3:] == ["tiny", "freeze_vision True, not False", cells["frozen"][5]]
+    assert cells["frozen"][5].startswith("0.000")
+    assert cells["wider"][3:5] == ["tiny", "vision_width 192, not 128"]
+    assert float(cells["wider"][5].split()[0]) > 0.1
+    assert cells["absent"][3:5] == ["wider", "tasks.absent 0.5, not 0.1"]
+
+
 def test_a_chart_leaves_out_what_is_not_defined() -> None:
     nan = float("nan")
     drawn = chart("t", "x", "y", [Line("a", [(0, 0.5, nan, nan), (1, nan, nan, nan), (2, 0.7, 0.6, 0.8)])])
