@@ -132,6 +132,38 @@ def _enhanced(folder: Path) -> Path:
     return dicom(folder / "enhanced.dcm", stored, SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1", **groups)
 
 
+def _last_lack(*keywords: str) -> Callable[[Path], Path]:
+    """A series of eight, the last three without these attributes."""
+
+    def change(dataset: Any, number: int) -> None:
+        for keyword in keywords if number > 4 else ():
+            delattr(dataset, keyword)
+
+    return _changed(change)
+
+
+def _frames(count: int) -> Callable[[Path], Path]:
+    """The enhanced multi-frame file with places for so many of its eight frames."""
+
+    def make(folder: Path) -> Path:
+        import pydicom
+
+        dataset = pydicom.dcmread(_enhanced(folder))
+        groups = list(dataset.PerFrameFunctionalGroupsSequence)
+        dataset.PerFrameFunctionalGroupsSequence = (groups * 2)[:count]
+        dataset.save_as(folder / "enhanced.dcm")
+        return folder / "enhanced.dcm"
+
+    return make
+
+
+def _screenshot_beside(folder: Path) -> Path:
+    """A series with a screenshot filed under it, which has no place in the patient."""
+    ct_series(folder / "ct")
+    dicom(folder / "ct/report.dcm", ramp(), SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    return folder / "ct"
+
+
 def _absurd_size(dataset: Any, _: int) -> None:
     dataset.Rows = dataset.Columns = 60_000
 
@@ -215,6 +247,27 @@ def deflated_bomb(path: Path, unpacked: int) -> Path:
     return path
 
 
+def _palette(grey: bool) -> Callable[[Path], Path]:
+    """A scanned film whose stored values are places in a table of greys, the last one black, or of colours."""
+
+    def make(folder: Path) -> Path:
+        falling = (65535 - 257 * np.arange(256)).astype("<u2")
+        mixed = [falling if grey else np.random.default_rng(seed).permutation(falling) for seed in range(3)]
+        tables = dict(zip(("Red", "Green", "Blue"), mixed, strict=True))
+        lut: dict[str, Any] = {}
+        for name, table in tables.items():
+            lut[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+            lut[f"{name}PaletteColorLookupTableData"] = table.tobytes()
+        spread = np.random.default_rng(3).permutation(ROWS * COLUMNS).reshape(ROWS, COLUMNS) % 256
+        values = (np.rint(255 * ramp() / ramp().max()) if grey else spread).astype(np.uint8)
+        return dicom(
+            folder / "palette.dcm", values, SOPClassUID="1.2.840.10008.5.1.4.1.1.7", Modality="OT",
+            PhotometricInterpretation="PALETTE COLOR", BurnedInAnnotation="NO", **lut,
+        )  # fmt: skip
+
+    return make
+
+
 ENTRIES = [
     Entry("DICOM series", "ct", _series()),
     Entry("DICOM slice cut short", "ct", _cut(50), "damaged or incomplete"),
@@ -237,6 +290,11 @@ ENTRIES = [
     Entry("DICOM without pixel data", "ct", _without("PixelData"), "damaged or incomplete"),
     Entry("DICOM of 60,000 x 60,000 pixels", "ct", _changed(_absurd_size), "voxels, more than any CT|damaged or incomplete"),
     Entry("DICOM without positions", "ct", _without("ImagePositionPatient"), "none with a position"),
+    Entry("DICOM some slices without positions", "ct", _last_lack("ImagePositionPatient"), "do not say where"),
+    Entry("DICOM some slices without a size", "ct", _last_lack("Rows"), "do not say where|damaged or incomplete"),
+    Entry("DICOM multi-frame with too few places", "ct", _frames(6), "do not say where|none with a position"),
+    Entry("DICOM multi-frame with too many places", "ct", _frames(10), "do not say where|none with a position"),
+    Entry("DICOM screenshot among the slices", "ct", _screenshot_beside),
     Entry("DICOM four slices", "ct", _series(count=4), "4 slices"),
     Entry("DICOM one slice alone", "ct", lambda folder: ct_series(folder / "ct")[0], "one slice of a CT"),
     Entry("DICOM nonsense", "ct", _nonsense, "DICOM files"),
@@ -251,6 +309,8 @@ ENTRIES = [
     Entry("DICOM radiograph cut short", "radiograph", _cr_cut, "damaged or incomplete"),
     Entry("DICOM radiograph without pixel data", "radiograph", _cr_changed(_no_pixels), "damaged or incomplete"),
     Entry("DICOM radiograph without an image", "radiograph", _cr_changed(_no_image), "without an image"),
+    Entry("DICOM radiograph in colours of a palette", "radiograph", _palette(grey=False), "colour photograph"),
+    Entry("DICOM radiograph in greys of a palette", "radiograph", _palette(grey=True)),
     Entry("DICOM MR as a radiograph", "radiograph", _cr(Modality="MR"), "modality MR"),
     Entry("DICOM CT slice as a radiograph", "radiograph", lambda folder: ct_series(folder / "ct", 1)[0], "CT slice"),
     Entry(

@@ -200,3 +200,25 @@ def test_a_dicom_subject_of_a_data_set_goes_by_a_pseudonym(patient: dict[str, Pa
     assert "ct-1947" not in subject.name
     (asked,) = Synthesize(out=Path("x"), ct=patient["ct"], labels=Path("l.nii.gz"), subject="me")._people()
     assert asked.name == "me"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("Müller^Hans", "Mu\u0308ller thorax", True),
+        ("Mu\u0308ller^Hans", "M\u00fcller thorax", True),
+        ("Müller^Hans", "muller_ap", True),
+        ("Müller^Hans", "MUELLER_ap", True),
+        ("Weiß^Ada", "weiss", True),
+        ("Łukasz^Ćwik", "lukasz", True),
+        ("Müller^Hans", "thorax mull", False),
+    ],
+)
+def test_a_name_is_known_in_every_spelling(name: str, text: str, told: bool) -> None:
+    from pydicom import Dataset as Header
+
+    from training.images.identity import names_patient
+
+    header = Header()
+    header.PatientName = name
+    assert names_patient(text, header) == told

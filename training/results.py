@@ -23,6 +23,7 @@ from training.images import (
     write_radiograph_dicom,
     write_radiograph_png,
 )
+from training.images.dicom_write import radiograph_dataset
 
 if TYPE_CHECKING:
     from training.drr import Geometry
@@ -47,15 +48,26 @@ def write_view(
 ) -> None:
     """Write radiograph.png (16 bit), geometry.json and masks/<structure>.png (0/255) into a folder.
 
-    masks: structure -> bool [row, column]. owner: also write radiograph.dcm (DX) and masks.dcm (SEG), filed under it.
+    masks: structure -> bool [row, column]. owner: also write radiograph.dcm (DX) and masks.dcm (SEG), filed under it. What an
+    earlier call wrote there in another pose goes: its masks would lie on the wrong picture.
     """
     out.mkdir(parents=True, exist_ok=True)
+    _clear_other_pose(out, geometry)
     write_radiograph_png(radiograph, out / "radiograph.png")
     write_json(out / "geometry.json", geometry.to_dict())
     if masks:
         write_mask_folder(masks, out / "masks")
     if owner is not None:
         write_dicom_pair(out, radiograph, masks, owner, "label projection", geometry)
+
+
+def _clear_other_pose(out: Path, geometry: Geometry) -> None:
+    """Remove what was written into a view's folder in another pose."""
+    before = out / "geometry.json"
+    if not before.is_file() or before.read_text(encoding="utf-8") == json_text(geometry.to_dict()):
+        return
+    for stale in (*out.glob("masks/*.png"), out / "radiograph.dcm", out / "masks.dcm"):
+        stale.unlink(missing_ok=True)
 
 
 def write_dicom_pair(
@@ -67,9 +79,10 @@ def write_dicom_pair(
     geometry: Geometry | None = None,
 ) -> None:
     """Write radiograph.dcm and, where there are masks, masks.dcm (DICOM SEG) that refers to it, both filed under the owner."""
-    image = write_radiograph_dicom(radiograph, out / "radiograph.dcm", geometry, owner)
-    if masks:
+    image = radiograph_dataset(radiograph, geometry, owner)
+    if masks:  # first, as they may be refused: nothing is left then
         write_masks_dicom(masks, out / "masks.dcm", image, made_by)
+    write_radiograph_dicom(radiograph, out / "radiograph.dcm", geometry, owner)
 
 
 def masks_of(size: tuple[int, int], findings: Sequence[Finding], image: str = "") -> MaskSet:
@@ -154,5 +167,10 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON in one step: a reader sees the old file or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(path.name + ".part")
-    scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    scratch.write_text(json_text(content), encoding="utf-8")
     os.replace(scratch, path)
+
+
+def json_text(content: Any) -> str:
+    """Content as `write_json` writes it."""
+    return json.dumps(content, indent=1) + "\n"

@@ -305,6 +305,10 @@ def test_review_lists_and_records_decisions_and_export_honours_them(run: Run, bo
     decide = ("review", tmp_path / "data", "--case", "ct-00000", "--reviewer", "someone")
     assert run(*decide, "--structure", "left lung", "--decide", "reject", "--comment", "torn")[0] == 0
     assert run("review", tmp_path / "data", "--case", "nobody", "--decide", "accept")[0] == 2
+    assert run(*decide, "--structure", "hart", "--decide", "reject")[0] == 2
+    assert run(*decide, "--structure", "vertebrae_L5", "--decide", "reject")[0] == 2
+    assert run(*decide, "--decide", "flag", "--csv", tmp_path / "found.csv")[0] == 0
+    assert "flag" in (tmp_path / "found.csv").read_text()
     assert run("export", tmp_path / "data", "--out", tmp_path / "folders")[0] == 0
     assert not (tmp_path / "folders/ct-00000/lung_left.png").exists()
     assert (tmp_path / "folders/ct-00000/ct.png").exists()

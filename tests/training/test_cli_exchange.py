@@ -82,3 +82,45 @@ def test_predictions_name_the_patient_only_where_that_was_asked_for(run: Run, un
     assert not [p for p in (tmp_path / "found").rglob("*") if p.is_file() and b"geheim" in p.read_bytes()]
     assert pydicom.dcmread(tmp_path / "attached/x/masks.dcm").PatientID == "4711-geheim"
     assert run(*ask, "--also", "dicom", "dicom-attached", "--out", tmp_path / "both")[0] == 2
+
+
+def test_a_name_in_a_file_leads_nowhere_out_of_the_folder(run: Run, tmp_path: Path) -> None:
+    from training.images import MaskSet, write_coco
+
+    mask = {"heart": np.eye(48, 64, dtype=bool)}
+    write_coco([MaskSet(name, (48, 64), mask) for name in ("..", "a/..", "b.png")], tmp_path / "c.json")
+    assert run("convert", tmp_path / "c.json", "--form", "png", "--out", tmp_path / "safe/out")[0] == 0
+    assert {p.name for p in (tmp_path / "safe").iterdir()} == {"out"}
+    assert len(list((tmp_path / "safe/out").glob("*/heart.png"))) == 3
+
+
+def test_a_folder_shows_one_pose(run: Run, body: Path, tmp_path: Path) -> None:
+    labels = ("--labels", body / "labels.nii.gz", "--label-names", body / "labels_names.csv", "--size", 40, 50, "--spacing", 8)
+    take = ("render", body / "ct.nii.gz", *labels, "--out", tmp_path / "a")
+    assert run(*take, "--view", "AP", "--dicom", "--structures", "heart,lung_left")[0] == 0
+    assert run(*take, "--view", "AP", "--structures", "lung_right")[0] == 0
+    assert {p.stem for p in (tmp_path / "a/masks").iterdir()} == {"heart", "lung_left", "lung_right"}, "the same pose: one more"
+    assert run(*take, "--view", "PA", "--structures", "heart")[0] == 0
+    assert {p.stem for p in (tmp_path / "a/masks").iterdir()} == {"heart"}
+    assert not list((tmp_path / "a").glob("*.dcm"))
+
+
+def test_a_refused_segmentation_leaves_no_picture(run: Run, tmp_path: Path) -> None:
+    from training.images import MaskSet, write_coco
+
+    write_coco([MaskSet("a.png", (48, 64), {"heart": np.eye(48, 64, dtype=bool)})], tmp_path / "c.json")
+    picture(tmp_path / "small.png", (40, 40))
+    small = ("--image", tmp_path / "small.png")
+    assert run("convert", tmp_path / "c.json", "--form", "dicom", *small, "--out", tmp_path / "x")[0] == 2
+    assert not list(tmp_path.glob("x/*"))
+
+
+def test_other_pixels_are_another_image(run: Run, body: Path, tmp_path: Path) -> None:
+    take = ("render", body / "ct.nii.gz", "--size", 40, 50, "--spacing", 8, "--dicom")
+    for out, look in (("a", "digital"), ("b", "film"), ("c", "digital")):
+        assert run(*take, "--look", look, "--out", tmp_path / out)[0] == 0
+    a, b, c = (pydicom.dcmread(tmp_path / out / "radiograph.dcm") for out in "abc")
+    assert (a.PatientID, a.StudyInstanceUID) == (b.PatientID, b.StudyInstanceUID)
+    assert a.SOPInstanceUID != b.SOPInstanceUID
+    assert a.SeriesInstanceUID != b.SeriesInstanceUID
+    assert a.SOPInstanceUID == c.SOPInstanceUID == a.file_meta.MediaStorageSOPInstanceUID

@@ -154,7 +154,8 @@ def write_segmentation(out: Path, image: Path, masks: Any, made_by: str = "", at
 
 def _folders(out: Path, images: Sequence[str]) -> list[Path]:
     from training.batch import distinct_stems
+    from training.filenames import file_stem
 
     if len(images) == 1:
         return [out]
-    return [out / stem for stem in distinct_stems([Path(Path(image).name or "image") for image in images])]
+    return [out / stem for stem in distinct_stems([Path(file_stem(Path(image).name or "image")) for image in images])]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
 from training.cli.console import Command, Lungs, listed, structure_key
 from training.cli.exchange import write_segmentation
 from training.errors import ChexanatomyError
-
-if TYPE_CHECKING:
-    from training.images import MaskSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,7 @@ class Predict(Command):
         """Predict image by image; what is finished is on disk."""
         from training.batch import Wishes, answer_all, image_files, sources_of
         from training.evaluate.measurements import needed
-        from training.images import write_coco
+        from training.images.coco import predicted, write_coco
         from training.model import load
         from training.model.predictor import display_name
         from training.results import masks_of
@@ -77,7 +75,7 @@ class Predict(Command):
             names_of_them = ", ".join(display_name(key) for key in untaught)
             self.warn(f"{self.model} was not taught {names_of_them}: what it draws there means nothing")
         wishes = Wishes(names, self.batch, self.accurate, self.measure, self.references, self.lungs == "projected")
-        sets: list[MaskSet] = []
+        records: list[Mapping[str, Any]] = []
         done = found = failed = 0
         with self.reporting() as progress:
             for answered in answer_all(predictor, sources, wishes, self.out, self.model, progress):
@@ -93,7 +91,7 @@ class Predict(Command):
                         self.warn(f"{Path(answered.source.name).name}: {note}")
                 found += sum(finding.present for finding in answered.findings)
                 masks = masks_of(answered.shape, answered.findings, Path(answered.source.name).name)
-                sets.append(masks)
+                records.append(answered.record)
                 if "dicom" in self.also or "dicom-attached" in self.also:
                     folder, attach = self.out / answered.source.folder, "dicom-attached" in self.also
                     try:
@@ -105,7 +103,7 @@ class Predict(Command):
                         self.warn(f"{masks.image} has no masks.dcm: {problem}")
                 if answered.measured is not None and answered.measured.problem:
                     self.warn(f"{Path(answered.source.name).name}: {answered.measured.problem}")
-        if "coco" in self.also and sets:
-            write_coco(sets, self.out / "coco.json")
+        if "coco" in self.also and records:
+            write_coco(map(predicted, records), self.out / "coco.json")
         self.say(f"{self.out}: {found} structures found in {done} of {len(sources)} images. Research use, not for diagnosis.")
         return 2 if failed else 0

@@ -72,8 +72,9 @@ class Review(Command):
             return 0
         if self.decide:
             self._decide(dataset, Reviews(self.dataset, self.reviewer or getpass.getuser()))
-            return 0
-        if self.case or self.structure:
+            if not (self.csv or self.html or self.model):
+                return 0
+        elif self.case or self.structure or self.comment:
             raise ChexanatomyError("Say with --decide what is decided: accept, reject or flag.")
         workers = self.workers or os.cpu_count() or 1
         with self.reporting() as progress:
@@ -131,6 +132,11 @@ class Review(Command):
                 f"Name a case of the data set with --case; {self.case or 'none'} is not one of its {len(dataset.cases)}."
             )
         structure = structure_key(self.structure) if self.structure else ""
+        case = dataset.case(self.case)
+        if structure and structure not in (*case.present, *case.absent):
+            raise ChexanatomyError(
+                f"{self.case} says nothing about {structure}: give one of its structures, such as {', '.join(case.present[:4])}."
+            )
         reviews.decide(self.case, structure, self.decide, self.comment)
         self.say(f"{self.case} {structure or '(whole case)'}: {self.decide}")
 

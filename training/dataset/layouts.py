@@ -6,7 +6,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,15 +82,17 @@ def export_coco(dataset: Dataset, out: str | Path, progress: ProgressCallback | 
     """
     with exporting(dataset, out, "coco") as (folder, kept):
         (folder / "images").mkdir(exist_ok=True)
-        sets = []
-        for number, case in enumerate(kept):
-            target = folder / "images" / f"{case.id}.png"
-            picture = dataset.image(case)
-            if not target.exists():
-                write_radiograph_png(picture, target)
-            sets.append(_mask_set(dataset, case, picture, f"{case.id}.png"))
-            report(progress, number + 1, len(kept), "Exporting")
-        write_coco(sets, folder / "annotations.json")
+
+        def sets() -> Iterator[MaskSet]:  # one case's masks in memory at a time
+            for number, case in enumerate(kept):
+                target = folder / "images" / f"{case.id}.png"
+                picture = dataset.image(case)
+                if not target.exists():
+                    write_radiograph_png(picture, target)
+                yield _mask_set(dataset, case, picture, f"{case.id}.png")
+                report(progress, number + 1, len(kept), "Exporting")
+
+        write_coco(sets(), folder / "annotations.json")
     return len(kept)
 
 
@@ -139,49 +141,51 @@ def import_folders(source: str | Path, out: str | Path, progress: ProgressCallba
     A data set that an interrupted import left is continued.
     Raises BrokenDataset when no folder of source holds ct.png.
     """
-    from training import anatomy
-    from training.errors import UnknownStructure
-
     folders = sorted(p.parent for p in Path(source).glob(f"*/{PICTURE}"))
     if not folders:
         raise BrokenDataset(f"{Path(source).name} holds no case folder with a {PICTURE}.")
-    dataset = Dataset.create(out)
-    before = list(dataset.cases)
-    for number, folder in enumerate(folders):
-        masks = {}
-        for path in sorted(folder.glob("*.png")):
-            if path.name == PICTURE:
-                continue
-            try:
-                name = anatomy.find(path.stem).key
-            except UnknownStructure:
-                name = path.stem
-            masks[name] = read_mask_png(path)
-        picture = read_radiograph(folder / PICTURE)
-        wrong = [s for s, m in masks.items() if m.shape != picture.pixels.shape]
-        if wrong:
-            raise BrokenDataset(f"In {folder.name} the mask of {wrong[0]} has another size than {PICTURE}.")
-        case = Case(
-            id=folder.name,
-            subject=folder.name,
-            view="",
-            geometry=None,
-            image=f"images/{folder.name}.png",
-            present=tuple(s for s, m in masks.items() if m.any()),
-            absent=(),
-            cut_off=(),
-            provenance="imported from case folders",
-            seed=0,
-            version=__version__,
-        )
-        if case not in before:
-            dataset.add(
-                case,
-                Radiograph(picture.pixels, name=folder.name, reconstructed=True),
-                {s: m for s, m in masks.items() if m.any()},
-            )
-        report(progress, number + 1, len(folders), "Importing")
+    with Dataset.adding(out) as dataset:
+        before = list(dataset.cases)
+        for number, folder in enumerate(folders):
+            case, picture, masks = _case_of(folder)
+            if case not in before:
+                dataset.add(case, picture, masks)
+            report(progress, number + 1, len(folders), "Importing")
     return dataset
+
+
+def _case_of(folder: Path) -> tuple[Case, Radiograph, dict[str, np.ndarray]]:
+    """A case folder of the reference layout, and its masks without those that are empty."""
+    from training import anatomy
+    from training.errors import UnknownStructure
+
+    picture, masks = read_radiograph(folder / PICTURE), {}
+    for path in sorted(folder.glob("*.png")):
+        if path.name == PICTURE:
+            continue
+        try:
+            name = anatomy.find(path.stem).key
+        except UnknownStructure:
+            name = path.stem
+        mask = read_mask_png(path)
+        if mask.shape != picture.pixels.shape:
+            raise BrokenDataset(f"In {folder.name} the mask of {name} has another size than {PICTURE}.")
+        if mask.any():
+            masks[name] = mask
+    case = Case(
+        id=folder.name,
+        subject=folder.name,
+        view="",
+        geometry=None,
+        image=f"images/{folder.name}.png",
+        present=tuple(masks),
+        absent=(),
+        cut_off=(),
+        provenance="imported from case folders",
+        seed=0,
+        version=__version__,
+    )
+    return case, Radiograph(picture.pixels, name=folder.name, reconstructed=True), masks
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -33,7 +33,7 @@ def ask(
     from training.dataset.measuring import stamps
 
     current = stamps(dataset)
-    known = {(line["model"], line["case"], line["stamp"]) for line in _lines(dataset.folder)}
+    known = {(line["model"], line["case"], line["stamp"], s) for line in _lines(dataset.folder) for s in line["dice"]}
     path = dataset.folder / CACHE / OPINIONS
     path.parent.mkdir(exist_ok=True)
     torn = path.exists() and not path.read_bytes().endswith(b"\n")
@@ -41,8 +41,9 @@ def ask(
         if torn:
             file.write(b"\n")  # what a crash left of a line ends here
         for number, case in enumerate(cases):
-            if (model, case.id, current[case.id]) not in known:
-                masks = dataset.masks(case, [s for s in structures if s in case.present])
+            asked = [s for s in structures if s in case.present and (model, case.id, current[case.id], s) not in known]
+            if asked:
+                masks = dataset.masks(case, asked)
                 seen = segment(dataset.image(case), list(masks)) if masks else {}
                 overlaps = {s: round(dice(mask, seen.get(s)), 4) for s, mask in masks.items()}
                 line = {"model": model, "case": case.id, "stamp": current[case.id], "dice": overlaps}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from training.dataset.case import Case
 from training.dataset.reviews import WHOLE_CASE, Reviews
@@ -38,15 +40,29 @@ class Dataset:
     def create(cls, folder: str | Path) -> Dataset:
         """Open a data set folder for adding, made where it is missing. Raises BrokenDataset on a folder with other contents."""
         folder = Path(folder)
+        _refuse_other(folder)
         if (folder / CASES).exists():
             _sweep(folder)
             return cls.open(folder, repair=True)
-        if folder.exists() and (not folder.is_dir() or any(p.name not in _OWN for p in folder.iterdir())):
-            raise BrokenDataset(f"{folder.name} exists and is no data set: name a new or empty folder.")
         for part in ("images", "masks"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         (folder / CASES).touch()
         return cls(folder, [])
+
+    @classmethod
+    @contextmanager
+    def adding(cls, folder: str | Path) -> Iterator[Dataset]:
+        """As `create`, for this process alone. Raises BrokenDataset while another one adds to the data set: each would take the
+        other's unfinished files for a dead one's, and both would add the same cases."""
+        folder = Path(folder)
+        _refuse_other(folder)
+        (folder / CACHE).mkdir(parents=True, exist_ok=True)
+        try:
+            alone = FileLock(folder / CACHE / ".adding").acquire(timeout=0)
+        except Timeout as error:
+            raise BrokenDataset(f"Another run is adding to {folder.name}: wait for it, or name another folder.") from error
+        with alone:
+            yield cls.create(folder)
 
     @classmethod
     def open(cls, folder: str | Path, repair: bool = False) -> Dataset:
@@ -197,6 +213,14 @@ class Dataset:
 
 
 _OWN = {CASES, CACHE, "images", "masks", "reviews.sqlite", "synthesis.json"}
+
+
+def _refuse_other(folder: Path) -> None:
+    """Raise BrokenDataset for what exists and is no data set."""
+    if (folder / CASES).exists() or not folder.exists():
+        return
+    if not folder.is_dir() or any(p.name not in _OWN for p in folder.iterdir()):
+        raise BrokenDataset(f"{folder.name} exists and is no data set: name a new or empty folder.")
 
 
 def _sweep(folder: Path) -> None:

@@ -63,7 +63,7 @@ def read_coco(path: str | os.PathLike[str]) -> list[MaskSet]:
     try:
         content = json.loads(source.read_text(encoding="utf-8"))
         if isinstance(content, list):
-            return [_predicted(record) for record in content]
+            return [predicted(record) for record in content]
         return _instances(content)
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError) as error:
         raise UnreadableFile(f"{source.name} is no COCO file and no predictions.json; give one with images and masks.") from error
@@ -94,7 +94,8 @@ def _group(structure: str) -> str:
     return known.group if known is not None else "Other"
 
 
-def _predicted(record: Mapping[str, Any]) -> MaskSet:
+def predicted(record: Mapping[str, Any]) -> MaskSet:
+    """The masks of one image's record in predictions.json, empty ones for structures that are not there."""
     rows, columns = (int(n) for n in record["size"])
     _check_size(rows, columns)
     masks = {str(f["structure"]): from_rle(f["rle"]) if f["rle"] else np.zeros((rows, columns), bool) for f in record["findings"]}

@@ -100,6 +100,11 @@ def _no_ct(name: str, found: list[Found]) -> UnreadableFile:
 def _ordered(chosen: Found, path: Path) -> tuple[list[Slice], np.ndarray, tuple[str, ...]]:
     """Return the slices in order, LPS from index [mm], notes. Raises UnreadableFile where they form no even volume."""
     name, slices = stem(path), list(chosen.slices)
+    if chosen.unplaced:
+        raise UnreadableFile(
+            f"CT images in {name} do not say where in the patient they lie, {len(chosen.unplaced)} of its files, such as "
+            f"{chosen.unplaced[0]}: the volume would have holes; export the series again."
+        )
     if len(slices) < FEWEST_SLICES:
         raise UnreadableFile(f"The CT series in {name} has {len(slices)} slices; at least {FEWEST_SLICES} are needed.")
     _check_alike(slices, name)

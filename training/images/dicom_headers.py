@@ -8,7 +8,7 @@ import struct
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +68,14 @@ class Slice:
 
 @dataclass(frozen=True)
 class Found:
-    """A series with its slices; localizers are left out and counted. damaged: files of the same scan without a legible header."""
+    """A series with its slices; localizers are left out and counted. damaged: files of the same scan without a legible header;
+    unplaced: those of CT images that do not state where in the patient they lie."""
 
     series: Series
     slices: tuple[Slice, ...]
     localizers: int
     damaged: tuple[str, ...] = ()
+    unplaced: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -201,47 +203,63 @@ def _without_dicom(folder: Path) -> UnreadableFile:
 
 def _found(uid: str, items: list[tuple[Path, Any]], damaged: tuple[str, ...]) -> Found:
     slices: list[Slice] = []
+    unplaced: list[str] = []
     localizers = 0
     for path, header in items:
         if "LOCALIZER" in [str(part).upper() for part in _list(header, "ImageType")]:
             localizers += 1
-        else:
-            slices.extend(_slices(path, header))
+            continue
+        of_file = _slices(path, header)
+        slices += filter(None, of_file)
+        # Screenshots and reports that lie among the slices have no place; a CT image must.
+        if None in of_file and word(header, "SOPClassUID").startswith(_CT_IMAGES):
+            unplaced.append(path.name)
     first = items[0][1]
     thickness = Counter(one.thickness for one in slices).most_common(1)[0][0] if slices else 0.0
     series = Series(uid, word(first, "SeriesDescription"), len(slices), word(first, "Modality", 16), thickness)
-    return Found(series, tuple(slices), localizers, damaged)
+    return Found(series, tuple(slices), localizers, damaged, tuple(unplaced))
 
 
-def _slices(path: Path, header: Any) -> Iterable[Slice]:
-    """Yield the slices of a file that state a place in the patient: one, or one per frame of an enhanced multi-frame image."""
+_CT_IMAGES = "1.2.840.10008.5.1.4.1.1.2"
+"""SOP classes of CT images begin so: CT, enhanced CT, legacy converted enhanced CT."""
+
+
+def _slices(path: Path, header: Any) -> list[Slice | None]:
+    """Return the slices of a file, one, or one per frame of an enhanced multi-frame image; None for one without a place."""
     shared = _first(header, "SharedFunctionalGroupsSequence")
     frames = _list(header, "PerFrameFunctionalGroupsSequence")
-    try:
-        for number, frame in enumerate(frames or [None]):
-            groups = [group for group in (frame, shared) if group is not None]
-            position = _numbers(header, groups, "PlanePositionSequence", "ImagePositionPatient")
-            orientation = _numbers(header, groups, "PlaneOrientationSequence", "ImageOrientationPatient")
-            spacing = _numbers(header, groups, "PixelMeasuresSequence", "PixelSpacing")
-            if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
-                continue
-            transform = "PixelValueTransformationSequence"
-            yield Slice(
-                path=path,
-                frame=number if frames else -1,
-                position=position,
-                orientation=orientation,
-                spacing=spacing,
-                size=(int(header.Rows), int(header.Columns)),
-                slope=_number(header, groups, transform, "RescaleSlope") or 1.0,
-                intercept=_number(header, groups, transform, "RescaleIntercept") or 0.0,
-                padding=_number(header, [], "", "PixelPaddingValue"),
-                thickness=_number(header, groups, "PixelMeasuresSequence", "SliceThickness") or 0.0,
-                identity=f"{header.get('SOPInstanceUID', path)}#{number}",
-                belongs=tuple(str(header.get(tag, "")) for tag in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")),
-            )
-    except (ValueError, TypeError, AttributeError):
-        return
+    found: list[Slice | None] = []
+    for number, frame in enumerate(frames or [None]):
+        try:
+            found.append(_slice(path, header, [group for group in (frame, shared) if group is not None], number, bool(frames)))
+        except (ValueError, TypeError, AttributeError):
+            found.append(None)
+    if frames and str(header.get("NumberOfFrames", "")).strip() != str(len(frames)):
+        return [None]  # which frame lies where is not known
+    return found
+
+
+def _slice(path: Path, header: Any, groups: list[Any], number: int, framed: bool) -> Slice | None:
+    position = _numbers(header, groups, "PlanePositionSequence", "ImagePositionPatient")
+    orientation = _numbers(header, groups, "PlaneOrientationSequence", "ImageOrientationPatient")
+    spacing = _numbers(header, groups, "PixelMeasuresSequence", "PixelSpacing")
+    if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
+        return None
+    transform = "PixelValueTransformationSequence"
+    return Slice(
+        path=path,
+        frame=number if framed else -1,
+        position=position,
+        orientation=orientation,
+        spacing=spacing,
+        size=(int(header.Rows), int(header.Columns)),
+        slope=_number(header, groups, transform, "RescaleSlope") or 1.0,
+        intercept=_number(header, groups, transform, "RescaleIntercept") or 0.0,
+        padding=_number(header, [], "", "PixelPaddingValue"),
+        thickness=_number(header, groups, "PixelMeasuresSequence", "SliceThickness") or 0.0,
+        identity=f"{header.get('SOPInstanceUID', path)}#{number}",
+        belongs=tuple(str(header.get(tag, "")) for tag in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")),
+    )
 
 
 def word(header: Any, keyword: str, most: int = 64) -> str:

@@ -42,6 +42,8 @@ def _read(dataset: Any, path: Path) -> Radiograph:
         raise UnreadableFile(f"{path.name} is a DICOM file of modality {modality}, not a radiograph; give a CR, DX or RG image.")
     if "Rows" not in dataset or "Columns" not in dataset:
         raise UnreadableFile(f"{path.name} is a DICOM file without an image; give a CR, DX or RG image.")
+    from pydicom.pixels import apply_color_lut
+
     check_size(path, int(dataset.Columns), int(dataset.Rows))
     frames = int(dataset.get("NumberOfFrames", None) or 1)
     check_size(path, int(dataset.Columns), int(dataset.Rows) * frames)
@@ -52,6 +54,8 @@ def _read(dataset: Any, path: Path) -> Radiograph:
     if frames > 1:
         notes.append(f"The file holds {frames} frames; the first was taken.")
     values = first_frame(decoded(path, dataset), frames)
+    if word(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
+        values = apply_color_lut(values, dataset)
     if values.ndim == 3:
         values, note = grey_of(values, path)
         notes.append(note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,8 @@ _LATERALS = {1: ("LL", "left lateral", "399173006"), -1: ("RL", "right lateral",
 
 @dataclass(frozen=True)
 class Owner:
-    """Whom a DICOM file is filed under: patient, study, and the image itself. All are stand-ins unless they were asked for."""
+    """Whom a DICOM file is filed under: patient, study, and what the image was made of; its own UID follows from its pixels, too.
+    All are stand-ins unless they were asked for."""
 
     patient: str
     study_uid: str
@@ -89,14 +91,14 @@ def radiograph_dataset(radiograph: Radiograph, geometry: Geometry | None = None,
     pixels = np.rint(np.clip(np.nan_to_num(radiograph.pixels), 0, 1) * FULL_SCALE).astype("<u2")
     d = Dataset()
     d.SOPClassUID = DigitalXRayImageStorageForPresentation if geometry is not None else SecondaryCaptureImageStorage
-    d.SOPInstanceUID = owner.image_uid
+    d.SOPInstanceUID = uid = pseudonymous_uid(owner.image_uid, hashlib.sha256(pixels.tobytes()).hexdigest())
     d.PatientName, d.PatientID = f"{owner.patient}^Pseudonym", owner.patient
     d.PatientBirthDate, d.PatientSex = "", ""
     d.PatientIdentityRemoved = "YES"
     d.DeidentificationMethod = "no attribute of the source copied; ids are salted hashes"
     d.StudyInstanceUID, d.StudyID = owner.study_uid, "1"
     d.StudyDate = d.StudyTime = d.AccessionNumber = d.ReferringPhysicianName = ""
-    d.SeriesInstanceUID = pseudonymous_uid("series", owner.image_uid)
+    d.SeriesInstanceUID = pseudonymous_uid("series", uid)
     d.SeriesNumber, d.InstanceNumber, d.AcquisitionNumber = 1, 1, 1
     d.Manufacturer, d.ManufacturerModelName, d.SoftwareVersions = WRITTEN_BY, WRITTEN_BY, __version__
     d.ImageType = ["DERIVED", "SECONDARY"]

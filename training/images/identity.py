@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,12 @@ def shown_name(path: Path, header: Any | None = None) -> str:
 
 def names_patient(text: str, header: Any) -> bool:
     """True when a text repeats a word of the header that tells who was examined, or when."""
-    said = _words(text)
-    joined = "".join(re.findall("[a-z0-9]+", text.casefold()))
+    said, joined = _words(text), _joined(text)
     for keyword in IDENTIFYING:
         value = header.get(keyword, None)
         for part in value if isinstance(value, (list, tuple)) else [value]:
             found = str(part) if part is not None else ""
-            whole = "".join(re.findall("[a-z0-9]+", found.casefold()))
-            if (len(whole) >= 2 * SHORTEST and whole in joined) or _words(found) & said:
+            if _words(found) & said or any(len(w) >= 2 * SHORTEST and w in j for w in _joined(found) for j in joined):
                 return True
     return False
 
@@ -66,8 +65,22 @@ def burned_in_note(header: Any, capture: bool) -> str:
     return PERHAPS_BURNED_IN if capture and stated != "NO" else ""
 
 
+_SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae", "ł": "l", "đ": "d"})
+
+
+def _spellings(text: str) -> tuple[str, str]:
+    """A text without capitals and accents, however they were encoded, and with letters such as ü written as ue."""
+    whole = unicodedata.normalize("NFKC", text.casefold())
+    bare = "".join(c for c in unicodedata.normalize("NFKD", whole) if not unicodedata.combining(c))
+    return bare, "".join(c for c in unicodedata.normalize("NFKD", whole.translate(_SPELT_OUT)) if not unicodedata.combining(c))
+
+
 def _words(text: str) -> set[str]:
-    return {part for part in re.findall(r"[^\W_]+", text.casefold()) if len(part) >= SHORTEST}
+    return {part for one in _spellings(text) for part in re.findall(r"[^\W_]+", one) if len(part) >= SHORTEST}
+
+
+def _joined(text: str) -> set[str]:
+    return {"".join(re.findall("[a-z0-9]+", one)) for one in _spellings(text)}
 
 
 def neutral(path: Path) -> Path:

@@ -28,6 +28,9 @@ RECONSTRUCTED = "digitally reconstructed radiograph"
 WRITTEN_BY = "napari-chexanatomy"
 """The PNG text "Software" of radiographs that this package wrote."""
 
+_PHOTOMETRIC, _ORIENTATION = 262, 274
+"""TIFF's and EXIF's numbers for what zero means and how to turn the picture."""
+
 COLOURED_PIXEL = 0.1
 """A pixel counts as coloured when a channel is this far (0..1) from what its brightness predicts."""
 
@@ -88,12 +91,20 @@ def read_picture(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
                     values = np.asarray(image.convert("L"))
                 else:
                     values = np.asarray(image)
+                    if image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+                        values = full_scale(values) - values  # white is zero; Pillow turns it round for 8 bits alone
+                stated = image.getexif().get(_ORIENTATION, 1) if image.format != "TIFF" else 1  # Pillow has turned a TIFF
     except Image.DecompressionBombError as error:
         raise _too_large(path) from error
     except (*READING_ERRORS, MemoryError) as error:
         raise damaged(path, "a picture") from error
-    notes = (f"{path.name} holds {frames} pages; the first was taken.",) if frames > 1 else ()
-    return values, notes
+    notes = [f"{path.name} holds {frames} pages; the first was taken."] if frames > 1 else []
+    if stated not in (0, 1):
+        notes.append(
+            f"{path.name} asks viewers to turn or mirror it (EXIF orientation {stated}) and was read as it is stored: check left "
+            "and right, and save it upright if it does not stand."
+        )
+    return values, tuple(notes)
 
 
 def check_size(path: Path, columns: int, rows: int) -> None:
@@ -146,11 +157,16 @@ def _scaled(values: np.ndarray, dtype: np.dtype, path: Path, ours: bool) -> tupl
     if dtype == np.uint8 or dtype.kind == "b":
         return values.astype(np.float32) / np.float32(255 if dtype == np.uint8 else 1), ()
     if dtype.kind in "iu" and low >= 0 and high <= FULL_SCALE:
-        full = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if high <= 2**bits - 1)
+        full = full_scale(values)
         notes = (f"Its 16-bit values go only to {high:g} and were read as 0 to {full}.",) if full < FULL_SCALE else ()
         return values.astype(np.float32) / np.float32(full), notes
     pixels = ((values.astype(np.float64) - low) / (high - low)).astype(np.float32)
     return pixels, (f"Its values from {low:g} to {high:g} were spread over 0 to 1.",)
+
+
+def full_scale(values: np.ndarray) -> int:
+    """The largest value of the detector that such values, whole numbers up to 65535, may come from: 8, 10, 12, 14 or 16 bits."""
+    return next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if int(values.max()) <= 2**bits - 1)
 
 
 def _written_by_us(path: Path) -> tuple[bool, bool]:

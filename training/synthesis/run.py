@@ -41,22 +41,22 @@ def synthesize(config: SynthesisConfig, progress: ProgressCallback | None = None
     """Make the data set, or what is missing of it. Cases come in the same order and alike for any number of workers.
 
     progress: values "views_per_minute" and "seconds_left" once something is made. Raises BrokenDataset when the folder holds data
-    of another configuration, and what reading the subjects raises.
+    of another configuration or another run adds to it, and what reading the subjects raises.
     """
-    dataset = Dataset.create(config.out)
-    _keep_plan(dataset, config)
-    units = _missing(config, {c.id for c in dataset.cases})
-    total = (len(config.subjects) + config.phantoms) * config.views_per_subject
-    report(progress, len(dataset.cases), total, "Synthesizing")
-    before, start = len(dataset.cases), time.monotonic()
-    for cases in in_order(partial(make_unit, config), units, config.workers, config.dask):
-        for case in cases:
-            dataset.commit(case)
-        done = len(dataset.cases)
-        rate = (done - before) / max(1e-3, time.monotonic() - start)
-        left = (total - done) / rate
-        text = f"Synthesizing: {60 * rate:.0f} views a minute, {_duration(left)} left"
-        report(progress, done, total, text, views_per_minute=60 * rate, seconds_left=left)
+    with Dataset.adding(config.out) as dataset:
+        _keep_plan(dataset, config)
+        units = _missing(config, {c.id for c in dataset.cases})
+        total = (len(config.subjects) + config.phantoms) * config.views_per_subject
+        report(progress, len(dataset.cases), total, "Synthesizing")
+        before, start = len(dataset.cases), time.monotonic()
+        for cases in in_order(partial(make_unit, config), units, config.workers, config.dask):
+            for case in cases:
+                dataset.commit(case)
+            done = len(dataset.cases)
+            rate = (done - before) / max(1e-3, time.monotonic() - start)
+            left = (total - done) / rate
+            text = f"Synthesizing: {60 * rate:.0f} views a minute, {_duration(left)} left"
+            report(progress, done, total, text, views_per_minute=60 * rate, seconds_left=left)
     return dataset
 
 

@@ -116,3 +116,25 @@ def test_an_interrupted_import_goes_on(dataset, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         import_folders(tmp_path / "out", tmp_path / "again", stop_after_seven)
     assert len(import_folders(tmp_path / "out", tmp_path / "again").cases) == 20
+
+
+def test_a_coco_export_holds_one_case_in_memory(tmp_path, monkeypatch):
+    import tracemalloc
+
+    from training.dataset import Case, Dataset, export_coco
+    from training.images import Radiograph
+
+    def peak(count):
+        made = Dataset.create(tmp_path / f"data{count}")
+        masks = {f"part_{i}": np.eye(256, dtype=bool) for i in range(20)}
+        for i in range(count):
+            case = Case(f"c{i}", f"s{i}", "PA", None, f"images/c{i}.png", tuple(masks), (), (), "drawn", i, "0")
+            made.add(case, Radiograph(np.zeros((256, 256), np.float32)), masks)
+        tracemalloc.start()
+        export_coco(made, tmp_path / f"coco{count}")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    few, many = peak(2), peak(12)
+    assert many - few < 10 * 20 * 256 * 256 / 4, "ten cases more hold 13 MB of masks"

@@ -51,6 +51,14 @@ def test_an_opinion_is_asked_once_and_survives_a_torn_line(asked):
     assert len(opinions(made)) == 30
 
 
+def test_further_structures_are_asked_about_later(asked):
+    made, segment, calls = asked
+    for structures in (["heart"], ["heart", "liver"], ["liver"]):
+        ask(made, made.cases, structures, segment, "drawn")
+    assert len(calls) == 60
+    assert {structure for _, structure in opinions(made)} == {"heart", "liver"}
+
+
 def test_dice_of_nothing_and_of_something():
     some, none = np.ones((4, 4), bool), np.zeros((4, 4), bool)
     assert (dice(some, some), dice(some, none), dice(some, None), dice(none, None)) == (1, 0, 0, 1)

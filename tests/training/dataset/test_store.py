@@ -95,3 +95,20 @@ def test_the_split_depends_on_the_subject_alone_and_is_about_80_10_10():
 def test_a_case_survives_its_line():
     case = make_case(5, geometry={"sdd": 1800.0})
     assert Case.from_json(case.to_json()) == case
+
+
+def test_one_process_adds_to_a_data_set_at_a_time(tmp_path):
+    with Dataset.adding(tmp_path / "data") as dataset:
+        (dataset.folder / "masks" / "someone-00001.part").write_text("being written")
+        with pytest.raises(BrokenDataset, match="Another run is adding to data"), Dataset.adding(dataset.folder):
+            raise AssertionError("two of them")
+        assert (dataset.folder / "masks" / "someone-00001.part").exists(), "the second must not sweep up what the first writes"
+        dataset.add(make_case(1), Radiograph(np.zeros((4, 4), np.float32)), {})
+    with Dataset.adding(tmp_path / "data") as dataset:
+        assert [c.id for c in dataset.cases] == ["someone-00001"]
+        assert not list(dataset.folder.glob("masks/*.part"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("years of work")
+    with pytest.raises(BrokenDataset, match="no data set"), Dataset.adding(tmp_path / "other"):
+        pass
+    assert [p.name for p in (tmp_path / "other").iterdir()] == ["thesis.txt"]

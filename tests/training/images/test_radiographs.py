@@ -119,11 +119,26 @@ def test_several_pages_give_the_first_and_say_so(tmp_path: Path, ramp: np.ndarra
     assert "2 pages" in radiograph.notes[0]
 
 
-def test_rotation_in_exif_is_ignored(tmp_path: Path, ramp: np.ndarray) -> None:
+def test_a_picture_that_viewers_turn_is_read_as_stored_and_says_so(tmp_path: Path, ramp: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path / "turned.jpg", np.rint(255 * ramp).astype(np.uint8), exif=exif)
-    assert read_radiograph(path).pixels.shape == (ROWS, COLUMNS)
+    radiograph = read_radiograph(path)
+    assert radiograph.pixels.shape == (ROWS, COLUMNS)
+    assert "EXIF orientation 6" in " ".join(radiograph.notes)
+    exif[0x0112] = 1
+    assert not read_radiograph(save(tmp_path / "upright.jpg", np.rint(255 * ramp).astype(np.uint8), exif=exif)).notes
+
+
+@pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), (np.uint16, 65535), (np.uint16, 4095)])
+def test_a_tiff_whose_zero_is_white_is_turned_round(tmp_path: Path, ramp: np.ndarray, dtype: type, full: int) -> None:
+    values = np.rint(full * ramp).astype(dtype)
+    values.flat[:2] = (0, full)
+    stored = values if dtype == np.uint8 else (full - values).astype(dtype)  # Pillow turns 8 bits round as it writes
+    Image.fromarray(stored).save(tmp_path / "film.tif", tiffinfo={262: 0})
+    with Image.open(tmp_path / "film.tif") as written:
+        assert written.tag_v2[262] == 0
+    assert_like(read_radiograph(tmp_path / "film.tif"), values / full)
 
 
 @pytest.mark.parametrize("side", [12_000, 60_000])
@@ -281,3 +296,10 @@ def test_real_radiographs_are_read() -> None:
         assert radiograph.pixels.min() >= 0
         assert radiograph.pixels.max() <= 1
         assert radiograph.pixels.std() > 0.05
+
+
+def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+    from tests.corpus_dicom import _palette, ramp
+
+    radiograph = read_radiograph(_palette(grey=True)(tmp_path))
+    assert np.corrcoef(radiograph.pixels.ravel(), ramp().ravel())[0, 1] < -0.999, "the table falls"
