@@ -259,7 +259,7 @@ def _palette(grey: bool) -> Callable[[Path], Path]:
             lut[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
             lut[f"{name}PaletteColorLookupTableData"] = table.tobytes()
         spread = np.random.default_rng(3).permutation(ROWS * COLUMNS).reshape(ROWS, COLUMNS) % 256
-        values = (np.rint(255 * ramp() / ramp().max()) if grey else spread).astype(np.uint8)
+        values = (np.rint(255 * (ramp() / ramp().max())) if grey else spread).astype(np.uint8)
         return dicom(
             folder / "palette.dcm", values, SOPClassUID="1.2.840.10008.5.1.4.1.1.7", Modality="OT",
             PhotometricInterpretation="PALETTE COLOR", BurnedInAnnotation="NO", **lut,
