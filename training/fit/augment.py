@@ -217,6 +217,18 @@ class Overlays:
                 grey[i] = rng.choice([0.0, 0.05, 1.0], p=[0.6, 0.2, 0.2])
         return cls(*_stacked(wires, size), *_stacked(letters, size), torch.from_numpy(edges), torch.from_numpy(grey))
 
+    def field(self, size: int) -> np.ndarray:
+        """What borders leave open, float64 [n, 4] (top, left, bottom, right) as shares of the side."""
+        top, left, bottom, right = self.edges.numpy().T / size
+        return np.stack([top, left, 1 - bottom, 1 - right], 1)
+
+    def open(self, side: int, size: int) -> Tensor:
+        """The same as pixels, bool [n, side, side], of pictures of `size` pixels."""
+        place = (torch.arange(side, device=self.edges.device) + 0.5) * size / side
+        top, left, bottom, right = (edge[:, None] for edge in self.edges.unbind(1))
+        rows, columns = ((place > low) & (place < size - high) for low, high in ((top, bottom), (left, right)))
+        return rows[:, :, None] & columns[:, None]
+
     def laid_over(self, images: Tensor) -> Tensor:
         """Images float [n, 1, s, s] with what lies over them."""
         x = images[:, 0].clone()
@@ -225,10 +237,7 @@ class Overlays:
             x[self.wired] = under + (1 - under) * (self.wires.float() / 255) * 0.8
         if len(self.lettered):
             x[self.lettered] = torch.maximum(x[self.lettered], self.letters.float() / 255)
-        line = torch.arange(x.shape[-1], device=x.device)
-        top, left, bottom, right = (edge[:, None] for edge in self.edges.unbind(1))
-        rows, columns = ((line < low) | (line >= len(line) - high) for low, high in ((top, bottom), (left, right)))
-        return torch.where(rows[:, :, None] | columns[:, None], self.grey[:, None, None], x)[:, None]
+        return torch.where(self.open(x.shape[-1], x.shape[-1]), x, self.grey[:, None, None])[:, None]
 
 
 def _stacked(drawn: list[tuple[int, Image.Image]], size: int) -> tuple[Tensor, Tensor]:

@@ -73,6 +73,7 @@ class Plan:
         segments, crops = self.asked.segments, self.asked.masks.drawn()[0]
         self.asked.mark(pixels, crops)
         masks, known = self.masks.drawn(), self.known
+        masks = masks * self.overlays.open(masks.shape[-1], self.size)[:, None]
         if len(self.chosen) > masks.shape[1]:
             pointed, where = self.asked.pointed(len(pixels), masks.shape[-1])
             masks, known = torch.cat([masks, pointed[:, None]], 1), torch.cat([known, where[:, None]], 1)
@@ -106,7 +107,8 @@ def make_plan(
     order = {int(e): np.random.default_rng((config.seed, int(e))).permutation(len(records)) for e in set(epochs.tolist())}
     cases = np.array([order[int(e)][p % len(records)] for e, p in zip(epochs, places, strict=True)])
     placement = place(config.augmentation, len(cases), rng)
-    moved = Moved(records, cases, placement)
+    overlays = Overlays.draw(config.augmentation, len(cases), size, rng)
+    moved = Moved(records, cases, placement, overlays.field(size))
     asked = asker.ask(moved, config.queries, rng) if asker else Asked.nothing()
     chosen = np.sort(rng.permutation(len(records.structures))[: config.dense_structures if config.auxiliary else 0])
     looked_at = np.append(chosen, len(records.structures)) if asker and config.points else chosen
@@ -115,7 +117,7 @@ def make_plan(
         placement.theta,
         size,
         config.augmentation,
-        Overlays.draw(config.augmentation, len(cases), size, rng),
+        overlays,
         (*seed, 1),
         asked,
         torch.from_numpy(looked_at),

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.fit.augment import Augmentation, Placement, photograph, place, resample, spread
+from training.fit.augment import Augmentation, Overlays, Placement, photograph, place, resample, spread
 from training.fit.examples import Example
 from training.fit.queries import MAIN
 from training.fit.records import PRESENT, Records, decode, gather
 from training.fit.targets import Moved
 from training.model.packing import Segment
 from training.model.predictor import Predictor, display_name
+from training.model.preprocess import stretch
 from training.model.special import SpecialTokens
 from training.progress import ProgressCallback, report
 from training.tokens import box_to_bins
@@ -66,6 +67,7 @@ class Lessons:
         """Ask the model about what it knows, so that this can be rehearsed. name: what the taught structure is called."""
         known = rehearsed(predictor, name) if rehearsal else ()
         size = round(FINER * predictor.checkpoint.image_size)
+        stretched = predictor.card.get("stretch", predictor.checkpoint.packed)
         decoded = []
         for number, example in enumerate(examples):
             report(progress, 0, total, f"Looking at image {number + 1} of {len(examples)}")
@@ -73,7 +75,9 @@ class Lessons:
             masks = {f.structure: f.mask for f in found if f.mask is not None and f.mask.any()}
             masks |= {name: example.mask} if example.mask.any() else {}
             absent = set() if example.mask.any() else {name}
-            decoded.append(decode(example.radiograph.pixels, masks, absent, [name, *known], size, example.radiograph.view))
+            # Stretched before padding is added, as the model will see it.
+            pixels = stretch(example.radiograph.pixels) if stretched else example.radiograph.pixels
+            decoded.append(decode(pixels, masks, absent, [name, *known], size, example.radiograph.view))
         ids = [e.label for e in examples]
         records = gather(decoded, [name, *known], ids)
         return cls(predictor, records, (name, *map(display_name, known)), augmentation, rehearsal)
@@ -81,10 +85,11 @@ class Lessons:
     def look(self, example: int, altered: bool, rng: np.random.Generator, *, features: bool = True) -> Look:
         """Look at one example. altered: not as it is; features: run the vision tower."""
         changes = self.augmentation if altered else Augmentation.none()
-        moved = self._moved(example, changes, rng)
         size = self.predictor.checkpoint.image_size
+        overlays = Overlays.draw(changes, 1, size, rng)
+        moved = self._moved(example, changes, overlays.field(size), rng)
         image = torch.from_numpy(self.records.images[[example]].astype(np.float32))[:, None]
-        image = photograph(resample(image, moved.placement.theta, size), changes, rng)
+        image = photograph(resample(image, moved.placement.theta, size), changes, rng, overlays)
         if self.predictor.card.get("stretch", self.predictor.checkpoint.packed):
             image = spread(image)
         pixels = (image * 2 - 1).expand(1, 3, -1, -1)
@@ -101,13 +106,13 @@ class Lessons:
         seen = see_features(self.predictor, pixels)[0] if features else pixels[0]
         return Look(seen, taught, tuple(segments.values()), crops.get(0))
 
-    def _moved(self, example: int, changes: Augmentation, rng: np.random.Generator) -> Moved:
+    def _moved(self, example: int, changes: Augmentation, field: np.ndarray, rng: np.random.Generator) -> Moved:
         """A placement that leaves the most of the taught structure in the picture, or none at all."""
         for _ in range(4):
-            moved = Moved(self.records, np.array([example]), place(changes, 1, rng))
+            moved = Moved(self.records, np.array([example]), place(changes, 1, rng), field)
             if moved.whole[0, 0] or self.records.state[example, 0] != PRESENT:
                 return moved
-        return Moved(self.records, np.array([example]), _still(rng))
+        return Moved(self.records, np.array([example]), _still(rng), field)
 
     @staticmethod
     def _box(moved: Moved, structure: int) -> np.ndarray | None:

@@ -27,6 +27,9 @@ def add_lora(model: nn.Module, rank: int = RANK, *, freeze_vision: bool = True) 
     target = DECODER if freeze_vision else f"(?:{DECODER})|(?:{VISION})"
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, bias="none", target_modules=target)
     inject_adapter_in_model(config, model)
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # small steps are lost in the bfloat16 of a base
+            parameter.data = parameter.data.float()
     return config
 
 

@@ -34,7 +34,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     """Train, and return the folder of the checkpoint: `out/checkpoint`. Stopped by the callback or the keyboard, it saves
     first."""
     from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.utils import set_seed
+    from accelerate.utils import broadcast, set_seed
     from tensorboardX import SummaryWriter
 
     if config.max_steps is None and config.max_minutes is None:
@@ -108,17 +108,24 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
         return make_plan(records, asker, config, step, rank, world, pupil.image_size, pupil.side)
 
     upcoming = batches(plan, pupil.develop, step, config.loaders, device)
+
+    def agreed() -> float:
+        """How far the run is by the clock of the first process: all of them end with the same step."""
+        fraction = torch.tensor(loop.fraction(step), dtype=torch.float64, device=device)
+        return float(broadcast(fraction)) if world > 1 else float(fraction)
+
+    fraction, sound = agreed(), True
     try:
-        while not loop.over(step):
+        while fraction < 1:
             batch = next(upcoming)
-            fraction = loop.fraction(step)
             rate = learning_rate(config, fraction)
             answers = not config.auxiliary or fraction >= config.dense_first
             for group in optimizer.param_groups:
                 group["lr"] = rate
             tic = time.monotonic()
             loss, values = prepared(batch, answers=answers)
-            if not torch.isfinite(loss):
+            sound = bool(torch.isfinite(loss))
+            if not sound:
                 raise BrokenModel(f"The loss is no number at step {step}: go on from the last state with a lower learning rate.")
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(trained, config.clip)
@@ -126,12 +133,13 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             optimizer.zero_grad(set_to_none=True)
             ema.update(learner, step)
             step += 1
+            fraction = agreed()
             watched["seconds"][0] += time.monotonic() - tic
             watched["seconds"][1] += 1
             for name, (total, count) in {**values, "loss": (float(loss.detach()), 1)}.items():
                 watched[name][0] += total
                 watched[name][1] += count
-            if step % config.log_steps == 0 or loop.over(step):
+            if step % config.log_steps == 0 or fraction >= 1:
                 means = {name: total / max(count, 1) for name, (total, count) in watched.items()}
                 means["answers_per_second"] = config.images * config.queries * world / loop.pace(step)
                 note({**means, "learning_rate": rate})
@@ -150,13 +158,14 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
                 last_save = time.monotonic()
     finally:
         upcoming.close()
-        save()
+        if sound:  # the last state that was stays the one to go on from
+            save()
         if log:
             log.close()
     if held_out is not None and accelerator.is_main_process:
         with ema.applied(learner):
-            scores = pupil.validate(held_out, config.validate_images)
             card = card_of(config, structures, records, step, world) | pupil.finish(held_out, config.calibrate_images)
+            scores = pupil.validate(held_out, config.validate_images)  # as it answers with what it has just learnt
             write(card | {"validation": {k: round(v, 4) for k, v in scores.items()}})
         report(progress, step, step, "Training finished", **scores)
         with (out / "log.jsonl").open("a", encoding="utf-8") as log:

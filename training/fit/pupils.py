@@ -79,7 +79,7 @@ class TokenPupil:
     def write(self, folder: Path, card: dict[str, Any]) -> None:
         """Write a whole checkpoint, or the adapter alone where a base was taught."""
         checkpoint = self.checkpoint
-        own = {"stretch": checkpoint.packed, "negatives": self._config.tasks.absent > 0}
+        own = {"stretch": True, "negatives": self._config.tasks.absent > 0}
         checkpoint.card.update(own | card)
         if self._lora is None:
             save_checkpoint(checkpoint, folder)

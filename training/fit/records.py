@@ -117,11 +117,13 @@ def load_records(
     """Decode the cases of one split ("train", "val", "test", or "all") of one or several data sets.
 
     size: edge of the images kept [px]; cache: folder in which the arrays are kept, also for the next start. Masks that a
-    reviewer has rejected become UNKNOWN. Raises BrokenDataset when nothing is left.
+    reviewer has rejected become UNKNOWN, and cases rejected as a whole are left out. Raises BrokenDataset when nothing is left.
     """
     from training.dataset import Dataset
+    from training.dataset.reviews import WHOLE_CASE
 
     parts: list[dict[str, np.ndarray]] = []
+    wanted: list[np.ndarray] = []
     for folder in folders:
         dataset = Dataset.open(folder)
         cases = [case for case in dataset.cases if split in ("all", case.split)][:limit]
@@ -134,9 +136,11 @@ def load_records(
                 if not stored.exists():
                     _decode_all(folder, ids, structures, size, workers, stored, progress)
         part = {f.name: np.load(stored / f"{f.name}.npy", mmap_mode="r") for f in fields(Records) if f.name in KEPT}
-        part |= {"ids": np.array(ids), "state": _without_rejected(part["state"], ids, structures, dataset.reviews.excluded())}
+        excluded = dataset.reviews.excluded()
+        part |= {"ids": np.array(ids), "state": _without_rejected(part["state"], ids, structures, excluded)}
         parts.append(part)
-    if not parts:
+        wanted.append(np.array([(name, WHOLE_CASE) not in excluded for name in ids]))
+    if not any(part.any() for part in wanted):
         raise BrokenDataset(
             f"No case of the {split} split in {', '.join(map(str, folders))}: synthesise more subjects or check the folder."
         )
@@ -144,10 +148,14 @@ def load_records(
         name: Stacked([p[name] for p in parts]) if name in _LARGE else np.concatenate([p[name] for p in parts])
         for name in parts[0]
     }
-    return Records(structures=np.array(structures), **joined)
+    records = Records(structures=np.array(structures), **joined)
+    kept = np.flatnonzero(np.concatenate(wanted))
+    return records if len(kept) == len(records) else records.only(kept)
 
 
 _LARGE = ("images", "masks")
+KEPT_AS = 2
+"""Number of the way in which cases are kept: another one reads the data sets again."""
 KEPT = (*_LARGE, "state", "boxes", "outermost", "view")
 
 
@@ -167,7 +175,16 @@ def _fingerprint(dataset: Dataset, cases: Sequence[Case], structures: Sequence[s
     made = dataset.folder / MADE_AS
     lines = [(case.to_json(), repaired.get(case.id)) for case in cases]
     text = repr(
-        (dataset.folder.name, made.read_bytes() if made.exists() else b"", lines, list(structures), size, CELLS, DIRECTIONS)
+        (
+            dataset.folder.name,
+            made.read_bytes() if made.exists() else b"",
+            lines,
+            list(structures),
+            size,
+            CELLS,
+            DIRECTIONS,
+            KEPT_AS,
+        )
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -178,8 +195,8 @@ def _without_rejected(
     state = state.copy()
     row, column = ({name: n for n, name in enumerate(names)} for names in (ids, structures))
     for case, structure in excluded:
-        if case in row and (structure == "" or structure in column):
-            state[row[case], column[structure] if structure else slice(None)] = UNKNOWN
+        if case in row and structure in column:
+            state[row[case], column[structure]] = UNKNOWN
     return state
 
 

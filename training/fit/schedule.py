@@ -21,10 +21,6 @@ class Schedule:
         self._config, self._started = config, started
         self._first: tuple[int, float] | None = None
 
-    def over(self, step: int) -> bool:
-        """Whether the run has come to its end."""
-        return self.fraction(step) >= 1
-
     def fraction(self, step: int) -> float:
         """Finished part of the schedule, 0..1; the clock ends a run counted in steps without bending its schedule."""
         steps, minutes = self._config.max_steps, self._config.max_minutes

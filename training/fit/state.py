@@ -80,6 +80,7 @@ def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any, config
     if not path.exists():
         return 0, 0.0
     named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    fused = bool(optimizer.param_groups[0].get("fused"))  # then steps are counted where the weights are
     with safe_open(path, framework="pt") as file:
         meta = file.metadata()
         keys = set(file.keys())
@@ -94,5 +95,5 @@ def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any, config
                 ema.values[n] = file.get_tensor(f"average.{n}").to(p.device)
                 kept = [k.split(".", 2)[1] for k in keys if k.startswith("moment.") and k.split(".", 2)[2] == n]
                 moments = {k: file.get_tensor(f"moment.{k}.{n}") for k in kept}
-                optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in moments.items()}
+                optimizer.state[p] = {k: v if k == "step" and not fused else v.to(p.device) for k, v in moments.items()}
     return int(meta["step"]), float(meta["elapsed"])

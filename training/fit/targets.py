@@ -23,11 +23,19 @@ LEAST_VISIBLE = 0.1
 
 @dataclass(frozen=True)
 class Moved:
-    """Structures of some cases after a Placement. Positions are shares of the new image's side."""
+    """Structures of some cases after a Placement. Positions are shares of the new image's side. field: float [images, 4] (top,
+    left, bottom, right), what a border leaves open of each picture; the whole of it where None. What lies outside is not seen."""
 
     records: Records
     cases: np.ndarray
     placement: Placement
+    field: np.ndarray | None = None
+
+    @cached_property
+    def _open(self) -> tuple[np.ndarray, np.ndarray]:
+        """First and last corner [images, 2] of what is open."""
+        field = np.tile([0.0, 0.0, 1.0, 1.0], (len(self.cases), 1)) if self.field is None else self.field
+        return field[:, :2], field[:, 2:]
 
     @cached_property
     def _tight(self) -> np.ndarray:
@@ -42,14 +50,16 @@ class Moved:
     @cached_property
     def whole(self) -> np.ndarray:
         """bool [images, structures]: entirely in the picture."""
-        inside = (self._tight[..., :2] > -OVERHANG).all(-1) & (self._tight[..., 2:] < 1 + OVERHANG).all(-1)
+        low, high = (corner[:, None] for corner in self._open)
+        inside = (self._tight[..., :2] > low - OVERHANG).all(-1) & (self._tight[..., 2:] < high + OVERHANG).all(-1)
         found: np.ndarray = self._there & inside
         return found
 
     @cached_property
     def gone(self) -> np.ndarray:
         """bool [images, structures]: moved out of the picture altogether."""
-        found: np.ndarray = self._there & ((self._tight[..., :2] > 1).any(-1) | (self._tight[..., 2:] < 0).any(-1))
+        low, high = (corner[:, None] for corner in self._open)
+        found: np.ndarray = self._there & ((self._tight[..., :2] > high).any(-1) | (self._tight[..., 2:] < low).any(-1))
         return found
 
     @property
@@ -64,10 +74,11 @@ class Moved:
             low, high = np.split(self._tight[image, structure], 2)
         else:
             points, cell = self._cells(image, structure)
-            inside = ((points >= 0) & (points <= 1)).all(1)
+            first, last = (corner[image] for corner in self._open)
+            inside = ((points >= first) & (points <= last)).all(1)
             if inside.sum() < max(1.0, LEAST_VISIBLE * len(points)):
                 return None
-            low, high = points[inside].min(0) - cell, points[inside].max(0) + cell
+            low, high = np.maximum(points[inside].min(0) - cell, first), np.minimum(points[inside].max(0) + cell, last)
         return np.concatenate([low - BOX_PADDING, high + BOX_PADDING]).clip(0, 1)
 
     def _cells(self, image: int, structure: int) -> tuple[np.ndarray, np.ndarray]:

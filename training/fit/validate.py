@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.fit.augment import Augmentation, photograph, place, resample, spread
+from training.fit.augment import Augmentation, Overlays, photograph, place, resample, spread
 from training.fit.dense import DenseHead, dense_dice
 from training.fit.losses import token_loss
 from training.fit.queries import MAIN
@@ -57,14 +57,16 @@ def validate(
 
     Returns box_error [bins] and dice (mean over structures, at SIDE pixels), dice/<main structure>, token_loss and code_accuracy
     (given the right box and the right codes before), dense_dice (of the auxiliary head, which is not shipped), absent (share of
-    absent structures called absent), present (share of present ones called present). augmentation: changes the images before;
-    judged: is given every answer.
+    absent structures called absent), present (share of present ones called present); what counts as present is said by the
+    card. augmentation: changes the images before; judged: is given every answer.
     """
     codebook, model = checkpoint.codebook, checkpoint.model
     assert codebook is not None
     device = next(model.parameters()).device
     tokens = SpecialTokens(checkpoint.tokenizer, model.config.get_text_config().vocab_size)
     keys = [str(k) for k in records.structures]
+    threshold = float(checkpoint.card.get("presence_threshold", 0.5))
+    changes = augmentation or Augmentation.none()
     rng = np.random.default_rng(0)
     cases = np.linspace(0, len(records) - 1, min(images, len(records))).round().astype(int)
     seen: dict[str, list[float]] = defaultdict(list)
@@ -78,17 +80,18 @@ def validate(
         asked = [*main, *rng.permutation(others)[:12].tolist(), *rng.permutation(gone)[:4].tolist()]
         if not asked:
             continue
-        placement = place(augmentation or Augmentation.none(), 1, rng)
+        placement = place(changes, 1, rng)
+        overlays = Overlays.draw(changes, 1, checkpoint.image_size, rng)
         image = resample(
             torch.from_numpy(records.images[[int(case)]].astype(np.float32))[:, None], placement.theta, checkpoint.image_size
         )
-        image = spread(photograph(image, augmentation, rng) if augmentation else image)
+        image = spread(photograph(image, changes, rng, overlays))
         pixels = (image * 2 - 1).expand(1, 3, -1, -1).to(device, model.dtype)
         prefix = see(model, pixels, packed=checkpoint.packed)
         prompts = [tokens.prompt(segment_prompt(display_name(keys[i]))) for i in asked]
         written = decoding.write(model, tokens, prefix, prompts)
-        moved = Moved(records, np.array([case]), placement)
-        masks = moved.dense(np.arange(len(keys)), SIDE)
+        moved = Moved(records, np.array([case]), placement, overlays.field(checkpoint.image_size))
+        masks = moved.dense(np.arange(len(keys)), SIDE) * overlays.open(SIDE, checkpoint.image_size)
         if head is not None:
             logits = head(prefix.vision)[:, : len(keys)]
             for key, value in zip(keys, dense_dice(logits, masks.to(device))[0].tolist(), strict=True):
@@ -98,11 +101,11 @@ def validate(
         decoded = codebook.decode(torch.tensor([w.codes for w in written])).cpu().numpy()
         for i, prompt, answer, logits in zip(asked, prompts, written, decoded, strict=True):
             if state[i] == ABSENT:
-                seen["absent"].append(answer.presence < 0.5)
+                seen["absent"].append(answer.presence < threshold)
                 if judged is not None:
                     judged.append(Judged(keys[i], answer, False, 0.0, int(case)))
                 continue
-            seen["present"].append(answer.presence >= 0.5)
+            seen["present"].append(answer.presence >= threshold)
             box = moved.box(0, i)
             mask = masks[0, i].numpy() > 0.5
             if box is None or not mask.any():
@@ -112,7 +115,7 @@ def validate(
             answers.append(Segment(prompt, (*tokens.loc[list(bins)].tolist(), *tokens.seg[codes.cpu()].tolist())))
             seen["box_error"].append(float(np.abs(np.subtract(answer.bins, bins)).mean()))
             top, left, bottom, right = (v / 1023 * SIDE for v in answer.bins)
-            drawn = paste_mask(logits, (top, left, bottom, right), (SIDE, SIDE)) & (answer.presence >= 0.5)
+            drawn = paste_mask(logits, (top, left, bottom, right), (SIDE, SIDE)) & (answer.presence >= threshold)
             dice[keys[i]].append(float(2 * (drawn & mask).sum() / (drawn.sum() + mask.sum())))
             if judged is not None:
                 judged.append(Judged(keys[i], answer, True, dice[keys[i]][-1], int(case)))
@@ -134,15 +137,17 @@ def calibrate(checkpoint: Checkpoint, records: Records, images: int, augmentatio
     """Learn, on held-out images as they are and changed as in training, what an answer's certainty says about its mask, and from
     which probability on a structure is to be called there; for the card, empty where there were too few answers."""
     judged: list[Judged] = []
+    checkpoint.card.pop("presence_threshold", None)
     for changes in (None, augmentation):
         validate(checkpoint, records, images, None, changes, judged)
     learnt: dict[str, Any] = {}
-    drawn = [j for j in judged if j.there and j.answer.presence >= 0.5]
+    if sum(not j.there for j in judged) >= LEAST_JUDGED <= sum(j.there for j in judged):
+        learnt["presence_threshold"] = presence_threshold([j.answer.presence for j in judged], [j.there for j in judged])
+    drawn = [j for j in judged if j.there and j.answer.presence >= learnt.get("presence_threshold", 0.5)]
     if len(drawn) >= LEAST_JUDGED:
         columns = zip(*((j.structure, j.answer, j.dice, j.image) for j in drawn), strict=True)
         learnt["confidence"] = Confidence.learn(*columns).to_dict()
-    if sum(not j.there for j in judged) >= LEAST_JUDGED <= sum(j.there for j in judged):
-        learnt["presence_threshold"] = presence_threshold([j.answer.presence for j in judged], [j.there for j in judged])
+    checkpoint.card.update(learnt)
     return learnt
 
 

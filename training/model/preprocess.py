@@ -14,20 +14,21 @@ STRETCH = (0.01, 0.99)
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image of `shape` (rows, columns) lies in a square of `size` pixels: scale, then shift by (top, left) [px]."""
+    """Where an image of `shape` (rows, columns) lies in a square of `size` pixels: scale, then shift by (top, left), whole
+    pixels."""
 
     shape: tuple[int, int]
     size: int
     scale: float
-    top: float
-    left: float
+    top: int
+    left: int
 
     @classmethod
     def fit(cls, shape: tuple[int, int], size: int) -> Letterbox:
         """Centre an image of `shape` (rows, columns) in a square of `size` pixels, its aspect ratio kept."""
         rows, columns = shape
         scale = size / max(rows, columns)
-        return cls((rows, columns), size, scale, (size - rows * scale) / 2, (size - columns * scale) / 2)
+        return cls((rows, columns), size, scale, round((size - rows * scale) / 2), round((size - columns * scale) / 2))
 
     def into(self, box: Box) -> Box:
         """Image pixels to pixels of the square: (top, left, bottom, right)."""
@@ -65,7 +66,7 @@ def letterbox(pixels: np.ndarray, size: int) -> tuple[np.ndarray, Letterbox]:
     image = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None, None]
     small = torch.nn.functional.interpolate(image, (rows, columns), mode="bilinear", antialias=True, align_corners=False)
     square = np.zeros((size, size), np.float32)
-    top, left = round(place.top), round(place.left)
+    top, left = place.top, place.left
     square[top : top + rows, left : left + columns] = small[0, 0].numpy()[: size - top, : size - left]
     return square, place
 

@@ -194,6 +194,18 @@ def test_a_frozen_tower_stays_while_the_decoder_learns(config: PretrainConfig, t
         pretrain(replace(config, freeze_vision=True, out=tmp_path / "random"))
 
 
+def test_a_loss_that_is_no_number_leaves_the_last_state(config: PretrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training.fit.pupils import Learner
+
+    pretrain(config)
+    before = (config.out / "state.safetensors").read_bytes()
+    whole = Learner.forward
+    monkeypatch.setattr(Learner, "forward", lambda *given, **how: (whole(*given, **how)[0] * float("nan"), {}))
+    with pytest.raises(BrokenModel, match="go on from the last state"):
+        pretrain(replace(config, max_steps=12))
+    assert (config.out / "state.safetensors").read_bytes() == before
+
+
 def test_places_keep_their_meaning_on_a_finer_grid() -> None:
     line = (torch.arange(4) + 0.5) / 4
     places = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).flatten(0, 1)

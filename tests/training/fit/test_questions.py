@@ -47,6 +47,31 @@ def test_boxes_and_masks_follow_the_moved_picture(dataset: Path, records: Record
         assert abs(crop.mean() * (box[2] - box[0]) * (box[3] - box[1]) - wanted[image].mean()) < 0.006
 
 
+def test_what_a_border_hides_is_in_no_mask_and_no_box(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    still = place(Augmentation.none(), 2, np.random.default_rng(0))
+    heart = records.boxes[0, 2]
+    middle = float(heart[0] + heart[2]) / 2
+    half = Moved(records, np.array([0, 0]), still, np.array([[0, 0, middle, 1], [float(heart[2]) + 0.1, 0, 1, 1]]))
+    assert half.cut[0, 2]
+    assert half.gone[1, 2]
+    box = half.box(0, 2)
+    assert box is not None
+    assert box[2] == pytest.approx(middle + BOX_PADDING, abs=0.03)
+    assert box[0] == pytest.approx(heart[0] - BOX_PADDING, abs=0.03)
+
+    bordered = replace(config, images=8, augmentation=replace(Augmentation.none(), collimation=1.0))
+    plan = make_plan(records, asker_for(records, config, tokens), bordered, 0, 0, 1, 64, 32)
+    assert config.codebook is not None
+    batch = plan.developed(MaskCodebook.load(config.codebook), tokens.seg)
+    edges = plan.overlays.edges
+    assert (edges > 0).any(1).sum() > 4
+    for image, (top, left, bottom, right) in enumerate(edges.tolist()):
+        hidden = torch.ones(64, 64, dtype=torch.bool)
+        hidden[top : 64 - bottom, left : 64 - right] = False
+        assert (batch.pixels[image, 0][hidden].unique().numel() <= 1) or not hidden.any()
+        assert batch.masks[image][:, hidden[1::2, 1::2] & hidden[::2, ::2]].sum() == 0
+
+
 def test_nothing_is_asked_about_slivers_at_the_edge(records: Records) -> None:
     still = place(Augmentation.none(), 1, np.random.default_rng(0))
     right = records.boxes[0, 0, 3]

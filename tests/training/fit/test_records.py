@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from tests.training.fit.conftest import STRUCTURES
 from training.dataset import Dataset, Reviews
-from training.errors import Cancelled
+from training.errors import BrokenDataset, Cancelled
 from training.fit import Augmentation
 from training.fit.augment import place
 from training.fit.records import ABSENT, PRESENT, UNKNOWN, Records, load_records
@@ -80,6 +80,19 @@ def test_rejected_masks_are_not_trained_on(dataset: Path, tmp_path: Path) -> Non
     records = load_records([copied], "train", STRUCTURES, 64, tmp_path / "cache", workers=1)
     row = list(records.ids).index(case.id)
     assert records.state[row].tolist() == [PRESENT, PRESENT, UNKNOWN, ABSENT]
+
+
+def test_a_case_rejected_as_a_whole_is_left_out(dataset: Path, records: Records, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "data")
+    rejected = str(records.ids[1])
+    Reviews(tmp_path / "data", "someone").decide(rejected, "", "reject")
+    left = load_records([tmp_path / "data"], "train", STRUCTURES, 64, tmp_path, workers=1)
+    assert list(left.ids) == [name for name in records.ids if name != rejected]
+    assert np.array_equal(left.images[[1]], records.images[[2]])
+    for name in left.ids:
+        Reviews(tmp_path / "data", "someone").decide(str(name), "", "reject")
+    with pytest.raises(BrokenDataset, match="No case of the train split"):
+        load_records([tmp_path / "data"], "train", STRUCTURES, 64, tmp_path, workers=1)
 
 
 def test_a_mask_that_is_repaired_later_is_learnt_from_as_it_is_now(dataset: Path, tmp_path: Path) -> None:

@@ -148,6 +148,15 @@ def test_the_letterbox_keeps_the_aspect_ratio() -> None:
     assert square[:30].max() == 0
 
 
+def test_the_picture_lies_where_the_letterbox_says() -> None:
+    pixels = np.ones((301, 400), np.float32)
+    square, place = letterbox(pixels, 320)
+    rows = np.flatnonzero(square.any(1))
+    assert (place.top, rows[0], rows[-1] + 1) == (40, 40, 40 + round(301 * place.scale))
+    odd, place = letterbox(np.ones((399, 400), np.float32), 400)
+    assert np.flatnonzero(odd.any(1))[0] == place.top
+
+
 def test_stretching_undoes_exposure() -> None:
     pixels = np.random.default_rng(0).random((50, 50), dtype=np.float32)
     assert np.allclose(stretch(pixels), stretch(0.2 + 0.5 * pixels), atol=1e-5)

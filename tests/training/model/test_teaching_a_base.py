@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from training.dataset import Case, Dataset
 from training.errors import BrokenModel
 from training.fit import PretrainConfig, pretrain
+from training.fit.lora import add_lora
 from training.images import Radiograph
 from training.model import load
 
@@ -69,7 +70,9 @@ def test_a_base_is_taught_through_lora_and_its_adapter_opens(
     assert json.loads((adapter / "adapter_config.json").read_text())["r"] == 16
     taught, stock = load(adapter, codebook=codebook_file), load(base, codebook=codebook_file)
     assert not taught.checkpoint.packed
-    assert (taught.card["structures"], taught.card["stretch"]) == (["heart"], False), "what its card says of the images counts"
+    assert (taught.card["structures"], taught.card["stretch"]) == (["heart"], True), (
+        "it is asked about images as it was taught on"
+    )
     old, new = stock.model.state_dict(), taught.model.state_dict()
     changed = {name for name in old if not torch.equal(old[name], new[name])}
     assert any("language_model" in name for name in changed)
@@ -98,3 +101,13 @@ def test_recomputed_layers_learn_the_same(
         )  # fmt: skip
         learned.append(load_file(pretrain(config) / "adapter_model.safetensors"))
     assert all(torch.allclose(learned[0][name], learned[1][name], atol=1e-5) for name in learned[0])
+
+
+def test_adapters_are_learnt_in_float32_on_a_bfloat16_base(stock_folder: Callable[[str], Path]) -> None:
+    model = load(stock_folder("gemma")).checkpoint.model.to(torch.bfloat16)
+    add_lora(model, 4)
+    kinds = {n.split(".")[-3]: p.dtype for n, p in model.named_parameters() if p.requires_grad}
+    assert set(kinds.values()) == {torch.float32}
+    assert all(p.dtype == torch.bfloat16 for p in model.parameters() if not p.requires_grad)
+    q = next(m for n, m in model.named_modules() if n.endswith("language_model.layers.0.self_attn.q_proj"))
+    assert q(torch.zeros(1, 1, q.in_features, dtype=torch.bfloat16)).dtype == torch.bfloat16
