@@ -70,7 +70,7 @@ def test_a_new_structure_is_learnt_and_its_adapter_opens(schooled: Adapter, tmp_
     weights = {k: v.clone() for k, v in model.model.state_dict().items()}
     reports: list[Progress] = []
     lower = examples(5, row=40)
-    adapter = adapt(model, lower, NAME, tmp_path / "adapter", QUICK, progress=reports.append)
+    adapter = adapt(model, lower, NAME, tmp_path / "adapter", replace(QUICK, steps=100), progress=reports.append)
     assert len(adapter.after) == 1
     assert adapter.after.keys() == adapter.before.keys()
     ((label, score),) = adapter.after.items()
