@@ -191,6 +191,17 @@ def test_clicking_in_the_wrong_order_is_answered_in_words(desk, views, add, tmp_
     assert desk.drawing.brush in desk.viewer.layers
 
 
+def test_an_adapter_without_a_name_is_refused_in_words(desk, tmp_path, monkeypatch):
+    adapter = tmp_path / "adapters" / "heart-1"
+    adapter.mkdir(parents=True)
+    (adapter / "chexanatomy.json").write_text('{"structure": "heart"}')
+    desk.adapters.show_folder(adapter.parent, adapter)
+    monkeypatch.setattr("napari_chexanatomy.adapter_list.QInputDialog.getText", lambda *a, **k: ("", True))
+    desk.adapters.table.cellDoubleClicked.emit(0, 0)
+    assert "name" in desk.message.text()
+    assert desk.adapters.kept[0].name
+
+
 def test_a_layer_may_be_renamed_or_replaced_while_it_is_drawn_on(desk, views, add, tmp_path):
     file = open_one(desk, views, add, tmp_path / "p")
     desk.drawing.brush.name = "something else"
