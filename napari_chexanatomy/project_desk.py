@@ -61,7 +61,7 @@ class ProjectDesk(DeskWidget):
             theirs = other.project if other is not self and isalive(other) else None
             if theirs is not None and theirs.folder.resolve() == project.folder.resolve():
                 raise ChexanatomyError("This project is open in another window: draw on there, or close that window first.")
-        self.flush()
+        self._save_first()
         self._forget_current()
         self.project = project
 
@@ -86,7 +86,7 @@ class ProjectDesk(DeskWidget):
         item = self.project.item(name) if self.project is not None else None
         if item is None or (self._current is not None and item.name == self._current.name):
             return
-        self.flush()
+        self._save_first()
         self._open_item(item)
         self.say("Draw the structure. It is saved as you draw; Ctrl+Z, or Undo, takes a stroke back.")
 
@@ -170,6 +170,18 @@ class ProjectDesk(DeskWidget):
     @plainly
     def flush(self) -> None:
         """Put the drawing on disk when it differs from what is there."""
+        self._save()
+
+    def _save_first(self) -> None:
+        """Save what is about to leave the screen. Where that fails all stays as it is; raises what `_save` raises."""
+        try:
+            self._save()
+        except (ChexanatomyError, OSError):
+            QTimer.singleShot(0, self._refresh)  # the lists show again what is in hand
+            raise
+
+    def _save(self) -> None:
+        """The same as `flush`. Raises ChexanatomyError or OSError when the drawing cannot be put on disk."""
         drawing, item = self.drawing, self._current
         if self.project is None or item is None or drawing is None:
             return
@@ -207,8 +219,17 @@ class ProjectDesk(DeskWidget):
         super().hideEvent(event)
 
     def shut_down(self) -> None:
-        """Save, and put the drawing away with the widget: what is drawn later would not be saved any more."""
-        self.flush()
+        """Save, and put the drawing away with the widget: what is drawn later would not be saved any more.
+
+        A drawing that cannot be saved stays in the layer list.
+        """
+        try:
+            self._save()
+        except (ChexanatomyError, OSError) as error:
+            from napari.utils.notifications import show_error
+
+            show_error(f"The drawing could not be put on disk ({error}): it stays in the layer list, save the layer from there.")
+            self.drawing = None
         self._forget_current()
         self.images.setCurrentRow(-1)
         self._autosave.stop()
