@@ -92,6 +92,8 @@ def test_undo_goes_back_to_before_the_program_was_started(desk, views, add, tmp_
         assert not desk.drawing.mask[row, 60]
         assert desk.drawing.mask[20, 60]
     desk.undo()
+    assert not desk.drawing.mask.any()
+    desk.undo()
     assert "nothing to take back" in desk.message.text()
 
 
