@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import (
-    QFormLayout,
-)
+from qtpy.QtWidgets import QFormLayout
 
 from napari_chexanatomy.desk import DeskWidget, LayerChooser, plainly
 from napari_chexanatomy.exposure_controls import ExposureControls
 from napari_chexanatomy.jobs import LatestWins, Outcome
 from napari_chexanatomy.keeping import KeepingRow, write_picture
-from napari_chexanatomy.layers import core_of, is_ct, is_labels
+from napari_chexanatomy.layers import Core, core_of, is_ct, is_labels
 from napari_chexanatomy.picture import Order, Picture, PictureTaker, fits, makeable
 from napari_chexanatomy.picture_layers import PictureLayers
 from napari_chexanatomy.pointer import Clicks
@@ -83,7 +81,6 @@ class RadiographWidget(DeskWidget):
         form.addRow("CT", self.ct_chooser)
         form.addRow("Labels", self.labels_chooser)
         self.body.addLayout(form)
-
         presets = PresetRow()
         presets.chosen.connect(self.take)
         self.preset_buttons = presets.buttons
@@ -268,7 +265,7 @@ class RadiographWidget(DeskWidget):
         if picture.order.full:
             room.keep_in_view(geometry)
             if self._clicked is not None:
-                self._follow_ray(geometry, *self._clicked)
+                self._follow_ray(picture.order.ct, picture.order.labels, geometry, *self._clicked)
         if self.labels is not None and picture.order.labels is None:
             self.complain(FOREIGN_LABELS)
         else:
@@ -298,19 +295,19 @@ class RadiographWidget(DeskWidget):
 
     # Under the pointer ----------------------------------------------------------------------------------------------
 
-    def probe(self, geometry: Geometry, row: float, column: float) -> None:
-        """List the structures that the ray through a pixel passes, with their thickness."""
+    @plainly
+    def probe(self, core: Core, row: float, column: float) -> None:
+        """List the structures that the ray through a radiograph's pixel passes in its own CT, with their thickness."""
+        ct, labels = core.sources()
+        if ct is None or core.geometry is None:
+            raise ChexanatomyError("The CT of this radiograph is not open: open it and take the radiograph again.")
         self.ray_list.unfold()
-        self._follow_ray(geometry, row, column)
+        self._follow_ray(ct, labels, core.geometry, row, column)
 
-    def _follow_ray(self, geometry: Geometry, row: float, column: float) -> None:
-        ct, labels = self.ct, self.labels
-        if ct is None:
-            return
+    def _follow_ray(self, ct: CT, labels: LabelMap | None, geometry: Geometry, row: float, column: float) -> None:
         self._clicked = (row, column)
-        own = labels if fits(labels, ct) else None
         ticked = tuple(self.structures.checked())
-        self._probes.submit(lambda: (ray_at(ct, own, geometry, row, column, ticked), own is not None))
+        self._probes.submit(lambda: (ray_at(ct, labels, geometry, row, column, ticked), labels is not None))
 
     def _show_ray(self, outcome: Outcome) -> None:
         if outcome.error:

@@ -197,7 +197,7 @@ def test_a_pixel_that_is_clicked_lists_its_structures_and_follows_the_pose(desk,
     desk.take(0.0)
     desk.settle()
     row, column = (float(v) for v in np.argwhere(core_of(desk.layer).masks["heart"]).mean(axis=0))
-    desk.probe(core_of(desk.layer).geometry, row, column)
+    desk.probe(core_of(desk.layer), row, column)
     qtbot.waitUntil(lambda: bool(desk.ray_list.rows()), timeout=WAIT)
     listed = dict(desk.ray_list.rows())
     assert listed["heart"].endswith("mm")
