@@ -56,7 +56,7 @@ class RadiographWidget(DeskWidget):
         self._rest = QTimer(self, singleShot=True)
         self._rest.timeout.connect(self._order_full)
         self._shown = PictureLayers(self.viewer)
-        self._started, self._stands = False, True
+        self._started, self._stands, self._keep_asked = False, True, False
         self.picture: Picture | None = None
         self._wanted: Order | None = None
         self._probes, self._clicks = LatestWins(self), Clicks(self.viewer, lambda: self.layer, self.probe)
@@ -202,7 +202,7 @@ class RadiographWidget(DeskWidget):
             geometry = self.pose.geometry_for(ct)
             geometry.check(ct)
         except ImpossibleGeometry as error:
-            self._stands = False
+            self._stands = self._keep_asked = False
             self._rest.stop()
             self._thaw()
             self.complain(str(error))
@@ -215,17 +215,8 @@ class RadiographWidget(DeskWidget):
         if labels is not None and not fits(labels, ct):
             labels = None
         ticked = tuple(self.structures.checked()) if labels is not None else ()
-        order = Order(
-            ct,
-            labels,
-            geometry,
-            ticked,
-            self._painting.style_of_masks,
-            None,
-            full,
-            self.exposure.physics,
-            self.exposure.presentation,
-        )
+        look = self.exposure.physics, self.exposure.presentation
+        order = Order(ct, labels, geometry, ticked, self._painting.style_of_masks, None, full, *look)
         self._wanted = order
         taker, previewer, queue = self._taker, self._previewer, self._queue
         if full:
@@ -242,6 +233,7 @@ class RadiographWidget(DeskWidget):
         if outcome.cancelled or late or not self._started:
             return
         if outcome.error:
+            self._keep_asked = False
             self.complain(outcome.error)
             return
         self.picture = picture
@@ -272,6 +264,8 @@ class RadiographWidget(DeskWidget):
             self.say(f"{geometry.view_name}: enlarged {geometry.sdd / geometry.sid:.2f} times at the isocentre.")
         if picture.exposure is not None:
             self.exposure.show_reading(picture.exposure)
+        if self._keep_asked and self.settled:
+            self.keep()
 
     # The room in 3D -------------------------------------------------------------------------------------------------
 
@@ -319,9 +313,16 @@ class RadiographWidget(DeskWidget):
 
     @plainly
     def keep(self, *_: Any) -> None:
-        """Leave the present radiograph in the viewer as it is; the sliders go on with a new layer."""
+        """Leave the present radiograph, at full quality, in the viewer as it is; the sliders go on with a new layer."""
         if self.layer is None:
             raise ChexanatomyError("There is no radiograph to keep: press PA to take one.")
+        if not self.settled and not self._stands:
+            raise ChexanatomyError("This is only a preview: move the tube to where a radiograph can be taken, then press Keep.")
+        self._keep_asked = not self.settled
+        if self._keep_asked:
+            self._order_full()
+            self.say("It is kept as soon as the full picture is there.")
+            return
         self._shown.keep()
         self.say("Kept. The next move of a slider starts a new radiograph.")
 
