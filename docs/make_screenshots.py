@@ -52,12 +52,14 @@ def welcome(viewer: Any, folder: Path, scratch: Path) -> None:
 
 def radiograph(viewer: Any, folder: Path, scratch: Path) -> None:
     """A view with its structures and one ray, an exposure with little dose, an oblique view in the room, an impossible pose."""
+    from napari_chexanatomy.layers import core_of
+
     widget = open_alone(viewer, "Radiograph")
     widget.take(0.0)
     wait(lambda: widget.settled)
     widget.structures.set_checked(FOUND)
     heart = np.argwhere(settled_masks(widget)["heart"]).mean(axis=0)
-    widget.probe(widget.picture.order.geometry, *(float(place) for place in heart))
+    widget.probe(core_of(widget.layer), *(float(place) for place in heart))
     wait(lambda: bool(widget.ray_list.rows()))
     picture(viewer, folder / "radiograph.png")
     widget.ray_list.unfold(False)

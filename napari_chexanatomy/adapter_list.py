@@ -79,7 +79,7 @@ class AdapterList(QWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.setMinimumHeight(130)
         self.table.itemSelectionChanged.connect(self._selected)
-        self.table.cellDoubleClicked.connect(lambda *_: self.rename())
+        self.table.cellDoubleClicked.connect(partial(self._plainly, self.rename))
         self.buttons: dict[str, QPushButton] = {}
         grid = QGridLayout()
         for number, (text, tip, slot) in enumerate(

@@ -11,7 +11,7 @@ from napari_chexanatomy.overlay import CompositeOverlay, compose, patches
 from napari_chexanatomy.structure_colours import colour_of, display_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from napari.components import ViewerModel
     from napari.layers import Layer
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROLE = "drawing"
 OTHERS = "other structures"
+UNDO_KEY = "Control-Z"
 
 
 class Drawing:
@@ -32,9 +33,14 @@ class Drawing:
         structure: str,
         mask: np.ndarray | None,
         others: Mapping[str, np.ndarray],
+        undo: Callable[[Layer], None],
     ) -> None:
-        """Put the image and the drawing into the viewer. others: drawings of other structures, shown but not touched."""
+        """Put the image and the drawing into the viewer. others: drawings of other structures, shown but not touched.
+
+        undo: what Ctrl+Z does in a layer of the drawing.
+        """
         self._viewer = viewer
+        self._undo = undo
         self._structure = structure or "structure"
         data, keywords, _ = from_radiograph(radiograph)
         self.image: Layer = viewer.add_image(data, **keywords)
@@ -49,6 +55,7 @@ class Drawing:
         )  # fmt: skip
         self.brush.brush_size = max(3, max(self.shape) // 60)
         self.brush.mode = "paint"
+        self.brush.bind_key(UNDO_KEY, undo)
         self.outline: Layer | None = None
         self._outlined: np.ndarray | None = None
         self.saved = drawing > 0
@@ -78,6 +85,7 @@ class Drawing:
                 ndim=2, name=f"outline {display_name(self._structure)}", edge_color=colour, face_color=colour, opacity=0.5,
                 metadata={KEY: Core(role=ROLE)}, **plane_of(self.image),
             )  # fmt: skip
+            self.outline.bind_key(UNDO_KEY, self._undo)
             self.outline.events.set_data.connect(self._outline_changed)
         self.outline.mode = "add_polygon_lasso"
         self._viewer.layers.selection.active = self.outline
@@ -88,21 +96,15 @@ class Drawing:
         self._viewer.layers.selection.active = self.brush
 
     def replace(self, mask: np.ndarray) -> None:
-        """Show another drawing; napari's own undo takes it back."""
+        """Show another drawing; what was there before is among the project's earlier states, not in napari's own undo."""
         self._drop_outline()
-        changed = np.nonzero((np.asarray(self.brush.data) > 0) != mask)
-        if len(changed[0]):
-            self.brush.data_setitem(changed, mask[changed].astype(np.uint8))
-
-    def restore(self, mask: np.ndarray) -> None:
-        """Show what was saved before, past napari's own undo, which would otherwise take this taking back back."""
-        self.saved = mask
-        self._drop_outline()
-        np.copyto(self.brush.data, mask.astype(self.brush.data.dtype))
-        self.brush.refresh()
+        self.brush.data = mask.astype(self.brush.data.dtype)
+        self.brush._reset_history()
 
     def undo(self) -> bool:
-        """Take the last stroke back; False where there is none."""
+        """Take the last stroke back; False where there is none, or where an outline may have come after it."""
+        if self.outline is not None and self.outline in self._viewer.layers:
+            return False
         before = self.brush.data.copy()
         self.brush.undo()
         return not np.array_equal(before, self.brush.data)
@@ -112,6 +114,12 @@ class Drawing:
         self._structure = structure
         self.brush.name = f"draw {display_name(structure)}"
         self.brush.colormap = label_colormap({1: structure})
+
+    def let_go(self) -> None:
+        """Leave the layers to the user, with napari's own undo."""
+        for layer in (self.outline, self.brush):
+            if layer is not None:
+                layer.bind_key(UNDO_KEY, None, overwrite=True)
 
     def close(self) -> None:
         """Take the layers out of the viewer."""
@@ -123,6 +131,7 @@ class Drawing:
     def _drop_outline(self) -> None:
         if self.outline is not None and self.outline in self._viewer.layers:
             self._viewer.layers.remove(self.outline)
+            self._viewer.layers.selection.active = self.brush
         self.outline = self._outlined = None
 
     def _outline_changed(self, _event: Any = None) -> None:

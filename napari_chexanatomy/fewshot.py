@@ -147,7 +147,7 @@ class FewShotWidget(ProjectDesk):
         name = key_of(text.strip())
         if self.project is None or not name or name == self.project.structure:
             return
-        self.flush()
+        self._save_first()
         self.project.choose_structure(name)
         self._show_again()
         hint = "" if self.project.items else " Add radiographs next: “Add” takes one that is open, “Files …” reads some."
@@ -165,7 +165,7 @@ class FewShotWidget(ProjectDesk):
     def rename_structure(self, text: str) -> None:
         """Call the structure in hand something else."""
         project = self._need_project()
-        self.flush()
+        self._save()
         project.rename_structure(key_of(text.strip()))
         if self._current is not None:
             self._current = project.item(self._current.name)
@@ -234,7 +234,7 @@ class FewShotWidget(ProjectDesk):
     def suggest(self, *_: Any) -> None:
         """Go to the image without a drawing that the model is least sure of; a child process asks the model."""
         project = self._need_project()
-        self.flush()
+        self._save()
         open_ones = [item for item in project.items if not project.drawn(item)]
         if not project.structure:
             raise ChexanatomyError("Name the structure that you are drawing first.")
@@ -301,7 +301,7 @@ class FewShotWidget(ProjectDesk):
         """Learn from the drawings in a child process."""
         project = self._need_project()
         self._structure_typed()
-        self.flush()
+        self._save()
         if self.busy:
             raise ChexanatomyError("Something is still running here: wait for it or press Cancel.")
         staged, adapter = project.stage(), project.new_adapter()

@@ -7,7 +7,6 @@ before in history/<structure>/<name>/<number>.png. Structures have masks of thei
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -169,30 +168,43 @@ class Project:
         path = self._mask_path(item, structure)
         return read_mask_png(path) if path.is_file() else None
 
-    def set_mask(self, item: Item, mask: np.ndarray) -> None:
-        """Write a drawing in one step, and keep what it was before; an empty one takes the file away."""
+    def set_mask(self, item: Item, mask: np.ndarray, undone: bool = False) -> None:
+        """Write a drawing in one step, and keep what it was before; an empty one takes the file away.
+
+        undone: the drawing is one that was before, so nothing is kept and it counts as an earlier state no longer.
+        """
         from training.images import write_mask_png
 
         path = self._mask_path(item)
-        if path.is_file():
-            self._keep_version(path, item)
-        elif not mask.any():
+        if not mask.any() and not path.is_file():
             return
-        if not mask.any():
-            path.unlink()
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_mask_png(mask, path)
+        kept = None if undone else self._keep_version(item, path, mask.shape)
+        try:
+            if mask.any():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_mask_png(mask, path)
+            else:
+                path.unlink()
+        except OSError:
+            if kept is not None:
+                kept.unlink(missing_ok=True)
+            raise
+        if undone:
+            self._forget_versions_like(item, mask)
+        for old in self._versions(item)[:-KEPT_VERSIONS]:
+            old.unlink()
 
     def take_back(self, item: Item) -> np.ndarray | None:
         """Bring back what the drawing was before it was saved last, bool [row, column]; None where nothing is kept."""
+        from training.images import read_mask_png
+
+        self._forget_versions_like(item, self.mask(item))
         versions = self._versions(item)
         if not versions:
             return None
-        path = self._mask_path(item)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(versions[-1], path)
-        return self.mask(item)
+        earlier = read_mask_png(versions[-1])
+        self.set_mask(item, earlier, undone=True)
+        return earlier
 
     def others(self, item: Item) -> dict[str, np.ndarray]:
         """What is drawn of other structures in this image: name -> bool [row, column]."""
@@ -277,17 +289,34 @@ class Project:
         return self.folder / "masks" / where / f"{item.name}.png"
 
     def _versions(self, item: Item) -> list[Path]:
-        where = self.folder / "history" / self._mask_path(item).parent.name / item.name
-        return sorted(where.glob("*.png")) if where.is_dir() else []
+        return sorted(self._history(item).glob("[0-9]*.png"))
 
-    def _keep_version(self, path: Path, item: Item) -> None:
+    def _history(self, item: Item) -> Path:
+        return self.folder / "history" / self._mask_path(item).parent.name / item.name
+
+    def _keep_version(self, item: Item, path: Path, shape: tuple[int, ...]) -> Path:
+        """Copy a drawing to its earlier states; where there is none, that is a state too."""
+        from training.images import write_mask_png
+        from training.images.paths import replacing
+
         versions = self._versions(item)
-        number = int(versions[-1].stem) + 1 if versions else 1
-        kept = self.folder / "history" / path.parent.name / item.name / f"{number:06d}.png"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, kept)
-        for old in versions[: max(0, len(versions) + 1 - KEPT_VERSIONS)]:
-            old.unlink()
+        kept = self._history(item) / f"{int(versions[-1].stem) + 1 if versions else 1:06d}.png"
+        if path.is_file():
+            with replacing(kept) as copy:
+                shutil.copyfile(path, copy)
+        else:
+            write_mask_png(np.zeros(shape, bool), kept)
+        return kept
+
+    def _forget_versions_like(self, item: Item, mask: np.ndarray | None) -> None:
+        """Forget the newest earlier states as far as they are the one that is there now (None: nothing is drawn)."""
+        from training.images import read_mask_png
+
+        for version in reversed(self._versions(item)):
+            state = read_mask_png(version)
+            if state.any() if mask is None else not np.array_equal(state, mask):
+                return
+            version.unlink()
 
 
 def _plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,8 @@ class Core:
     """The core object behind a layer.
 
     masks: bool [row, column] per structure; members: which structures a mask layer's ids stand for, under 0 those that are known
-    not to be there; role: marks what we draw ourselves.
+    not to be there; role: marks what we draw ourselves; source, source_labels: CT and label map that a radiograph was taken from,
+    which it does not keep alive.
     """
 
     ct: CT | None = None
@@ -44,6 +46,15 @@ class Core:
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
     members: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     role: str = ""
+    source: weakref.ref[CT] | None = None
+    source_labels: weakref.ref[LabelMap] | None = None
+
+    def sources(self) -> tuple[CT | None, LabelMap | None]:
+        """CT and label map that the radiograph was taken from; None for one that there was not, or that was closed since."""
+        return (
+            self.source() if self.source is not None else None,
+            self.source_labels() if self.source_labels is not None else None,
+        )
 
     def radiograph_with(self, pixels: np.ndarray, spacing: tuple[float, float] | None, name: str = "radiograph") -> Radiograph:
         """The radiograph that a layer with other pixels shows now: view and origin are those of the one it was made from."""

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushBut
 from napari_chexanatomy.desk import DISCLAIMER, LayerChooser
 from napari_chexanatomy.drawings import is_reference, marked, mask_over
 from napari_chexanatomy.findings_table import PlainTable
-from napari_chexanatomy.layers import Core, core_of, is_labels, plane_of
+from napari_chexanatomy.layers import Core, core_of, plane_of
 from napari_chexanatomy.overlay import CompositeOverlay
 from napari_chexanatomy.section import Section
 from napari_chexanatomy.structure_colours import display_name
@@ -226,7 +226,8 @@ class MeasureSection(Section):
         assert base is not None
         shape = (shown.radiograph.pixels.shape[0], shown.radiograph.pixels.shape[1])
         found = {f.structure: f.mask if f.present else None for f in shown.findings}
-        core, labels = core_of(base), next((core_of(one).labels for one in self._desk.viewer.layers if is_labels(one)), None)
+        core = core_of(base)
+        labels = core.sources()[1]
         kind = self.kind.currentData()
         drawn: dict[str, np.ndarray] = {}
         path: Path | None = None
@@ -362,7 +363,9 @@ def _projected(core: Core, labels: Any, wanted: list[str]) -> dict[str, np.ndarr
         can = [name for name in missing if LUNG_OF.get(name, name) in held]
         references |= project_labels(labels, core.geometry, can) if can else {}
     if not references:
-        raise ChexanatomyError("The CT's labels are not open, so there is nothing to compare with: open its label map.")
+        raise ChexanatomyError(
+            "The labels of this radiograph's CT are not open: open them and take it again, or compare with a drawing or a file."
+        )
     return references
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_chexanatomy.layers import LivePixels, from_radiograph, look_at
+from napari_chexanatomy.layers import KEY, LivePixels, from_radiograph, look_at
 from napari_chexanatomy.overlay import CompositeOverlay
 from napari_chexanatomy.picture import Picture, exposure_settings
 
@@ -37,6 +39,11 @@ class PictureLayers:
         """Show a picture; a preview is shown with as little work for the window as can be."""
         order = picture.order
         data, keywords, _ = from_radiograph(picture.radiograph, order.geometry, picture.masks)
+        keywords["metadata"][KEY] = replace(
+            keywords["metadata"][KEY],
+            source=weakref.ref(order.ct),
+            source_labels=weakref.ref(order.labels) if order.labels is not None else None,
+        )
         keywords["metadata"][EXPOSURE_KEY] = exposure_settings(order)
         layer = self.layer
         if layer is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_chexanatomy.layers import core_of, is_radiograph
+from napari_chexanatomy.layers import Core, core_of, is_radiograph
 from training.drr import Geometry
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ FREE_MODES = ("pan_zoom", "transform")
 
 
 class Clicks:
-    """Calls `clicked(geometry, row, column)` for every click that hits a radiograph taken here; a drag is no click."""
+    """Calls `clicked(core, row, column)` for every click that hits a radiograph taken here; a drag is no click."""
 
     def __init__(
-        self, viewer: ViewerModel, shown: Callable[[], Layer | None], clicked: Callable[[Geometry, float, float], None]
+        self, viewer: ViewerModel, shown: Callable[[], Layer | None], clicked: Callable[[Core, float, float], None]
     ) -> None:
         """`shown` gives the layer that is meant when no radiograph is selected."""
         self._viewer = viewer
@@ -53,10 +53,11 @@ class Clicks:
         if hit is not None:
             self._clicked(*hit)
 
-    def _hit(self, event: Any) -> tuple[Geometry, float, float] | None:
+    def _hit(self, event: Any) -> tuple[Core, float, float] | None:
         active = self._viewer.layers.selection.active
         layer = active if active is not None and core_of(active).geometry is not None else self._shown()
-        geometry = core_of(layer).geometry
+        core = core_of(layer)
+        geometry = core.geometry
         if layer is None or geometry is None:
             return None
         if self._viewer.dims.ndisplay == 3:
@@ -67,7 +68,7 @@ class Clicks:
             place = None
         if place is None or not (-0.5 <= place[0] <= geometry.rows - 0.5 and -0.5 <= place[1] <= geometry.columns - 0.5):
             return None
-        return geometry, *place
+        return core, *place
 
 
 def in_picture(layer: Layer, geometry: Geometry, position: Any) -> tuple[float, float]:

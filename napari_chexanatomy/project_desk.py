@@ -61,7 +61,7 @@ class ProjectDesk(DeskWidget):
             theirs = other.project if other is not self and isalive(other) else None
             if theirs is not None and theirs.folder.resolve() == project.folder.resolve():
                 raise ChexanatomyError("This project is open in another window: draw on there, or close that window first.")
-        self.flush()
+        self._save_first()
         self._forget_current()
         self.project = project
 
@@ -86,7 +86,7 @@ class ProjectDesk(DeskWidget):
         item = self.project.item(name) if self.project is not None else None
         if item is None or (self._current is not None and item.name == self._current.name):
             return
-        self.flush()
+        self._save_first()
         self._open_item(item)
         self.say("Draw the structure. It is saved as you draw; Ctrl+Z, or Undo, takes a stroke back.")
 
@@ -95,7 +95,7 @@ class ProjectDesk(DeskWidget):
         radiograph, mask, others = project.image(item), project.mask(item), project.others(item)
         self._forget_current()
         self._current = item
-        self.drawing = Drawing(self.viewer, radiograph, project.structure, mask, others)
+        self.drawing = Drawing(self.viewer, radiograph, project.structure, mask, others, self.undo)
         self.layers.refresh()
         self._show_absent()
 
@@ -137,15 +137,17 @@ class ProjectDesk(DeskWidget):
 
     @plainly
     def undo(self, *_: Any) -> None:
-        """Take the last stroke back; when there is none, go back to what was saved before."""
-        drawing, project, item = self._need_drawing(), self._need_project(), self._need_item()
+        """Take the last change back: a stroke, or else what was saved after the state before."""
+        drawing, project = self._need_drawing(), self._need_project()
+        self._save()
         if drawing.undo():
-            self.flush()
+            self._save(undone=True)
             return
-        mask = project.take_back(item)
+        mask = project.take_back(self._need_item())
         if mask is None or mask.shape != drawing.shape:
             raise ChexanatomyError("There is nothing to take back.")
-        drawing.restore(mask)
+        drawing.replace(mask)
+        drawing.saved = mask
         self._after_drawing()
         self.say("This is what was saved before.")
 
@@ -156,8 +158,10 @@ class ProjectDesk(DeskWidget):
         layer = self.drawings.chosen
         if layer is None:
             raise ChexanatomyError("There is no other Labels or Shapes layer: draw in one, or open a mask, first.")
-        drawing.replace(drawn_mask(layer, drawing.shape))
-        self.flush()
+        mask = drawn_mask(layer, drawing.shape)
+        self._save()
+        drawing.replace(mask)
+        self._save()
         self.say(f"“{layer.name}” is the drawing of this image now; that layer stays as it is.")
 
     @plainly
@@ -170,6 +174,18 @@ class ProjectDesk(DeskWidget):
     @plainly
     def flush(self) -> None:
         """Put the drawing on disk when it differs from what is there."""
+        self._save()
+
+    def _save_first(self) -> None:
+        """Save what is about to leave the screen. Where that fails all stays as it is; raises what `_save` raises."""
+        try:
+            self._save()
+        except (ChexanatomyError, OSError):
+            QTimer.singleShot(0, self._refresh)  # the lists show again what is in hand
+            raise
+
+    def _save(self, undone: bool = False) -> None:
+        """The same as `flush`; undone: a stroke was taken back. Raises ChexanatomyError or OSError when it cannot be written."""
         drawing, item = self.drawing, self._current
         if self.project is None or item is None or drawing is None:
             return
@@ -180,7 +196,7 @@ class ProjectDesk(DeskWidget):
             return
         mask = drawing.mask
         if not np.array_equal(mask, drawing.saved):
-            self.project.set_mask(item, mask)
+            self.project.set_mask(item, mask, undone)
             drawing.saved = mask
             if mask.any() and self.project.absent(item):
                 self._current = self.project.set_absent(item, False)
@@ -207,8 +223,19 @@ class ProjectDesk(DeskWidget):
         super().hideEvent(event)
 
     def shut_down(self) -> None:
-        """Save, and put the drawing away with the widget: what is drawn later would not be saved any more."""
-        self.flush()
+        """Save, and put the drawing away with the widget: what is drawn later would not be saved any more.
+
+        A drawing that cannot be saved stays in the layer list.
+        """
+        try:
+            self._save()
+        except (ChexanatomyError, OSError) as error:
+            from napari.utils.notifications import show_error
+
+            show_error(f"The drawing could not be put on disk ({error}): it stays in the layer list, save the layer from there.")
+            drawing, self.drawing = self.drawing, None
+            if drawing is not None:
+                drawing.let_go()
         self._forget_current()
         self.images.setCurrentRow(-1)
         self._autosave.stop()

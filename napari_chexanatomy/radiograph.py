@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import (
-    QFormLayout,
-)
+from qtpy.QtWidgets import QFormLayout
 
 from napari_chexanatomy.desk import DeskWidget, LayerChooser, plainly
 from napari_chexanatomy.exposure_controls import ExposureControls
 from napari_chexanatomy.jobs import LatestWins, Outcome
 from napari_chexanatomy.keeping import KeepingRow, write_picture
-from napari_chexanatomy.layers import core_of, is_ct, is_labels
+from napari_chexanatomy.layers import Core, core_of, is_ct, is_labels
 from napari_chexanatomy.picture import Order, Picture, PictureTaker, fits, makeable
 from napari_chexanatomy.picture_layers import PictureLayers
 from napari_chexanatomy.pointer import Clicks
@@ -58,7 +56,7 @@ class RadiographWidget(DeskWidget):
         self._rest = QTimer(self, singleShot=True)
         self._rest.timeout.connect(self._order_full)
         self._shown = PictureLayers(self.viewer)
-        self._started, self._stands = False, True
+        self._started, self._stands, self._keep_asked = False, True, False
         self.picture: Picture | None = None
         self._wanted: Order | None = None
         self._probes, self._clicks = LatestWins(self), Clicks(self.viewer, lambda: self.layer, self.probe)
@@ -83,7 +81,6 @@ class RadiographWidget(DeskWidget):
         form.addRow("CT", self.ct_chooser)
         form.addRow("Labels", self.labels_chooser)
         self.body.addLayout(form)
-
         presets = PresetRow()
         presets.chosen.connect(self.take)
         self.preset_buttons = presets.buttons
@@ -205,7 +202,7 @@ class RadiographWidget(DeskWidget):
             geometry = self.pose.geometry_for(ct)
             geometry.check(ct)
         except ImpossibleGeometry as error:
-            self._stands = False
+            self._stands = self._keep_asked = False
             self._rest.stop()
             self._thaw()
             self.complain(str(error))
@@ -218,17 +215,8 @@ class RadiographWidget(DeskWidget):
         if labels is not None and not fits(labels, ct):
             labels = None
         ticked = tuple(self.structures.checked()) if labels is not None else ()
-        order = Order(
-            ct,
-            labels,
-            geometry,
-            ticked,
-            self._painting.style_of_masks,
-            None,
-            full,
-            self.exposure.physics,
-            self.exposure.presentation,
-        )
+        look = self.exposure.physics, self.exposure.presentation
+        order = Order(ct, labels, geometry, ticked, self._painting.style_of_masks, None, full, *look)
         self._wanted = order
         taker, previewer, queue = self._taker, self._previewer, self._queue
         if full:
@@ -245,6 +233,7 @@ class RadiographWidget(DeskWidget):
         if outcome.cancelled or late or not self._started:
             return
         if outcome.error:
+            self._keep_asked = False
             self.complain(outcome.error)
             return
         self.picture = picture
@@ -268,13 +257,15 @@ class RadiographWidget(DeskWidget):
         if picture.order.full:
             room.keep_in_view(geometry)
             if self._clicked is not None:
-                self._follow_ray(geometry, *self._clicked)
+                self._follow_ray(picture.order.ct, picture.order.labels, geometry, *self._clicked)
         if self.labels is not None and picture.order.labels is None:
             self.complain(FOREIGN_LABELS)
         else:
             self.say(f"{geometry.view_name}: enlarged {geometry.sdd / geometry.sid:.2f} times at the isocentre.")
         if picture.exposure is not None:
             self.exposure.show_reading(picture.exposure)
+        if self._keep_asked and self.settled:
+            self.keep()
 
     # The room in 3D -------------------------------------------------------------------------------------------------
 
@@ -298,19 +289,19 @@ class RadiographWidget(DeskWidget):
 
     # Under the pointer ----------------------------------------------------------------------------------------------
 
-    def probe(self, geometry: Geometry, row: float, column: float) -> None:
-        """List the structures that the ray through a pixel passes, with their thickness."""
+    @plainly
+    def probe(self, core: Core, row: float, column: float) -> None:
+        """List the structures that the ray through a radiograph's pixel passes in its own CT, with their thickness."""
+        ct, labels = core.sources()
+        if ct is None or core.geometry is None:
+            raise ChexanatomyError("The CT of this radiograph is not open: open it and take the radiograph again.")
         self.ray_list.unfold()
-        self._follow_ray(geometry, row, column)
+        self._follow_ray(ct, labels, core.geometry, row, column)
 
-    def _follow_ray(self, geometry: Geometry, row: float, column: float) -> None:
-        ct, labels = self.ct, self.labels
-        if ct is None:
-            return
+    def _follow_ray(self, ct: CT, labels: LabelMap | None, geometry: Geometry, row: float, column: float) -> None:
         self._clicked = (row, column)
-        own = labels if fits(labels, ct) else None
         ticked = tuple(self.structures.checked())
-        self._probes.submit(lambda: (ray_at(ct, own, geometry, row, column, ticked), own is not None))
+        self._probes.submit(lambda: (ray_at(ct, labels, geometry, row, column, ticked), labels is not None))
 
     def _show_ray(self, outcome: Outcome) -> None:
         if outcome.error:
@@ -322,9 +313,16 @@ class RadiographWidget(DeskWidget):
 
     @plainly
     def keep(self, *_: Any) -> None:
-        """Leave the present radiograph in the viewer as it is; the sliders go on with a new layer."""
+        """Leave the present radiograph, at full quality, in the viewer as it is; the sliders go on with a new layer."""
         if self.layer is None:
             raise ChexanatomyError("There is no radiograph to keep: press PA to take one.")
+        if not self.settled and not self._stands:
+            raise ChexanatomyError("This is only a preview: move the tube to where a radiograph can be taken, then press Keep.")
+        self._keep_asked = not self.settled
+        if self._keep_asked:
+            self._order_full()
+            self.say("It is kept as soon as the full picture is there.")
+            return
         self._shown.keep()
         self.say("Kept. The next move of a slider starts a new radiograph.")
 

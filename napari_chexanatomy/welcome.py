@@ -11,14 +11,16 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from napari_chexanatomy.desk import DISCLAIMER, DeskWidget, plainly
-from napari_chexanatomy.layers import core_of, is_ct, is_labels, is_radiograph
+from napari_chexanatomy.jobs import Work
+from napari_chexanatomy.layers import core_of, from_ct, from_labels, is_ct, is_labels, is_radiograph
+from napari_chexanatomy.samples import load_lidc, load_phantom
 from training.errors import ChexanatomyError
+from training.images.types import CT, LabelMap
 from training.progress import ProgressCallback
 
 if TYPE_CHECKING:
     import napari.viewer
 
-PLUGIN = "napari-chexanatomy"
 ASKED = ("lung_left", "lung_right", "heart", "aorta", "trachea", "spine", "liver", "clavicula_left", "clavicula_right")
 DONE, OPEN = "✓", "○"
 LOOK_AGAIN, PATIENCE = 100, 100
@@ -125,19 +127,25 @@ class WelcomeWidget(DeskWidget):
     @plainly
     def load_real(self) -> None:
         """Step 1 with the real CT."""
-        self._load("lidc")
+        self._load(load_lidc)
 
     @plainly
     def load_phantom(self) -> None:
         """Step 1 with the computed body."""
-        self._load("phantom")
+        self._load(load_phantom)
 
-    def _load(self, sample: str) -> None:
+    def _load(self, work: Work) -> None:
         if any(map(is_ct, self.viewer.layers)):
             raise ChexanatomyError("A CT is open already: go on with step 2, or remove it from the layer list first.")
-        self.say("Loading …")
-        self.viewer.open_sample(PLUGIN, sample)
-        self.say("Loaded. Scroll through the slices with the slider under the picture, then go on with step 2.")
+
+        def show(volumes: tuple[CT, LabelMap]) -> None:
+            from napari.layers import Layer
+
+            for data in (from_ct(volumes[0]), from_labels(volumes[1])):
+                self.viewer.add_layer(Layer.create(*data))
+            self.say("Loaded. Scroll through the slices with the slider under the picture, then go on with step 2.")
+
+        self.start("Loading", work, show)
 
     @plainly
     def project(self) -> None:

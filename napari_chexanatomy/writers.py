@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_chexanatomy.layers import KEY, Core, masks_in
 from training.errors import ChexanatomyError
+from training.filenames import file_stem
 from training.images import write_ct_nifti, write_labels_nifti, write_mask_png, write_radiograph
 from training.images.types import CT, LabelMap, Triple
 
@@ -18,18 +19,22 @@ FullLayerData = tuple[Any, dict[str, Any], str]
 
 
 def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write a 2D Labels layer as PNG of 0 and 255; several labels give one file each (NAME_1.png, NAME_2.png ...)."""
+    """Write a 2D Labels layer as PNG of 0 and 255; several labels give one file each (NAME_1.png, NAME_2.png ...).
+
+    A layer of opened masks gives one file for each structure, whole where it overlaps others and empty where it is absent.
+    """
     labels = np.asarray(data)
     if labels.ndim != 2:
         raise ChexanatomyError(f"The layer has {labels.ndim} dimensions; a mask picture has two: save it as NIfTI (.nii.gz).")
-    target = Path(path)
-    ids = [int(i) for i in np.unique(labels) if i]
-    if len(ids) <= 1:
-        write_mask_png(labels > 0, target)
+    target, core = Path(path), _core(attributes)
+    known = masks_in(labels, core, str(attributes.get("name", "mask"))) if core.members else {}
+    masks = known or {str(i): labels == i for i in np.unique(labels) if i}
+    if len(masks) <= 1:
+        write_mask_png(labels > 0, target, next(iter(known), ""))
         return [str(target)]
-    targets = [target.with_name(f"{target.stem}_{i}{target.suffix}") for i in ids]
-    for i, one in zip(ids, targets, strict=True):
-        write_mask_png(labels == i, one)
+    targets = [target.with_name(f"{target.stem}_{file_stem(name)}{target.suffix}") for name in masks]
+    for (name, mask), one in zip(masks.items(), targets, strict=True):
+        write_mask_png(mask, one, name if name in known else "")
     return [str(one) for one in targets]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.bench_desk import every, grip, mouse
+from napari_chexanatomy.layers import core_of
 
 if TYPE_CHECKING:
     from tools.long_use import Watch
@@ -109,8 +110,7 @@ class Hands:
         for count in (12, 40, 3):
             do("tick structures", lambda count=count: (widget.structures.set_checked(rng.sample(known, count)),
                                                        widget.structures.changed.emit()))  # fmt: skip
-        geometry = widget.picture.order.geometry
-        widget.probe(geometry, rng.uniform(100, 400), rng.uniform(100, 400))
+        widget.probe(core_of(widget.layer), rng.uniform(100, 400), rng.uniform(100, 400))
         wait(lambda: widget._probes.idle)  # a ray beside the body meets nothing
         self.watch.did("probe a ray")
         do("room", widget.room_view.room_button.click)

@@ -92,6 +92,8 @@ def test_undo_goes_back_to_before_the_program_was_started(desk, views, add, tmp_
         assert not desk.drawing.mask[row, 60]
         assert desk.drawing.mask[20, 60]
     desk.undo()
+    assert not desk.drawing.mask.any()
+    desk.undo()
     assert "nothing to take back" in desk.message.text()
 
 
@@ -105,6 +107,58 @@ def test_a_project_is_drawn_on_in_one_window_only(desk, views, add, tmp_path, ma
     other.open(tmp_path / "p")
     assert other.drawing.mask[60, 60], "what was drawn there was saved when it was closed"
     other.shut_down()
+
+
+@pytest.fixture
+def no_disk(tmp_path):
+    """Take the masks of project p away as a network folder goes, and bring them back."""
+    masks, away = tmp_path / "p" / "masks", tmp_path / "away"
+
+    def switch():
+        if away.exists():
+            masks.unlink()
+            away.rename(masks)
+        else:
+            masks.rename(away)
+            masks.write_text("")
+
+    return switch
+
+
+def test_a_drawing_stays_in_hand_until_it_is_on_disk(desk, views, add, tmp_path, qtbot, no_disk):
+    fill(desk, views[:2], add, tmp_path / "p")
+    desk.images.setCurrentRow(0)
+    first = desk._current
+    no_disk()
+    desk.drawing.brush.paint((5, 5), 1)
+    desk.images.setCurrentRow(1)
+    qtbot.wait(20)
+    assert desk.message.styleSheet(), "the failure is said"
+    assert desk.images.currentRow() == 0
+    desk.structure.setEditText("aorta")
+    desk.structure.lineEdit().editingFinished.emit()
+    qtbot.wait(20)
+    assert desk.structure.currentText() == desk.project.structure == "heart"
+    desk.new(tmp_path / "q")
+    assert desk.project.folder == tmp_path / "p"
+    desk.learn()
+    assert not desk.busy
+    assert desk._current.name == first.name
+    assert desk.drawing.mask[5, 5]
+    no_disk()
+    desk.images.setCurrentRow(1)
+    assert desk._current.name != first.name
+    assert read_mask_png(tmp_path / "p" / "masks" / "heart" / f"{first.name}.png")[5, 5]
+
+
+def test_a_drawing_that_cannot_be_saved_outlives_the_widget(desk, views, add, tmp_path, no_disk):
+    open_one(desk, views, add, tmp_path / "p")
+    no_disk()
+    desk.drawing.brush.paint((5, 5), 1)
+    brush = desk.drawing.brush
+    desk.viewer.window.remove_dock_widget(desk)
+    assert brush in desk.viewer.layers
+    assert brush.data[5, 5]
 
 
 def test_structures_of_one_image_may_overlap(desk, views, add, tmp_path):
@@ -189,6 +243,17 @@ def test_clicking_in_the_wrong_order_is_answered_in_words(desk, views, add, tmp_
     assert "closed" in desk.message.text()
     desk.images.setCurrentRow(0)
     assert desk.drawing.brush in desk.viewer.layers
+
+
+def test_an_adapter_without_a_name_is_refused_in_words(desk, tmp_path, monkeypatch):
+    adapter = tmp_path / "adapters" / "heart-1"
+    adapter.mkdir(parents=True)
+    (adapter / "chexanatomy.json").write_text('{"structure": "heart"}')
+    desk.adapters.show_folder(adapter.parent, adapter)
+    monkeypatch.setattr("napari_chexanatomy.adapter_list.QInputDialog.getText", lambda *a, **k: ("", True))
+    desk.adapters.table.cellDoubleClicked.emit(0, 0)
+    assert "name" in desk.message.text()
+    assert desk.adapters.kept[0].name
 
 
 def test_a_layer_may_be_renamed_or_replaced_while_it_is_drawn_on(desk, views, add, tmp_path):

@@ -104,7 +104,43 @@ def test_earlier_states_of_a_drawing_come_back_one_by_one(tmp_path):
     project = Project.open_project(project.folder)
     for state in reversed(states):
         np.testing.assert_array_equal(project.take_back(project.items[0]), state)
+    assert not project.take_back(project.items[0]).any(), "nothing drawn is a state as well"
+    assert not project.drawn(item)
     assert project.take_back(project.items[0]) is None
+
+
+def test_a_state_that_is_gone_back_to_is_no_earlier_one(tmp_path):
+    project = Project.create(tmp_path / "p")
+    item = project.add(picture())
+    empty, first, second = (np.arange(400).reshape(20, 20) < n for n in (0, 10, 20))
+    for state in (first, second):
+        project.set_mask(item, state)
+    for state in (first, empty):
+        project.set_mask(item, state, undone=True)
+    assert project.mask(item) is None
+    assert project.take_back(item) is None
+    for state in (first, empty, second):  # erased by hand, and drawn anew
+        project.set_mask(item, state)
+    for state in (empty, first, empty):
+        np.testing.assert_array_equal(project.take_back(item), state)
+    assert project.take_back(item) is None
+
+
+def test_a_save_that_fails_leaves_no_earlier_state(tmp_path):
+    project = Project.create(tmp_path / "p")
+    item = drawn(project, 1)[0]
+    before = project.mask(item)
+    masks = project.folder / "masks"
+    masks.rename(tmp_path / "away")
+    masks.write_text("")
+    for _ in range(3):
+        with pytest.raises((NotADirectoryError, FileExistsError, FileNotFoundError)):
+            project.set_mask(item, np.eye(20, dtype=bool))
+    masks.unlink()
+    (tmp_path / "away").rename(masks)
+    np.testing.assert_array_equal(project.mask(item), before)
+    assert not project.take_back(item).any()
+    assert project.take_back(item) is None
 
 
 KILLED = """

@@ -140,6 +140,23 @@ def test_what_is_kept_stays_and_what_is_saved_can_be_taken_again(desk, tmp_path,
     assert json.loads((tmp_path / "out" / "geometry.json").read_text())["sdd"] == 1800
 
 
+def test_a_radiograph_kept_at_once_has_all_its_pixels_and_masks(desk):
+    desk.load()
+    desk.pose.pixels.setCurrentIndex(1)
+    desk.take(0.0)
+    desk.settle()
+    desk.pose.sliders["primary"].setValue(25)
+    desk.keep()
+    assert not desk.settled
+    desk.settle()
+    (kept,) = (layer for layer in desk.viewer.layers if layer.name.endswith("(kept)") and "structures" not in layer.name)
+    geometry = core_of(kept).geometry
+    assert geometry.primary == 25
+    assert kept.data.shape == (geometry.rows, geometry.columns)
+    assert set(core_of(kept).masks) == set(desk.structures.checked())
+    assert desk.layer is None, "the next picture starts a new layer, and no other comes of itself"
+
+
 def test_the_window_may_close_while_a_picture_is_taken(make_napari_viewer, body, add, qtbot):
     viewer = make_napari_viewer()
     widget = RadiographWidget(viewer)
@@ -197,7 +214,7 @@ def test_a_pixel_that_is_clicked_lists_its_structures_and_follows_the_pose(desk,
     desk.take(0.0)
     desk.settle()
     row, column = (float(v) for v in np.argwhere(core_of(desk.layer).masks["heart"]).mean(axis=0))
-    desk.probe(core_of(desk.layer).geometry, row, column)
+    desk.probe(core_of(desk.layer), row, column)
     qtbot.waitUntil(lambda: bool(desk.ray_list.rows()), timeout=WAIT)
     listed = dict(desk.ray_list.rows())
     assert listed["heart"].endswith("mm")

@@ -38,6 +38,18 @@ def test_several_drawn_labels_give_a_picture_each(tmp_path: Path) -> None:
     assert np.array_equal(read_mask_png(written[1]), drawing == 4)
 
 
+def test_opened_masks_give_a_picture_for_each_structure(tmp_path: Path, masks: dict[str, np.ndarray]) -> None:
+    absent = {"trachea": np.zeros((128, 128), bool)}
+    layer = Layer.create(*layers.from_masks({**masks, **absent}, "pa"))
+    assert len(np.unique(layer.data)) > len(masks) + 1, "some of the masks overlap"
+    written = write_mask(str(tmp_path / "pa.png"), layer.data, attributes(layer))
+    assert {Path(p).name for p in written} == {f"pa_{name}.png" for name in {**masks, **absent}}
+    assert all(np.array_equal(read_mask_png(tmp_path / f"pa_{name}.png"), mask) for name, mask in {**masks, **absent}.items())
+    alone = Layer.create(*layers.from_masks({"heart": masks["heart"]}, "pa"))
+    assert write_mask(str(tmp_path / "b.png"), alone.data, attributes(alone)) == [str(tmp_path / "b.png")]
+    assert np.array_equal(read_mask_png(tmp_path / "b.png"), masks["heart"])
+
+
 def test_a_label_map_keeps_its_names_and_place(tmp_path: Path, body: tuple[CT, LabelMap]) -> None:
     layer = Layer.create(*layers.from_labels(body[1]))
     written = write_labels(str(tmp_path / "l.nii.gz"), layer.data, attributes(layer))
