@@ -112,7 +112,7 @@ class AskBackSection(Section):
             return predictor, predictor.identify(radiograph, **question)
 
         def show(result: tuple[Any, list[tuple[str, float]]]) -> None:
-            desk.model.opened(result[0])
+            desk.model.opened(open_model, result[0])
             self.show_answers(words, result[1][:ANSWERS])
 
         desk.start("Looking", work, show)

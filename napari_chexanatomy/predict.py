@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -40,13 +40,19 @@ BATCH = 8
 @dataclass(frozen=True)
 class Answer:
     """What came of one question. untaught: asked for, and unknown to the model; view: the radiograph's own, or what the model
-    takes it for, such as "PA or AP"."""
+    takes it for, such as "PA or AP"; model: the spec of the one that answered."""
 
     base: Layer
     radiograph: Radiograph
     findings: list[Finding]
     untaught: list[str]
     view: str
+    model: str
+
+    def added_to(self, shown: Shown) -> Answer:
+        """This and what was found before, which another model may have found: then both are named."""
+        models = ", ".join(dict.fromkeys(filter(None, [*shown.model.split(", "), self.model])))
+        return replace(self, findings=shown.with_more(self.findings), model=models)
 
 
 class PredictWidget(DeskWidget):
@@ -139,10 +145,15 @@ class PredictWidget(DeskWidget):
         return self.found.shown.findings if self.found.shown is not None else []
 
     def show_findings(
-        self, base: Layer, radiograph: Radiograph, findings: Sequence[Finding], untaught: Sequence[str] = ()
+        self,
+        base: Layer,
+        radiograph: Radiograph,
+        findings: Sequence[Finding],
+        untaught: Sequence[str] = (),
+        model: str | None = None,
     ) -> None:
-        """Show findings in a radiograph, in the table and over its layer."""
-        self._results[base] = Shown.on(base, radiograph, findings, self.model.spec, untaught)
+        """Show findings in a radiograph, in the table and over its layer; model: what found them, if not the chosen one."""
+        self._results[base] = Shown.on(base, radiograph, findings, self.model.spec if model is None else model, untaught)
         if base not in self._watched:
             self._watched[base] = True
             base.events.data.connect(self._picture_changed)
@@ -194,9 +205,10 @@ class PredictWidget(DeskWidget):
         names = self.asked()
         if not names:
             raise ChexanatomyError("Tick at least one structure, or type its name.")
-        self._find(
-            lambda _: names, lambda answer: self.show_findings(answer.base, answer.radiograph, answer.findings, answer.untaught)
-        )
+        self._find(lambda _: names, self._show_answer)
+
+    def _show_answer(self, answer: Answer) -> None:
+        self.show_findings(answer.base, answer.radiograph, answer.findings, answer.untaught, answer.model)
 
     def _find(self, wanted: Callable[[Predictor], Sequence[str]], then: Callable[[Answer], None]) -> None:
         """Ask for structures, and for the view, in the chosen radiograph and hand on what came."""
@@ -216,10 +228,10 @@ class PredictWidget(DeskWidget):
             untaught = predictor.untaught(names)
             known = [name for name in names if name not in untaught]
             findings = asked.segment(radiograph, known, batch=BATCH, progress=progress)
-            return predictor, Answer(base, radiograph, findings, untaught, view_of(predictor, radiograph))
+            return predictor, Answer(base, radiograph, findings, untaught, view_of(predictor, radiograph), open_model.spec)
 
         def show(result: tuple[Any, Answer]) -> None:
-            self.model.opened(result[0])
+            self.model.opened(open_model, result[0])
             if base not in self.viewer.layers:
                 raise ChexanatomyError("The radiograph was closed while the model was looking at it.")
             if not before.still_true():
@@ -238,7 +250,7 @@ class PredictWidget(DeskWidget):
             return predictor, predictor.ask(radiograph, prompt)
 
         def show(result: tuple[Any, str]) -> None:
-            self.model.opened(result[0])
+            self.model.opened(open_model, result[0])
             self.table.clearSelection()
             self.found.show_free_text(result[1] or "(nothing)")
             self.say(f"What the model wrote stands under the table, as it is. {DISCLAIMER}")
@@ -311,8 +323,7 @@ class PredictWidget(DeskWidget):
         def found(answer: Answer) -> None:
             if answer.findings:
                 before = self._results.get(answer.base)
-                together = before.with_more(answer.findings) if before is not None else answer.findings
-                self.show_findings(answer.base, radiograph, together, answer.untaught)
+                self._show_answer(answer if before is None else answer.added_to(before))
             self.measuring.show_measured(self._shown(), radiograph.view or answer.view, by_model=not radiograph.view)
 
         self._find(lambda model: [name for name in needed(model.card.get("structures", ())) if name not in have], found)
