@@ -141,7 +141,7 @@ class ReviewWidget(DeskWidget):
         self.start("Looking for suspicious masks", functools.partial(judged_anew, queue), show, quiet=True)
 
     def _reviewer_changed(self) -> None:
-        if self.queue is not None:
+        if self.queue is not None and self.queue.reviewer != self.panel.name:
             self.queue.change_reviewer(self.panel.name)
             self._filter(self.panel.filter.chosen)
 
@@ -182,15 +182,14 @@ class ReviewWidget(DeskWidget):
 
     def _load(self, index: int) -> None:
         """Load the case at a place of the queue."""
-        assert self.queue is not None
-        if self.queue.cases:
-            place = index % len(self.queue.cases)
-            self._request(self.queue.cases[place].id)
+        cases = self._need_queue().cases
+        if cases:
+            place = index % len(cases)
+            self._request(cases[place].id)
             self._index = place
 
     def _request(self, case_id: str) -> None:
-        queue = self.queue
-        assert queue is not None
+        queue = self._need_queue()
         self._leave_repair()
         self._wanted = case_id
         self._loader.submit(lambda: (case_id, attempt(lambda: queue.load(case_id))))
@@ -272,6 +271,7 @@ class ReviewWidget(DeskWidget):
 
     def _decide(self, queue: ReviewQueue, verdict: str, whole: bool) -> None:
         self._leave_repair()
+        self._reviewer_changed()  # buttons leave the keyboard in the field, where typing has not ended
         many = self.panel.gallery.chosen if self.panel.tabs.currentWidget() is self.panel.overview else []
         ids = many or [self._need_case().case.id]
         structure = "" if whole else (queue.filter.structure if many else self.panel.masks.structure) or ""
@@ -291,6 +291,7 @@ class ReviewWidget(DeskWidget):
 
     def _undo(self, queue: ReviewQueue) -> None:
         self._leave_repair()
+        self._reviewer_changed()
         case_id = queue.undo()
         if case_id is None:
             raise ChexanatomyError("There is nothing to take back.")
@@ -333,6 +334,7 @@ class ReviewWidget(DeskWidget):
     def save_repair(self, *_: Any) -> None:
         """Store the repaired mask as a correction beside the original."""
         queue, (opened, structure, mask) = self._need_queue(), self._brush.drawn()
+        self._reviewer_changed()
         self._moved = True
         self.opened = queue.correct(opened, structure, mask)
         self.discard_repair()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 
 from napari_chexanatomy.review import ReviewWidget
+from napari_chexanatomy.review_queue import Filter
 from tests.napari_chexanatomy.conftest import WAIT
 from training.dataset import Case, Dataset, Reviews
 from training.images import Radiograph
@@ -121,3 +124,36 @@ def test_a_brush_that_was_not_used_or_was_thrown_away_holds_nobody_up(desk):
     desk.panel.buttons["next"].click()
     desk.wait()
     assert len(desk.viewer.layers) == 2
+
+
+def type_name(desk, name):
+    desk.reviewer.setFocus()
+    desk.reviewer.selectAll()
+    QTest.keyClicks(desk.reviewer, name)
+
+
+def test_a_button_decides_in_the_name_that_stands_in_the_field(desk, folder, qtbot):
+    type_name(desk, "ben")
+    qtbot.mouseClick(desk.panel.buttons["flag"], Qt.MouseButton.LeftButton)
+    assert decided(folder) == [(desk.first, "heart", "flag", "ben")]
+    type_name(desk, "anna")
+    qtbot.mouseClick(desk.panel.buttons["undo"], Qt.MouseButton.LeftButton)
+    assert "nothing to take back" in desk.message.text()
+    drawn_on(desk)
+    type_name(desk, "eve")
+    desk.save_repair()
+    assert decided(folder) == [(desk.first, "heart", "flag", "ben"), (desk.first, "heart", "accept", "eve")]
+
+
+def test_another_data_set_is_shown_whole_and_the_filters_say_so(desk, folder):
+    filters = desk.panel.filter
+    filters.structure.setCurrentIndex(filters.structure.findData("aorta"))
+    filters.decided.setCurrentIndex(filters.decided.findData("undecided"))
+    filters.sorting.setCurrentIndex(filters.sorting.findData("id"))
+    filters.score.setValue(0.5)
+    desk.open(folder)
+    desk.wait()
+    assert filters.chosen == desk.queue.filter == Filter()
+    assert filters.count.text() == "4 of 4 cases"
+    filters.sorting.setCurrentIndex(filters.sorting.findData("view"))
+    assert desk.queue.filter == Filter(sorting="view")
