@@ -16,6 +16,7 @@ from napari_chexanatomy.ask_back import AskBackSection
 from napari_chexanatomy.batch import BatchSection
 from napari_chexanatomy.desk import DISCLAIMER, DeskWidget, LayerChooser, plainly
 from napari_chexanatomy.found import FoundSection, Shown
+from napari_chexanatomy.jobs import interruptible
 from napari_chexanatomy.layers import KEY, Core, is_radiograph, label_colormap, plane_of, radiograph_of
 from napari_chexanatomy.measure import MeasureSection
 from napari_chexanatomy.model_chooser import ModelChooser
@@ -24,7 +25,7 @@ from napari_chexanatomy.structure_colours import display_name, key_of
 from napari_chexanatomy.structure_list import StructureList
 from training.errors import ChexanatomyError
 from training.images.types import Radiograph
-from training.progress import ProgressCallback, report
+from training.progress import ProgressCallback
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -228,7 +229,8 @@ class PredictWidget(DeskWidget):
             untaught = predictor.untaught(names)
             known = [name for name in names if name not in untaught]
             findings = asked.segment(radiograph, known, batch=BATCH, progress=progress)
-            return predictor, Answer(base, radiograph, findings, untaught, view_of(predictor, radiograph), open_model.spec)
+            view = interruptible(lambda: view_of(predictor, radiograph), progress, "Looking")
+            return predictor, Answer(base, radiograph, findings, untaught, view, open_model.spec)
 
         def show(result: tuple[Any, Answer]) -> None:
             self.model.opened(open_model, result[0])
@@ -246,8 +248,7 @@ class PredictWidget(DeskWidget):
 
         def work(progress: ProgressCallback) -> tuple[Any, str]:
             predictor = open_model(progress)
-            report(progress, 0, 0, "Looking")
-            return predictor, predictor.ask(radiograph, prompt)
+            return predictor, interruptible(lambda: predictor.ask(radiograph, prompt), progress, "Looking")
 
         def show(result: tuple[Any, str]) -> None:
             self.model.opened(open_model, result[0])
@@ -306,7 +307,7 @@ class PredictWidget(DeskWidget):
             keep_record(folder / PREDICTIONS, record)
             return folder
 
-        self.start("Saving", work, lambda where: self.say(f"Saved in {where}."))
+        self.start_saving(work)
 
     # Measuring ------------------------------------------------------------------------------------------------------
 

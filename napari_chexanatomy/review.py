@@ -22,7 +22,6 @@ from napari_chexanatomy.review_queue import Filter, Opened, ReviewQueue, open_qu
 from napari_chexanatomy.review_repair import RepairBrush
 from napari_chexanatomy.structure_colours import display_name
 from training.errors import ChexanatomyError
-from training.progress import ProgressCallback
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -371,12 +370,12 @@ class ReviewWidget(DeskWidget):
         """Write the HTML report, and the table beside it as CSV."""
         from training.dataset.review_report import write_report
 
-        queue = self._need_queue()
+        work = functools.partial(write_report, self._need_queue().dataset.folder, path)
 
-        def work(progress: ProgressCallback) -> tuple[Path, Path]:
-            return write_report(queue.dataset.folder, path, progress)
+        def show(written: tuple[Path, Path]) -> None:
+            self.say(" and ".join(p.name for p in written) + " are written.")
 
-        self.start("Writing the report", work, lambda written: self.say(" and ".join(p.name for p in written) + " are written."))
+        self.start("Writing the report", work, show, writes=True)
 
     def shut_down(self) -> None:
         """End the threads and give the keys back."""
