@@ -22,7 +22,8 @@ def folder(tmp_path):
     for number in range(4):
         masks = {name: np.zeros((64, 60), bool) for name in ("heart", "aorta")}
         masks["heart"][20 + number : 40, 20:40] = masks["aorta"][5:10, 5:10] = True
-        case = Case(f"case-{number}", "p0", "PA", None, f"images/{number}.png", tuple(masks), (), (), "drawn", 0, "0")
+        view = "LATERAL" if number % 2 else "PA"
+        case = Case(f"case-{number}", "p0", view, None, f"images/{number}.png", tuple(masks), (), (), "drawn", 0, "0")
         dataset.add(case, Radiograph(0.5 * np.ones((64, 60), np.float32)), masks)
     return dataset.folder
 
@@ -71,7 +72,8 @@ def test_a_key_pressed_while_the_next_case_loads_touches_neither_case(desk, fold
 
 
 def leave_by_filter(desk):
-    desk.panel.filter.decided.setCurrentIndex(desk.panel.filter.decided.findData("reject"))
+    other = "PA" if desk.opened.case.view == "LATERAL" else "LATERAL"
+    desk.panel.filter.view.setCurrentIndex(desk.panel.filter.view.findData(other))
 
 
 @pytest.mark.parametrize(
