@@ -12,12 +12,13 @@ from napari_chexanatomy.buttons import push_button
 from napari_chexanatomy.desk import DISCLAIMER
 from napari_chexanatomy.drawings import can_be_asked_about, last_box, marked, mask_over
 from napari_chexanatomy.findings_table import PlainTable
+from napari_chexanatomy.jobs import interruptible
 from napari_chexanatomy.layers import core_of, plane_of, radiograph_of
 from napari_chexanatomy.section import Section
 from napari_chexanatomy.structure_colours import display_name
 from napari_chexanatomy.structure_list import swatch
 from training.errors import ChexanatomyError
-from training.progress import ProgressCallback, report
+from training.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -108,11 +109,10 @@ class AskBackSection(Section):
 
         def work(progress: ProgressCallback) -> tuple[Any, list[tuple[str, float]]]:
             predictor = open_model(progress)
-            report(progress, 0, 0, "Looking")
-            return predictor, predictor.identify(radiograph, **question)
+            return predictor, interruptible(lambda: predictor.identify(radiograph, **question), progress, "Looking")
 
         def show(result: tuple[Any, list[tuple[str, float]]]) -> None:
-            desk.model.opened(result[0])
+            desk.model.opened(open_model, result[0])
             self.show_answers(words, result[1][:ANSWERS])
 
         desk.start("Looking", work, show)

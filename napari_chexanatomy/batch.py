@@ -121,7 +121,7 @@ class BatchSection(Section):
 
         desk, measure = self._desk, self.measure.isChecked()
         projected = not desk.as_drawn.isChecked()
-        spec, open_model, arrived = desk.model.spec, desk.model.opener(), self._arrived
+        open_model, arrived = desk.model.opener(), self._arrived
         title_of = {source.folder: (title, step) for step, (source, title) in enumerate(zip(sources, titles, strict=True))}
 
         def work(progress: ProgressCallback) -> tuple[Any, Path]:
@@ -132,12 +132,12 @@ class BatchSection(Section):
             if not taught:
                 raise ChexanatomyError("This model was taught none of these structures: choose others, or teach it.")
             wishes = Wishes(taught, measure=measure, projected=projected)
-            for answered in answer_all(predictor, sources, wishes, out, spec, progress):
+            for answered in answer_all(predictor, sources, wishes, out, open_model.spec, progress):
                 arrived.append(_row(answered, *title_of[answered.source.folder]))
             return predictor, out
 
         def show(result: tuple[Any, Path]) -> None:
-            desk.model.opened(result[0])
+            desk.model.opened(open_model, result[0])
             failed = sum(bool(row.problem) for row in self.rows)
             left = f", {failed} left out" if failed else ""
             desk.say(f"{len(self.rows) - failed} images done{left}. Masks and tables are in {result[1]}. {DISCLAIMER}")
@@ -218,7 +218,7 @@ class BatchSection(Section):
         metadata = {KEY: replace(keywords["metadata"][KEY], role=ROLE)}
         layer = viewer.add_image(data, **{**keywords, "metadata": metadata})
         old, self._opened = self._opened, layer
-        self._desk.show_findings(layer, radiograph, findings)
+        self._desk.show_findings(layer, radiograph, findings, model=str(row.record.get("model", "")))
         if old is not None and old in viewer.layers and core_of(old).role == ROLE:
             viewer.layers.remove(old)
         look_at(viewer, layer)

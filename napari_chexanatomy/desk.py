@@ -29,7 +29,7 @@ from napari_chexanatomy.canvas import look_after
 from napari_chexanatomy.jobs import Job, Work
 from napari_chexanatomy.memory import give_back, settle
 from training.errors import ChexanatomyError
-from training.progress import Progress
+from training.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -154,14 +154,14 @@ class DeskWidget(QWidget):
         """Grey these controls out while a job runs."""
         self._actions.extend(widgets)
 
-    def start(self, text: str, work: Work, then: Callable[[Any], None], quiet: bool = False) -> Job:
+    def start(self, text: str, work: Work, then: Callable[[Any], None], quiet: bool = False, writes: bool = False) -> Job:
         """Run the work in a thread and hand its value to `then` in the GUI thread. Raises ChexanatomyError while one runs.
 
-        quiet: a short job that leaves the message line alone.
+        quiet: a short job that leaves the message line alone; writes: one whose value is handed on although Cancel came too late.
         """
         if self.busy:
             raise ChexanatomyError("Something is still running here: wait for it or press Cancel.")
-        job = Job(work, self)
+        job = Job(work, self, writes)
         self._job = job
         self.progress_bar.setRange(0, 0)
         self.progress_bar.setFormat(_no_format(text))
@@ -176,6 +176,10 @@ class DeskWidget(QWidget):
         job.ended.connect(self._job_ended)
         job.start()
         return job
+
+    def start_saving(self, work: Callable[[ProgressCallback], Path]) -> Job:
+        """Run the work that writes files, and say where."""
+        return self.start("Saving", work, lambda where: self.say(f"Saved in {where}."), writes=True)
 
     def cancel(self) -> None:
         """Stop the running job, if there is one."""

@@ -318,7 +318,7 @@ class FewShotWidget(ProjectDesk):
                 self.adapters.show_folder(project.folder / "adapters", folder)
                 self.learning.show_result(kept, project)
 
-        job = self.start("Learning", learn_work(child, adapter), show)
+        job = self.start("Learning", learn_work(child, adapter), show, writes=True)
         self.pages.setCurrentIndex(LEARN)
         job.progressed.connect(self.learning.show_progress)
         job.ended.connect(self.learning.ended)

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ from training.progress import Progress, ProgressCallback
 logger = logging.getLogger(__name__)
 POLL_MS = 50
 """How often the window looks at a running job [ms]."""
-GRACE_SECONDS = 20.0
-"""How long a child process may take to put its best result on disk after it was asked to stop [s]."""
 
 EXIT_MS = 10_000
 """How long the program waits at its end for work that was asked to end [ms]."""
@@ -76,9 +73,10 @@ class Job(QObject):
     cancelled = Signal()
     ended = Signal()
 
-    def __init__(self, work: Work, owner: QObject) -> None:
-        """`work` is called with a progress callback; the job ends with its owner."""
+    def __init__(self, work: Work, owner: QObject, writes: bool = False) -> None:
+        """`work` is called with a progress callback; the job ends with its owner. writes: what it has written, Cancel leaves."""
         super().__init__(owner)
+        self._writes = writes
         self._work: Work | None = work
         self._stop = threading.Event()
         self._reports: collections.deque[Progress] = collections.deque(maxlen=MOST_REPORTS)
@@ -106,7 +104,7 @@ class Job(QObject):
         self._timer.start()
 
     def cancel(self) -> None:
-        """Ask the work to end at its next progress report."""
+        """Ask the work to end at its next progress report; what comes of it is dropped, unless it is written already."""
         self._stop.set()
 
     def _run(self) -> None:
@@ -134,7 +132,8 @@ class Job(QObject):
         outcome = self._outcome or Outcome(cancelled=True)
         # The worker outlives its work, and would keep alive what the work knew and what came of it; it is still ending itself.
         self._work = self._outcome = None
-        if outcome.cancelled:
+        too_late = self._stop.is_set() and not self._writes and not outcome.error
+        if outcome.cancelled or too_late:
             self.cancelled.emit()
         elif outcome.error:
             self.failed.emit(outcome.error)
@@ -238,6 +237,11 @@ def wait_for(future: Future[Outcome], progress: ProgressCallback, text: str) -> 
     return outcome.value
 
 
+def interruptible(call: Callable[[], Any], progress: ProgressCallback, text: str) -> Any:
+    """Value of a call that reports no progress; see `wait_for`."""
+    return wait_for(in_background(call), progress, text)
+
+
 def wait_with_window_alive(title: str, work: Work) -> Any:
     """Run the work in a thread and return its value, while the window goes on drawing and napari's activity list shows it.
 
@@ -278,7 +282,7 @@ class ChildProcess:
         self._stop_gently = threading.Event()
 
     def stop_gently(self) -> None:
-        """Ask the child to end its work early and keep what it has."""
+        """Ask the child to end its work early and keep what it has, however long that takes: cancelling ends it at once."""
         self._stop_gently.set()
 
     def run(self, progress: ProgressCallback) -> list[str]:
@@ -315,14 +319,12 @@ class ChildProcess:
         ]
         for reader in readers:
             reader.start()
-        latest, said, asked = Progress(0, 0, "starting"), [], 0.0
+        latest, said, asked = Progress(0, 0, "starting"), [], False
         while child.poll() is None or not lines.empty():
             progress(latest)
             if self._stop_gently.is_set() and not asked:
-                asked = time.monotonic()
+                asked = True
                 interrupt(child)
-            if asked and time.monotonic() - asked > GRACE_SECONDS:
-                break
             with contextlib.suppress(queue.Empty):
                 while True:
                     line = lines.get(timeout=POLL_MS / 1000)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,19 @@ def withdraw_everywhere(spec: str) -> None:
     for chooser in list(_live):
         if isalive(chooser):
             chooser.withdraw(spec)
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Opens the model that was chosen when the question was asked; another may be chosen by the time of the answer."""
+
+    spec: str
+    codebook: str | None
+    open_model: Callable[[ProgressCallback], Any]
+
+    def __call__(self, progress: ProgressCallback) -> Any:
+        """The model. To be called off the GUI thread. Raises ChexanatomyError, and Cancelled where `progress` does."""
+        return self.open_model(progress)
 
 
 class ModelChooser(QWidget):
@@ -157,8 +171,8 @@ class ModelChooser(QWidget):
         self.codebook, self._open = file, None
         self._show_card()
 
-    def opener(self) -> Callable[[ProgressCallback], Any]:
-        """A function that opens the chosen model, to be called off the GUI thread; at once when it is open already.
+    def opener(self) -> Opener:
+        """What opens the chosen model; at once when it is open already.
 
         Cancelled while it opens, it raises at once; the next call goes on with the opening that was left.
         """
@@ -176,10 +190,12 @@ class ModelChooser(QWidget):
                 if future.done():
                     self._opening = {}
 
-        return open_model
+        return Opener(spec, codebook, open_model)
 
-    def opened(self, predictor: Any) -> None:
-        """Keep the model that was opened for the present choice."""
+    def opened(self, opener: Opener, predictor: Any) -> None:
+        """Keep the model that was opened, if it is the chosen one still."""
+        if (opener.spec, opener.codebook) != (self.spec, self.codebook):
+            return
         before = self.learned
         self._open = (self.spec, predictor)
         if self.learned != before:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -16,6 +16,7 @@ from napari_chexanatomy.ask_back import AskBackSection
 from napari_chexanatomy.batch import BatchSection
 from napari_chexanatomy.desk import DISCLAIMER, DeskWidget, LayerChooser, plainly
 from napari_chexanatomy.found import FoundSection, Shown
+from napari_chexanatomy.jobs import interruptible
 from napari_chexanatomy.layers import KEY, Core, is_radiograph, label_colormap, plane_of, radiograph_of
 from napari_chexanatomy.measure import MeasureSection
 from napari_chexanatomy.model_chooser import ModelChooser
@@ -24,7 +25,7 @@ from napari_chexanatomy.structure_colours import display_name, key_of
 from napari_chexanatomy.structure_list import StructureList
 from training.errors import ChexanatomyError
 from training.images.types import Radiograph
-from training.progress import ProgressCallback, report
+from training.progress import ProgressCallback
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -40,13 +41,19 @@ BATCH = 8
 @dataclass(frozen=True)
 class Answer:
     """What came of one question. untaught: asked for, and unknown to the model; view: the radiograph's own, or what the model
-    takes it for, such as "PA or AP"."""
+    takes it for, such as "PA or AP"; model: the spec of the one that answered."""
 
     base: Layer
     radiograph: Radiograph
     findings: list[Finding]
     untaught: list[str]
     view: str
+    model: str
+
+    def added_to(self, shown: Shown) -> Answer:
+        """This and what was found before, which another model may have found: then both are named."""
+        models = ", ".join(dict.fromkeys(filter(None, [*shown.model.split(", "), self.model])))
+        return replace(self, findings=shown.with_more(self.findings), model=models)
 
 
 class PredictWidget(DeskWidget):
@@ -139,10 +146,15 @@ class PredictWidget(DeskWidget):
         return self.found.shown.findings if self.found.shown is not None else []
 
     def show_findings(
-        self, base: Layer, radiograph: Radiograph, findings: Sequence[Finding], untaught: Sequence[str] = ()
+        self,
+        base: Layer,
+        radiograph: Radiograph,
+        findings: Sequence[Finding],
+        untaught: Sequence[str] = (),
+        model: str | None = None,
     ) -> None:
-        """Show findings in a radiograph, in the table and over its layer."""
-        self._results[base] = Shown.on(base, radiograph, findings, self.model.spec, untaught)
+        """Show findings in a radiograph, in the table and over its layer; model: what found them, if not the chosen one."""
+        self._results[base] = Shown.on(base, radiograph, findings, self.model.spec if model is None else model, untaught)
         if base not in self._watched:
             self._watched[base] = True
             base.events.data.connect(self._picture_changed)
@@ -194,9 +206,10 @@ class PredictWidget(DeskWidget):
         names = self.asked()
         if not names:
             raise ChexanatomyError("Tick at least one structure, or type its name.")
-        self._find(
-            lambda _: names, lambda answer: self.show_findings(answer.base, answer.radiograph, answer.findings, answer.untaught)
-        )
+        self._find(lambda _: names, self._show_answer)
+
+    def _show_answer(self, answer: Answer) -> None:
+        self.show_findings(answer.base, answer.radiograph, answer.findings, answer.untaught, answer.model)
 
     def _find(self, wanted: Callable[[Predictor], Sequence[str]], then: Callable[[Answer], None]) -> None:
         """Ask for structures, and for the view, in the chosen radiograph and hand on what came."""
@@ -216,10 +229,11 @@ class PredictWidget(DeskWidget):
             untaught = predictor.untaught(names)
             known = [name for name in names if name not in untaught]
             findings = asked.segment(radiograph, known, batch=BATCH, progress=progress)
-            return predictor, Answer(base, radiograph, findings, untaught, view_of(predictor, radiograph))
+            view = interruptible(lambda: view_of(predictor, radiograph), progress, "Looking")
+            return predictor, Answer(base, radiograph, findings, untaught, view, open_model.spec)
 
         def show(result: tuple[Any, Answer]) -> None:
-            self.model.opened(result[0])
+            self.model.opened(open_model, result[0])
             if base not in self.viewer.layers:
                 raise ChexanatomyError("The radiograph was closed while the model was looking at it.")
             if not before.still_true():
@@ -234,11 +248,10 @@ class PredictWidget(DeskWidget):
 
         def work(progress: ProgressCallback) -> tuple[Any, str]:
             predictor = open_model(progress)
-            report(progress, 0, 0, "Looking")
-            return predictor, predictor.ask(radiograph, prompt)
+            return predictor, interruptible(lambda: predictor.ask(radiograph, prompt), progress, "Looking")
 
         def show(result: tuple[Any, str]) -> None:
-            self.model.opened(result[0])
+            self.model.opened(open_model, result[0])
             self.table.clearSelection()
             self.found.show_free_text(result[1] or "(nothing)")
             self.say(f"What the model wrote stands under the table, as it is. {DISCLAIMER}")
@@ -294,7 +307,7 @@ class PredictWidget(DeskWidget):
             keep_record(folder / PREDICTIONS, record)
             return folder
 
-        self.start("Saving", work, lambda where: self.say(f"Saved in {where}."))
+        self.start_saving(work)
 
     # Measuring ------------------------------------------------------------------------------------------------------
 
@@ -311,8 +324,7 @@ class PredictWidget(DeskWidget):
         def found(answer: Answer) -> None:
             if answer.findings:
                 before = self._results.get(answer.base)
-                together = before.with_more(answer.findings) if before is not None else answer.findings
-                self.show_findings(answer.base, radiograph, together, answer.untaught)
+                self._show_answer(answer if before is None else answer.added_to(before))
             self.measuring.show_measured(self._shown(), radiograph.view or answer.view, by_model=not radiograph.view)
 
         self._find(lambda model: [name for name in needed(model.card.get("structures", ())) if name not in have], found)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFormLayout
 
 from napari_chexanatomy.desk import DeskWidget, LayerChooser, plainly
 from napari_chexanatomy.exposure_controls import ExposureControls
-from napari_chexanatomy.jobs import LatestWins, Outcome
+from napari_chexanatomy.jobs import LatestWins, Outcome, interruptible
 from napari_chexanatomy.keeping import KeepingRow, write_picture
 from napari_chexanatomy.layers import Core, core_of, is_ct, is_labels
 from napari_chexanatomy.picture import Order, Picture, PictureTaker, fits, makeable
@@ -341,9 +341,8 @@ class RadiographWidget(DeskWidget):
         if final.labels is None:
             final = replace(final, structures=())
 
-        self.start(
-            "Saving", lambda _: write_picture(PictureTaker().take(final), folder), lambda where: self.say(f"Saved in {where}.")
-        )
+        take = PictureTaker().take
+        self.start_saving(lambda progress: write_picture(interruptible(lambda: take(final), progress, "Saving"), folder))
 
     @plainly
     def load_pose(self, path: Path) -> None:

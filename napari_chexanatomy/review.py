@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,6 @@ from napari_chexanatomy.review_queue import Filter, Opened, ReviewQueue, open_qu
 from napari_chexanatomy.review_repair import RepairBrush
 from napari_chexanatomy.structure_colours import display_name
 from training.errors import ChexanatomyError
-from training.progress import ProgressCallback
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -46,7 +44,7 @@ class ReviewWidget(DeskWidget):
         self._canvas.failed.connect(self.complain)
         self._loader = LatestWins(self)
         self._loader.delivered.connect(self._take)
-        self.panel = ReviewPanel(_login())
+        self.panel = ReviewPanel()
         self.reviewer, self.comment = self.panel.reviewer, self.panel.comment
         self.masks, self.done_bar = self.panel.masks, self.panel.done_bar
         self.body.addWidget(self.panel)
@@ -109,11 +107,12 @@ class ReviewWidget(DeskWidget):
     @plainly
     def open(self, folder: Path) -> None:
         """Open a data set and show its most suspicious case; a large one is judged while its first case is on screen."""
-        name = self.panel.reviewer.text().strip() or _login()
-        self.discard_repair()
+        name = self.panel.name
+        self._leave_repair()
         self.start("Opening the data set", lambda progress: open_queue(folder, name, progress), self._show_queue)
 
     def _show_queue(self, queue: ReviewQueue) -> None:
+        self._leave_repair()
         self.queue, self.opened, self._moved = queue, None, False
         self.panel.filter.offer(queue)
         self.panel.gallery.show_queue(queue)
@@ -141,8 +140,8 @@ class ReviewWidget(DeskWidget):
         self.start("Looking for suspicious masks", functools.partial(judged_anew, queue), show, quiet=True)
 
     def _reviewer_changed(self) -> None:
-        if self.queue is not None:
-            self.queue.change_reviewer(self.panel.reviewer.text().strip() or _login())
+        if self.queue is not None and self.queue.reviewer != self.panel.name:
+            self.queue.change_reviewer(self.panel.name)
             self._filter(self.panel.filter.chosen)
 
     def _filter(self, chosen: Filter) -> None:
@@ -155,7 +154,7 @@ class ReviewWidget(DeskWidget):
         self._refresh_lists()
         if not queue.cases:
             self.say("No case is like that: choose another filter.")
-        elif self.opened is None or queue.place(self.opened.case.id) is None:
+        elif self.opened is None or (queue.place(self.opened.case.id) is None and not self._brush.structure):
             self._load(queue.first_undecided())
         else:
             self._index = queue.place(self.opened.case.id) or 0
@@ -168,28 +167,29 @@ class ReviewWidget(DeskWidget):
 
     # Walking --------------------------------------------------------------------------------------------------------
 
+    @plainly
     def go_to(self, case_id: str, structure: str = "") -> None:
         """Open a case, with one of its masks selected."""
         if self.queue is None:
             return
+        self._request(case_id)
         self._moved = True
         place = self.queue.place(case_id)
         self._index = self._index if place is None else place
         self._select_then = structure
         self.panel.tabs.setCurrentWidget(self.panel.case)
-        self._request(case_id)
 
     def _load(self, index: int) -> None:
         """Load the case at a place of the queue."""
-        assert self.queue is not None
-        if self.queue.cases:
-            self._index = index % len(self.queue.cases)
-            self._request(self.queue.cases[self._index].id)
+        cases = self._need_queue().cases
+        if cases:
+            place = index % len(cases)
+            self._request(cases[place].id)
+            self._index = place
 
     def _request(self, case_id: str) -> None:
-        queue = self.queue
-        assert queue is not None
-        self.discard_repair()
+        queue = self._need_queue()
+        self._leave_repair()
         self._wanted = case_id
         self._loader.submit(lambda: (case_id, attempt(lambda: queue.load(case_id))))
 
@@ -269,29 +269,28 @@ class ReviewWidget(DeskWidget):
             self.panel.act(action)
 
     def _decide(self, queue: ReviewQueue, verdict: str, whole: bool) -> None:
-        comment = self.panel.comment.text().strip()
+        self._leave_repair()
+        self._reviewer_changed()  # buttons leave the keyboard in the field, where typing has not ended
+        many = self.panel.gallery.chosen if self.panel.tabs.currentWidget() is self.panel.overview else []
+        ids = many or [self._need_case().case.id]
+        structure = "" if whole else (queue.filter.structure if many else self.panel.masks.structure) or ""
+        queue.decide(ids, structure, verdict, self.panel.comment.text().strip())  # type: ignore[arg-type]
         self.panel.comment.clear()
         self._moved = True
-        many = self.panel.gallery.chosen if self.panel.tabs.currentWidget() is self.panel.overview else []
-        if many:
-            structure = "" if whole else queue.filter.structure
-            queue.decide(many, structure, verdict, comment)  # type: ignore[arg-type]
-            what = f"{display_name(structure)} of {len(many)} cases" if structure else f"{len(many)} whole cases"
-            self._refresh_lists()
-            self.say(f"{what if len(many) > 1 else what.replace('cases', 'case')}: {VERDICTS[verdict]}. U takes it back.")
-            return
-        opened = self._need_case()[1]
-        structure = "" if whole else self.panel.masks.structure or ""
-        queue.decide([opened.case.id], structure, verdict, comment)  # type: ignore[arg-type]
         self._refresh_lists()
         what = display_name(structure) if structure else "The whole case"
-        if not structure or queue.filter.structure == structure:
+        if many:
+            what = f"{display_name(structure)} of {len(many)} cases" if structure else f"{len(many)} whole cases"
+            what = what if len(many) > 1 else what.replace("cases", "case")
+        elif not structure or queue.filter.structure == structure:
             self._load(self._index + 1)
         elif not self.panel.masks.select_next_undecided():
             self.panel.masks.clearSelection()
         self.say(f"{what}: {VERDICTS[verdict]}. U takes it back.")
 
     def _undo(self, queue: ReviewQueue) -> None:
+        self._leave_repair()
+        self._reviewer_changed()
         case_id = queue.undo()
         if case_id is None:
             raise ChexanatomyError("There is nothing to take back.")
@@ -299,24 +298,31 @@ class ReviewWidget(DeskWidget):
         self._refresh_lists()
         self._request(case_id)
 
-    def _need_case(self) -> tuple[ReviewQueue, Opened]:
-        if self.queue is None or self.opened is None:
+    def _need_queue(self) -> ReviewQueue:
+        if self.queue is None:
             raise ChexanatomyError("Open a data set first.")
-        return self.queue, self.opened
+        return self.queue
+
+    def _need_case(self) -> Opened:
+        """The case on screen. Raises ChexanatomyError while another is on its way: a key is not about the one that is left."""
+        self._need_queue()
+        if self.opened is None or self._wanted is not None:
+            raise ChexanatomyError("The case is not in view yet.")
+        return self.opened
 
     # Repairing ------------------------------------------------------------------------------------------------------
 
     @plainly
     def repair(self, *_: Any) -> None:
         """Put the selected mask into a Labels layer with the brush in hand."""
-        opened = self._need_case()[1]
+        opened = self._need_case()
         structure = self.panel.masks.structure
         if not structure:
             raise ChexanatomyError("Select the mask to repair in the list first.")
         layer = self._canvas.layer
         if layer is None:
             raise ChexanatomyError("The radiograph of this case was closed: go to the next case and back.")
-        self.discard_repair()
+        self._leave_repair()
         self._brush.begin(opened, structure, layer)
         self._bind(False)
         self.panel.show_repair(True)
@@ -326,15 +332,20 @@ class ReviewWidget(DeskWidget):
     @plainly
     def save_repair(self, *_: Any) -> None:
         """Store the repaired mask as a correction beside the original."""
-        queue, opened = self._need_case()
-        mask = self._brush.drawn(opened.radiograph.pixels.shape)
-        structure = self._brush.structure
+        queue, (opened, structure, mask) = self._need_queue(), self._brush.drawn()
+        self._reviewer_changed()
         self._moved = True
         self.opened = queue.correct(opened, structure, mask)
         self.discard_repair()
         self._refresh_lists()
         self._repaint()
         self.say(f"{display_name(structure)}: the correction is saved; the original is kept. U takes it back.")
+
+    def _leave_repair(self) -> None:
+        """Put an unused brush away. Raises ChexanatomyError while a drawing would go with it."""
+        if self._brush.changed:
+            raise ChexanatomyError("The repair is not saved: save it (S) or discard it first.")
+        self.discard_repair()
 
     def discard_repair(self, *_: Any) -> None:
         """Put the brush away without saving."""
@@ -349,8 +360,7 @@ class ReviewWidget(DeskWidget):
 
     @plainly
     def _ask_report(self, *_: Any) -> None:
-        if self.queue is None:
-            raise ChexanatomyError("Open a data set first.")
+        self._need_queue()
         name, _kind = QFileDialog.getSaveFileName(self, "Report", "review.html", "Report (*.html)")
         if name:
             self.report(Path(name))
@@ -360,12 +370,12 @@ class ReviewWidget(DeskWidget):
         """Write the HTML report, and the table beside it as CSV."""
         from training.dataset.review_report import write_report
 
-        queue = self._need_case()[0]
+        work = functools.partial(write_report, self._need_queue().dataset.folder, path)
 
-        def work(progress: ProgressCallback) -> tuple[Path, Path]:
-            return write_report(queue.dataset.folder, path, progress)
+        def show(written: tuple[Path, Path]) -> None:
+            self.say(" and ".join(p.name for p in written) + " are written.")
 
-        self.start("Writing the report", work, lambda written: self.say(" and ".join(p.name for p in written) + " are written."))
+        self.start("Writing the report", work, show, writes=True)
 
     def shut_down(self) -> None:
         """End the threads and give the keys back."""
@@ -387,10 +397,3 @@ def _key_handler(widget: ReviewWidget, action: str) -> Callable[[Any], None]:
             target.act(action)
 
     return handler
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "reviewer"

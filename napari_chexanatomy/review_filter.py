@@ -58,17 +58,20 @@ class FilterBar(QWidget):
         self.score.valueChanged.connect(lambda _: self.changed.emit(self.chosen))
 
     def offer(self, queue: ReviewQueue) -> None:
-        """Offer the structures and views of a data set, nothing filtered out."""
+        """Offer the structures and views of a data set, nothing filtered out; `changed` does not come."""
+        self.blockSignals(True)
         for box, first, values in (
             (self.structure, "all structures", [(s, display_name(s)) for s in queue.structures]),
             (self.view, "all views", [(v, v or "(not stated)") for v in queue.views if v or len(queue.views) > 1]),
         ):
-            box.blockSignals(True)
             box.clear()
             box.addItem(first, "")
             for key, text in sorted(values, key=lambda pair: pair[1].casefold()):
                 box.addItem(text, key)
-            box.blockSignals(False)
+        for box in (self.decided, self.sorting):
+            box.setCurrentIndex(0)
+        self.score.setValue(0)
+        self.blockSignals(False)
         self.show_count(queue)
 
     def show_count(self, queue: ReviewQueue) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import dataclass
 from html import escape
 
@@ -67,8 +68,8 @@ _ON_GRID = tuple(a.name for a in KEYS.values() if a.name not in ("comment", "rep
 class ReviewPanel(QWidget):
     """The controls of the review, without what they do."""
 
-    def __init__(self, reviewer: str) -> None:
-        """`reviewer`: the name to begin with."""
+    def __init__(self) -> None:
+        """No data set is open; the reviewer has the name of the login."""
         super().__init__()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -82,7 +83,7 @@ class ReviewPanel(QWidget):
         top.addWidget(self.open_button, 1)
         top.addWidget(self.report_button)
         layout.addLayout(top)
-        self.reviewer = QLineEdit(reviewer)
+        self.reviewer = QLineEdit(_login())
         self.reviewer.setToolTip("Your name: decisions of several reviewers are kept apart.")
         form = QFormLayout()
         form.addRow("Reviewer", self.reviewer)
@@ -161,6 +162,11 @@ class ReviewPanel(QWidget):
         inside.addLayout(row)
         self.show_repair(False)
 
+    @property
+    def name(self) -> str:
+        """Who reviews: what is typed, otherwise the name of the login."""
+        return self.reviewer.text().strip() or _login()
+
     def show_repair(self, running: bool) -> None:
         """Offer what can be done now: begin a repair, or end it."""
         self.repair_button.setEnabled(not running)
@@ -211,3 +217,10 @@ class ReviewPanel(QWidget):
             case "comment":
                 self.tabs.setCurrentWidget(self.case)
                 self.comment.setFocus()
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "reviewer"

@@ -216,7 +216,7 @@ class WelcomeWidget(DeskWidget):
             self.refresh()
             self.say(f"Five drawings of the {display_name(structure)} are ready: press Learn in the Few-shot widget.")
 
-        self.start("Preparing the lesson", work, show)
+        self.start("Preparing the lesson", work, show, writes=True)
 
     def _open(self, name: str) -> Any:
         from napari_chexanatomy.demo import open_widget

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -12,7 +13,9 @@ import pytest
 import training.model
 from napari_chexanatomy import model_chooser
 from napari_chexanatomy.fewshot import FewShotWidget
-from napari_chexanatomy.layers import core_of, from_radiograph
+from napari_chexanatomy.layers import core_of, from_ct, from_radiograph
+from napari_chexanatomy.picture import PictureTaker
+from napari_chexanatomy.radiograph import RadiographWidget
 from napari_chexanatomy.structure_colours import display_name
 from tests.napari_chexanatomy.conftest import WAIT
 from training.images import read_mask_png
@@ -76,6 +79,72 @@ def test_cancel_is_answered_while_the_model_is_still_being_opened(desk, radiogra
         assert slow_disk.count == 1
         assert [finding.structure for finding in desk.findings] == ["heart"]
         assert layer in desk.viewer.layers
+
+
+@pytest.fixture
+def slow_model(monkeypatch):
+    """The model does not answer before this is set; how often it was asked is in its `count`."""
+    gate = threading.Event()
+    gate.count = 0
+
+    def slowly(method):
+        def waiting(*arguments, **keywords):
+            gate.count += 1
+            gate.wait(WAIT / 1000)
+            return method(*arguments, **keywords)
+
+        return waiting
+
+    for name in ("ask", "identify", "view"):
+        monkeypatch.setattr(training.model.Predictor, name, slowly(getattr(training.model.Predictor, name)))
+    yield gate
+    gate.set()
+
+
+@pytest.mark.parametrize("action", ["run", "identify", "ask freely"])
+def test_cancel_is_answered_while_the_model_answers_at_one_go(desk, radiograph, masks, add, slow_model, qtbot, action):
+    radiograph = replace(radiograph, view="")
+    layer = add(desk.viewer, from_radiograph(radiograph))
+    if action == "identify":
+        desk.show_findings(layer, radiograph, [Finding("heart", True, (0.0, 0.0, 9.0, 9.0), masks["heart"], 0.9, ("t",), "t")])
+        desk.table.selectRow(0)
+    desk.free.setChecked(action == "ask freely")
+    desk.prompt.setText("segment heart")
+    before = list(desk.findings)
+    (desk.identify if action == "identify" else desk.run)()
+    qtbot.waitUntil(lambda: slow_model.count == 1, timeout=WAIT)
+    asked = time.monotonic()
+    desk.cancel_button.click()
+    desk.wait()
+    assert time.monotonic() - asked < AT_ONCE
+    slow_model.set()
+    qtbot.wait(200)
+    assert desk.message.text() == "Stopped."
+    assert (desk.findings, desk.found.free_text, desk.back.answers.rowCount()) == (before, "", 0)
+
+
+def test_a_radiograph_is_not_saved_after_cancel(make_napari_viewer, body, add, tmp_path, qtbot, monkeypatch):
+    viewer = make_napari_viewer()
+    desk = RadiographWidget(viewer)
+    viewer.window.add_dock_widget(desk, name="Radiograph")
+    desk.pose.pixels.setCurrentIndex(0)
+    add(viewer, from_ct(body[0]))
+    desk.take(0.0)
+    qtbot.waitUntil(lambda: desk.settled, timeout=WAIT)
+    begun, gate, take = threading.Event(), threading.Event(), PictureTaker.take
+    monkeypatch.setattr(PictureTaker, "take", lambda *given: (begun.set(), gate.wait(WAIT / 1000), take(*given))[-1])
+    desk.save(tmp_path / "out")
+    qtbot.waitUntil(begun.is_set, timeout=WAIT)
+    desk.cancel_button.click()
+    qtbot.waitUntil(lambda: not desk.busy, timeout=WAIT)
+    assert desk.message.text() == "Stopped."
+    gate.set()
+    qtbot.wait(200)
+    assert not (tmp_path / "out").exists()
+    desk.save(tmp_path / "out")
+    qtbot.waitUntil(lambda: not desk.busy, timeout=WAIT)
+    assert (tmp_path / "out" / "radiograph.png").is_file()
+    assert desk.message.text() == f"Saved in {tmp_path / 'out'}."
 
 
 def test_closing_predict_leaves_results_and_takes_the_question_away(desk, radiograph, masks, add):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -48,6 +49,30 @@ def test_a_cancelled_job_ends_at_its_next_report(qtbot, owner):
     qtbot.wait(50)
     with qtbot.waitSignals([job.cancelled, job.ended]):
         job.cancel()
+
+
+@pytest.mark.parametrize(("writes", "ends_as"), [(False, "cancelled"), (True, "succeeded")])
+def test_what_comes_after_cancel_is_dropped_unless_it_is_written(qtbot, owner, writes, ends_as):
+    begun, go = threading.Event(), threading.Event()
+    job = Job(lambda progress: (begun.set(), go.wait(60)), owner, writes)
+    seen = []
+    job.cancelled.connect(lambda: seen.append("cancelled"))
+    job.succeeded.connect(lambda _: seen.append("succeeded"))
+    job.start()
+    qtbot.waitUntil(begun.is_set)
+    job.cancel()
+    with qtbot.waitSignal(job.ended):
+        go.set()
+    assert seen == [ends_as]
+
+
+def test_an_error_after_cancel_is_told(qtbot, owner):
+    go = threading.Event()
+    job = Job(lambda progress: (go.wait(60), _fail(progress)), owner)
+    job.start()
+    job.cancel()
+    with qtbot.waitSignal(job.failed):
+        go.set()
 
 
 def test_an_error_of_the_user_s_making_arrives_as_its_sentence(qtbot, owner):
@@ -167,4 +192,53 @@ def test_cancelling_ends_the_child_and_its_children(tmp_path):
 
     with pytest.raises(Cancelled):
         ChildProcess(["sample", "phantom", str(tmp_path / "big"), "--spacing", "0.7"]).run(progress)
+    assert not set(psutil.Process().children(recursive=True)) - before
+
+
+LINGERS = """#!{python}
+import json, signal, time
+def end(*_):
+    time.sleep({seconds})
+    print("kept", flush=True)
+    raise SystemExit(130)
+signal.signal(signal.SIGINT, end)
+while True:
+    print(json.dumps({{"done": 1, "total": 2}}), flush=True)
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def lingering(tmp_path, monkeypatch):
+    """Makes children of a program that takes so many seconds to end after it was asked to."""
+
+    def make(seconds):
+        program = tmp_path / "lingers"
+        program.write_text(LINGERS.format(python=sys.executable, seconds=seconds))
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+        return ChildProcess([])
+
+    monkeypatch.setattr("napari_chexanatomy.jobs.GRACE_SECONDS", 0.1, raising=False)  # there is no such limit
+    return make
+
+
+def test_a_child_that_is_stopped_gently_is_waited_for(lingering):
+    child = lingering(seconds=1)
+    assert child.run(lambda report: child.stop_gently() if report.done else None) == ["kept"]
+
+
+def test_a_child_that_is_stopped_gently_can_still_be_cancelled(lingering):
+    child, asked = lingering(seconds=600), []
+
+    def progress(report):
+        if report.done:
+            child.stop_gently()
+            asked.append(report)
+        if len(asked) > 20:
+            raise Cancelled("Stopped.")
+
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(Cancelled):
+        child.run(progress)
     assert not set(psutil.Process().children(recursive=True)) - before
