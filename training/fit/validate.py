@@ -142,7 +142,9 @@ def calibrate(checkpoint: Checkpoint, records: Records, images: int, augmentatio
         validate(checkpoint, records, images, None, changes, judged)
     learnt: dict[str, Any] = {}
     if sum(not j.there for j in judged) >= LEAST_JUDGED <= sum(j.there for j in judged):
-        learnt["presence_threshold"] = presence_threshold([j.answer.presence for j in judged], [j.there for j in judged])
+        learnt["presence_threshold"] = presence_threshold(
+            *zip(*((j.answer.presence, j.there, j.image) for j in judged), strict=True)
+        )
     drawn = [j for j in judged if j.there and j.answer.presence >= learnt.get("presence_threshold", 0.5)]
     if len(drawn) >= LEAST_JUDGED:
         columns = zip(*((j.structure, j.answer, j.dice, j.image) for j in drawn), strict=True)
@@ -151,19 +153,28 @@ def calibrate(checkpoint: Checkpoint, records: Records, images: int, augmentatio
     return learnt
 
 
-def presence_threshold(presence: Sequence[float], there: Sequence[bool]) -> float:
+def presence_threshold(presence: Sequence[float], there: Sequence[bool], images: Sequence[int]) -> float:
     """The probability from which on a structure is called there, 0.05 to 0.95: right about as many as possible of those that are
     and of those that are not, both counting alike however many there are of each. Of cuts that differ by less than the standard
-    error of that share, the one nearest to 0.5: a higher one would deny what is there for no proven gain."""
-    p, is_there = np.asarray(presence, float), np.asarray(there, bool)
+    error of that share, the one nearest to 0.5: a higher one would deny what is there for no proven gain. images: which image
+    each answer is about; answers about one image err together, so the error is that of so many images."""
+    p, is_there, image = np.asarray(presence, float), np.asarray(there, bool), np.asarray(images)
     cuts = np.linspace(0.05, 0.95, 91)
     kept = np.array([(p[is_there] >= cut).mean() for cut in cuts])
     refused = np.array([(p[~is_there] < cut).mean() for cut in cuts])
     balanced = (kept + refused) / 2
     best = int(balanced.argmax())
-    variance = [share * (1 - share) / n for share, n in ((kept[best], is_there.sum()), (refused[best], (~is_there).sum()))]
-    as_good = cuts[balanced >= balanced[best] - sum(variance) ** 0.5 / 2 - 1e-9]
+    right = (p >= cuts[best]) == is_there
+    variance = sum(_variance(right[kind], image[kind]) for kind in (is_there, ~is_there))
+    as_good = cuts[balanced >= balanced[best] - variance**0.5 / 2 - 1e-9]
     return round(float(as_good[np.abs(as_good - 0.5).argmin()]), 2)
+
+
+def _variance(values: np.ndarray, groups: np.ndarray) -> float:
+    """Of the mean of values that are alike within a group."""
+    _, group = np.unique(groups, return_inverse=True)
+    off = np.bincount(group, values - values.mean())
+    return float((off**2).sum()) / len(values) ** 2
 
 
 def _mean(values: list[float]) -> float:
