@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from training.model import Predictor
 
 SHOTS = (1, 3, 5, 10)
-UNET_WIDTHS = (32, 32, 64, 128, 256, 32)
-"""Of the U-Net that stands beside the model everywhere: 2 million parameters."""
 PRETRAINED, SCRATCH, UNET = "pretrained on other anatomy", "from scratch", "U-Net from scratch"
 
 
@@ -71,14 +69,13 @@ def few_shot(
         book = folder / "codebook.safetensors"
         assert base.checkpoint.codebook is not None
         base.checkpoint.codebook.save(book)
-        vision, text = base.model.config.vision_config, base.model.config.get_text_config()
+        vision = base.model.config.vision_config
+        # Small decoder and small U-Net: in so short a time larger ones learn less.
         shared = PretrainConfig(
             (small,), folder / "scratch", book, structures=(plan.structure,), max_minutes=plan.seconds / 60, workers=1,
             image_size=base.checkpoint.image_size, cache_size=round(FINER * base.checkpoint.image_size), patch=vision.patch_size,
-            stem=bool(getattr(vision, "stem", False)), stem_depth=getattr(vision, "stem_depth", 1),
-            vision_width=vision.hidden_size, vision_depth=vision.num_hidden_layers, text_width=text.hidden_size,
-            text_depth=text.num_hidden_layers, text_hidden=text.intermediate_size, heads=text.num_attention_heads, muon=7.0,
-            unet_widths=UNET_WIDTHS, calibrate_images=0, queries=2,
+            stem=bool(getattr(vision, "stem", False)), vision_width=vision.hidden_size, vision_depth=vision.num_hidden_layers,
+            calibrate_images=0, queries=2,
         )  # fmt: skip
         alone = pretrain(shared)
         unet = pretrain(replace(shared, out=folder / "unet", unet=True))
