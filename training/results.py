@@ -64,7 +64,7 @@ def write_view(
 def _clear_other_pose(out: Path, geometry: Geometry) -> None:
     """Remove what was written into a view's folder in another pose."""
     before = out / "geometry.json"
-    if not before.is_file() or before.read_text(encoding="utf-8") == json_text(geometry.to_dict()):
+    if not before.is_file() or before.read_bytes() == json_text(geometry.to_dict()).encode():
         return
     for stale in (*out.glob("masks/*.png"), out / "radiograph.dcm", out / "masks.dcm"):
         stale.unlink(missing_ok=True)

@@ -90,9 +90,9 @@ class Predict(Command):
                     if "burned" in note:
                         self.warn(f"{Path(answered.source.name).name}: {note}")
                 found += sum(finding.present for finding in answered.findings)
-                masks = masks_of(answered.shape, answered.findings, Path(answered.source.name).name)
                 records.append(answered.record)
                 if "dicom" in self.also or "dicom-attached" in self.also:
+                    masks = masks_of(answered.shape, answered.findings, Path(answered.source.name).name)
                     folder, attach = self.out / answered.source.folder, "dicom-attached" in self.also
                     try:
                         write_segmentation(

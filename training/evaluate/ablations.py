@@ -62,7 +62,7 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _differences(run: Run, other: Run) -> list[str]:
-    """What was set otherwise, as "name here and there"."""
+    """What was set otherwise, as "name mine, not theirs"."""
     mine, theirs = run.settings, other.settings
     return [f"{name} {mine[name]}, not {theirs[name]}" for name in mine if name in theirs and mine[name] != theirs[name]]
 

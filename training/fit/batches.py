@@ -73,7 +73,7 @@ class Plan:
         segments, crops = self.asked.segments, self.asked.masks.drawn()[0]
         self.asked.mark(pixels, crops)
         masks, known = self.masks.drawn(), self.known
-        masks = masks * self.overlays.open(masks.shape[-1], self.size)[:, None]
+        masks.mul_(self.overlays.open(masks.shape[-1], self.size)[:, None])
         if len(self.chosen) > masks.shape[1]:
             pointed, where = self.asked.pointed(len(pixels), masks.shape[-1])
             masks, known = torch.cat([masks, pointed[:, None]], 1), torch.cat([known, where[:, None]], 1)

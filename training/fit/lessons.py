@@ -67,7 +67,6 @@ class Lessons:
         """Ask the model about what it knows, so that this can be rehearsed. name: what the taught structure is called."""
         known = rehearsed(predictor, name) if rehearsal else ()
         size = round(FINER * predictor.checkpoint.image_size)
-        stretched = predictor.card.get("stretch", predictor.checkpoint.packed)
         decoded = []
         for number, example in enumerate(examples):
             report(progress, 0, total, f"Looking at image {number + 1} of {len(examples)}")
@@ -76,7 +75,7 @@ class Lessons:
             masks |= {name: example.mask} if example.mask.any() else {}
             absent = set() if example.mask.any() else {name}
             # Stretched before padding is added, as the model will see it.
-            pixels = stretch(example.radiograph.pixels) if stretched else example.radiograph.pixels
+            pixels = stretch(example.radiograph.pixels) if predictor.stretches else example.radiograph.pixels
             decoded.append(decode(pixels, masks, absent, [name, *known], size, example.radiograph.view))
         ids = [e.label for e in examples]
         records = gather(decoded, [name, *known], ids)
@@ -90,7 +89,7 @@ class Lessons:
         moved = self._moved(example, changes, overlays.field(size), rng)
         image = torch.from_numpy(self.records.images[[example]].astype(np.float32))[:, None]
         image = photograph(resample(image, moved.placement.theta, size), changes, rng, overlays)
-        if self.predictor.card.get("stretch", self.predictor.checkpoint.packed):
+        if self.predictor.stretches:
             image = spread(image)
         pixels = (image * 2 - 1).expand(1, 3, -1, -1)
         there = [i for i in range(1, len(self.names)) if moved.whole[0, i] or moved.cut[0, i]]

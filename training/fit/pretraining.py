@@ -111,8 +111,8 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
 
     def agreed() -> float:
         """How far the run is by the clock of the first process: all of them end with the same step."""
-        fraction = torch.tensor(loop.fraction(step), dtype=torch.float64, device=device)
-        return float(broadcast(fraction)) if world > 1 else float(fraction)
+        own = loop.fraction(step)
+        return float(broadcast(torch.tensor(own, dtype=torch.float64, device=device))) if world > 1 else own
 
     fraction, sound = agreed(), True
     try:

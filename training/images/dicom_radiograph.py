@@ -42,8 +42,6 @@ def _read(dataset: Any, path: Path) -> Radiograph:
         raise UnreadableFile(f"{path.name} is a DICOM file of modality {modality}, not a radiograph; give a CR, DX or RG image.")
     if "Rows" not in dataset or "Columns" not in dataset:
         raise UnreadableFile(f"{path.name} is a DICOM file without an image; give a CR, DX or RG image.")
-    from pydicom.pixels import apply_color_lut
-
     check_size(path, int(dataset.Columns), int(dataset.Rows))
     frames = int(dataset.get("NumberOfFrames", None) or 1)
     check_size(path, int(dataset.Columns), int(dataset.Rows) * frames)
@@ -55,6 +53,8 @@ def _read(dataset: Any, path: Path) -> Radiograph:
         notes.append(f"The file holds {frames} frames; the first was taken.")
     values = first_frame(decoded(path, dataset), frames)
     if word(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
+        from pydicom.pixels import apply_color_lut
+
         values = apply_color_lut(values, dataset)
     if values.ndim == 3:
         values, note = grey_of(values, path)

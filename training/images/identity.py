@@ -71,8 +71,11 @@ _SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø"
 def _spellings(text: str) -> tuple[str, str]:
     """A text without capitals and accents, however they were encoded, and with letters such as ü written as ue."""
     whole = unicodedata.normalize("NFKC", text.casefold())
-    bare = "".join(c for c in unicodedata.normalize("NFKD", whole) if not unicodedata.combining(c))
-    return bare, "".join(c for c in unicodedata.normalize("NFKD", whole.translate(_SPELT_OUT)) if not unicodedata.combining(c))
+    return _bare(whole), _bare(whole.translate(_SPELT_OUT))
+
+
+def _bare(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
 def _words(text: str) -> set[str]:

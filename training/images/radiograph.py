@@ -166,7 +166,7 @@ def _scaled(values: np.ndarray, dtype: np.dtype, path: Path, ours: bool) -> tupl
 
 def full_scale(values: np.ndarray) -> int:
     """The largest value of the detector that such values, whole numbers up to 65535, may come from: 8, 10, 12, 14 or 16 bits."""
-    return next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if int(values.max()) <= 2**bits - 1)
+    return next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if values.max() <= 2**bits - 1)
 
 
 def _written_by_us(path: Path) -> tuple[bool, bool]:

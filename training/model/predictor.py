@@ -131,6 +131,11 @@ class Predictor:
         return self.checkpoint.card
 
     @property
+    def stretches(self) -> bool:
+        """Whether grey levels are spread before the model looks, as they were when it was taught."""
+        return bool(self.card.get("stretch", self.checkpoint.packed))
+
+    @property
     def learned(self) -> tuple[str, ...]:
         """Names outside the vocabulary that an adapter has taught the model."""
         return tuple(self.card.get("learned", ()))
@@ -337,7 +342,7 @@ class Predictor:
     def prepare(self, pixels: np.ndarray) -> tuple[torch.Tensor, Letterbox]:
         """What the model sees of pixels float [row, column]: float32 [1, 3, size, size] in -1..1, and where the image lies in
         it."""
-        seen = stretch(pixels) if self.card.get("stretch", self.checkpoint.packed) else np.clip(pixels, 0, 1)
+        seen = stretch(pixels) if self.stretches else np.clip(pixels, 0, 1)
         square, place = letterbox(seen, self.checkpoint.image_size)
         return torch.from_numpy(square * 2 - 1).expand(1, 3, -1, -1), place
 
