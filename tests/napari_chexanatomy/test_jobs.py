@@ -196,14 +196,15 @@ def test_cancelling_ends_the_child_and_its_children(tmp_path):
 
 
 LINGERS = """#!{python}
-import json, signal, time
+import json, signal, sys, time
 def end(*_):
     time.sleep({seconds})
     print("kept", flush=True)
     raise SystemExit(130)
 signal.signal(signal.SIGINT, end)
 while True:
-    print(json.dumps({{"done": 1, "total": 2}}), flush=True)
+    sys.stdout.write(json.dumps({{"done": 1, "total": 2}}) + "\\n")  # at once, as our commands do: no signal comes between
+    sys.stdout.flush()
     time.sleep(0.05)
 """
 
