@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from training.fit.examples import Adapter, AdaptSettings, Example, hold_out, mea
 from training.fit.judging import FORGOTTEN, Judgement, Memory, Seen, judge
 from training.fit.lessons import Lessons, Look, without_name
 from training.fit.lora import adapter_weights, add_lora, write_adapter
-from training.fit.losses import mask_loss, token_loss
+from training.fit.losses import code_aims, mask_loss, token_loss
 from training.fit.optimiser import optimiser
 from training.folders import recover_folder, replacing_folder
 from training.images import to_rle
@@ -132,6 +133,12 @@ class _Course:
     curve: list[dict[str, float]] = field(default_factory=list)
     _looks: list[Look] = field(default_factory=list)
 
+    @cached_property
+    def _aims(self) -> Tensor:
+        book = self.pupil.checkpoint.codebook
+        assert book is not None
+        return code_aims(book, SMOOTHING)
+
     def run(self, progress: ProgressCallback | None) -> None:
         """Train until time, steps or patience run out, or the callback says stop; then take the best state."""
         settings, model = self.settings, self.pupil.model
@@ -219,7 +226,7 @@ class _Course:
         hidden, _, _ = read(model, prefix, segments, each)
         row, position, wanted = segments.targets()
         logits = logits_of(model, hidden[row, position])
-        loss, _ = token_loss(logits, wanted, tokens, sigma=SIGMA, smoothing=SMOOTHING)
+        loss, _ = token_loss(logits, wanted, tokens, SIGMA, self._aims)
         shown = {n * each: look.crop for n, look in enumerate(looks) if look.crop is not None}
         if settings.mask_loss and shown:
             book = self.pupil.checkpoint.codebook

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def token_loss(
-    logits: Tensor, targets: Tensor, tokens: SpecialTokens, sigma: float, smoothing: float, weight: Tensor | None = None
+    logits: Tensor, targets: Tensor, tokens: SpecialTokens, sigma: float, aims: Tensor | None, weight: Tensor | None = None
 ) -> tuple[Tensor, dict[str, tuple[float, int]]]:
     """Mean cross-entropy of answer tokens, and sums and counts of what is watched.
 
     logits: float32 [k, vocabulary]; targets: int64 [k]; locations are aimed at with a Gaussian of `sigma` bins, mask codes with
-    label smoothing over the codes, text plainly, and by `weight` float [k] where it is given.
+    `aims` (see `code_aims`; None: the right one alone), text plainly, and by `weight` float [k] where it is given.
     """
     scores = logits.log_softmax(-1)
     bins, codes = tokens.bin_of.to(targets.device)[targets], tokens.code_of.to(targets.device)[targets]
@@ -43,11 +43,21 @@ def token_loss(
         watched["box_error"] = (float(error.sum()), len(error))
     if is_code.any():
         here = scores[is_code][:, tokens.seg.to(targets.device)]
-        parts.append((1 - smoothing) * loss[is_code] - smoothing * here.mean(1))
+        parts.append(loss[is_code] if aims is None else -(here * aims.to(here.device)[codes[is_code]]).sum(1))
         right = here.detach().argmax(1) == codes[is_code]
         watched["code_accuracy"] = (float(right.sum()), len(right))
     everything = torch.cat(parts)
     return everything.mean(), watched
+
+
+def code_aims(codebook: MaskCodebook, smoothing: float, near: float = 0.0) -> Tensor:
+    """What is aimed at for each right code, float32 [128, 128], rows of sum 1: the code, and others the more, the more alike they
+    are. smoothing: share that all codes have alike; near: how far off a code's vector may be to count as alike, as a share of the
+    codebook's mean squared distance, 0 for the right code alone."""
+    vectors = codebook.embedding.detach().float().cpu()
+    distance = torch.cdist(vectors, vectors) ** 2
+    alike = torch.softmax(-distance / (near * distance.mean()), 1) if near else torch.eye(len(vectors))
+    return (1 - smoothing) * alike + smoothing / len(vectors)
 
 
 def names_alone(segments: Segments, tokens: SpecialTokens) -> Tensor:

@@ -12,7 +12,7 @@ from training.errors import BrokenModel
 from training.fit.batches import Batch, Plan
 from training.fit.dense import DenseHead, dense_loss
 from training.fit.lora import adapter_weights, add_lora, write_adapter
-from training.fit.losses import mask_loss, names_alone, token_loss
+from training.fit.losses import code_aims, mask_loss, names_alone, token_loss
 from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.settings import PretrainConfig
@@ -102,6 +102,8 @@ class Learner(nn.Module):
         super().__init__()
         self.model, self.head, self.codebook = checkpoint.model, head, checkpoint.codebook
         self._checkpoint, self._tokens, self._config = checkpoint, tokens, config
+        book = checkpoint.codebook
+        self._aims = code_aims(book, config.smoothing, config.near) if book is not None else None
 
     def forward(self, batch: Batch, answers: bool = True) -> tuple[Tensor, dict[str, tuple[float, int]]]:
         """Return the loss to minimise, and sums and counts of what is watched. answers: False leaves the decoder out."""
@@ -115,7 +117,7 @@ class Learner(nn.Module):
             row, position, wanted = segments.targets()
             logits = logits_of(self.model, hidden[row, position])
             weight = torch.where(names_alone(segments, self._tokens), config.naming, 1.0)[row]
-            loss, watched = token_loss(logits, wanted, self._tokens, config.sigma, config.smoothing, weight)
+            loss, watched = token_loss(logits, wanted, self._tokens, config.sigma, self._aims, weight)
             watched["token_loss"] = (float(loss.detach()) * len(wanted), len(wanted))
             if config.drawn and len(batch.crops):
                 drawn = self._drawn(logits, wanted, batch.crops)

@@ -23,8 +23,8 @@ class PretrainConfig:
     model, see `tiny_config`; informed: start with smooth embeddings of places and codes; tower: a checkpoint whose vision tower
     to start with; start: one whose weights to start with altogether; freeze_vision: the tower stays as it began. unet: train
     the baseline instead, MONAI's U-Net of unet_widths, on the same images. images, queries: images per step and process, and
-    questions about each. sigma [bins], smoothing: width of the box targets, label smoothing of the codes. naming: weight of the
-    loss on answers that are a name and nothing else: there are few of them, of three tokens. drawn: weight of the loss on the
+    questions about each. sigma [bins], smoothing, near: width of the box targets, and of the codes' (see `training.fit.losses`).
+    naming: weight of the loss on answers that are a name and nothing else: there are few of them, of three tokens. drawn: weight of the loss on the
     masks that the codes are expected to draw, drawn_most: for how many of a step's. dense: weight of the auxiliary loss, which
     also looks for what the questions point at in the picture; dense_factor: its mask values per side of a patch;
     dense_structures: how many structures it looks at in one step; dense_first: part of the run, 0..1, that trains the vision
@@ -69,6 +69,7 @@ class PretrainConfig:
     ema: float = 0.998
     sigma: float = 6.0
     smoothing: float = 0.05
+    near: float = 0.0
     naming: float = 1.0
     drawn: float = 0.0
     drawn_most: int = 64

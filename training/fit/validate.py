@@ -123,7 +123,7 @@ def validate(
             right_ones = Segments.of(answers, tokens.pad).to(device)
             hidden, _, _ = read(model, prefix, right_ones, len(answers), copy.deepcopy(prefix.cache))
             row, position, wanted = right_ones.targets()
-            loss, watched = token_loss(logits_of(model, hidden[row, position]), wanted, tokens, 0.0, 0.0)
+            loss, watched = token_loss(logits_of(model, hidden[row, position]), wanted, tokens, 0.0, None)
             total, count = watched["code_accuracy"]
             seen["token_loss"].append(float(loss))
             seen["code_accuracy"].append(total / count)

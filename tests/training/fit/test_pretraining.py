@@ -117,19 +117,19 @@ def test_the_box_loss_prefers_near_misses(tokens: SpecialTokens) -> None:
     def loss(guess: int) -> float:
         logits = torch.zeros(1, size)
         logits[0, tokens.loc[guess]] = 12
-        return float(token_loss(logits, target, tokens, sigma=6.0, smoothing=0.05)[0])
+        return float(token_loss(logits, target, tokens, sigma=6.0, aims=None)[0])
 
     assert loss(500) < loss(505) < loss(600)
-    _, watched = token_loss(torch.eye(size)[tokens.loc[[510]]] * 9, target, tokens, 6.0, 0.05)
+    _, watched = token_loss(torch.eye(size)[tokens.loc[[510]]] * 9, target, tokens, 6.0, None)
     assert watched["box_error"] == (10.0, 1)
 
 
 def test_words_can_count_more_than_places(tokens: SpecialTokens) -> None:
     targets = torch.tensor([int(tokens.loc[500]), tokens.eos])
     logits = torch.zeros(2, int(tokens.bin_of.numel()))
-    alone, place = (float(token_loss(logits[:1], targets[i : i + 1], tokens, 0.0, 0.0)[0]) for i in (1, 0))
+    alone, place = (float(token_loss(logits[:1], targets[i : i + 1], tokens, 0.0, None)[0]) for i in (1, 0))
     for weight in (1.0, 8.0):
-        both, _ = token_loss(logits, targets, tokens, 0.0, 0.0, torch.full((2,), weight))
+        both, _ = token_loss(logits, targets, tokens, 0.0, None, torch.full((2,), weight))
         assert float(both) == pytest.approx((weight * alone + place) / 2)
 
 
