@@ -23,19 +23,19 @@ class PretrainConfig:
     model, see `tiny_config`; informed: start with smooth embeddings of places and codes; tower: a checkpoint whose vision tower
     to start with; start: one whose weights to start with altogether; freeze_vision: the tower stays as it began. unet: train
     the baseline instead, MONAI's U-Net of unet_widths, on the same images. images, queries: images per step and process, and
-    questions about each. sigma [bins], smoothing, near: width of the box targets, and of the codes' (see `training.fit.losses`).
-    naming: weight of the loss on answers that are a name and nothing else: there are few of them, of three tokens. drawn: weight of the loss on the
-    masks that the codes are expected to draw, drawn_most: for how many of a step's. dense: weight of the auxiliary loss, which
-    also looks for what the questions point at in the picture; dense_factor: its mask values per side of a patch;
-    dense_structures: how many structures it looks at in one step; dense_first: part of the run, 0..1, that trains the vision
-    tower by the auxiliary loss alone, at a third of the cost per step. max_steps, max_minutes: the schedule ends with the first
-    of them; with max_minutes alone its length follows from the speed measured. warmup, cooldown: parts of the run in which the
-    learning rate rises and falls; a long run is ended early, and well, by starting it again with fewer steps, so that it stands
-    at the beginning of its cooldown. muon: size of Muon's steps relative to learning_rate, 0 for AdamW everywhere, see
-    `training.fit.optimiser`. checkpointing: recompute a base's layers instead of keeping them. calibrate_images: held-out
-    images on which the confidence is learnt at the end. cache_size: edge of the images kept decoded [px]; cache: folder for
-    them, by default in `out`. loaders: processes of their own that prepare the steps, where a GPU would wait for the thread
-    that does it otherwise (Linux).
+    questions about each. sigma [bins], smoothing, near: width of the box targets, and of the codes' (see
+    `training.fit.losses`). naming: weight of the loss on answers that are a name and nothing else: there are few of them, of
+    three tokens. drawn: weight of the loss on the masks that the codes are expected to draw, drawn_most: for how many of a
+    step's. dense: weight of the auxiliary loss, which also looks for what the questions point at in the picture; dense_factor:
+    its mask values per side of a patch; dense_structures: how many structures it looks at in one step; dense_first: part of the
+    run, 0..1, that trains the vision tower by the auxiliary loss alone, at a third of the cost per step. max_steps,
+    max_minutes: the schedule ends with the first of them; with max_minutes alone its length follows from the speed measured.
+    warmup, cooldown: parts of the run in which the learning rate rises and falls; a long run is ended early, and well, by
+    starting it again with fewer steps, so that it stands at the beginning of its cooldown. muon: size of Muon's steps relative
+    to learning_rate, 0 for AdamW everywhere, see `training.fit.optimiser`. checkpointing: recompute a base's layers instead of
+    keeping them. calibrate_images: held-out images on which the confidence is learnt at the end. cache_size: edge of the images
+    kept decoded [px]; cache: folder for them, by default in `out`. loaders: processes of their own that prepare the steps,
+    where a GPU would wait for the thread that does it otherwise (Linux).
     """
 
     datasets: tuple[Path, ...]

@@ -18,7 +18,7 @@ from training.errors import BrokenDataset, BrokenModel, Cancelled, ChexanatomyEr
 from training.fit import Augmentation, PretrainConfig, pretrain
 from training.fit.augment import photograph, spread
 from training.fit.batches import Batch, Plan, batches, make_plan
-from training.fit.losses import names_alone, token_loss
+from training.fit.losses import code_aims, names_alone, token_loss
 from training.fit.pupils import at_grid
 from training.fit.queries import Asker
 from training.fit.records import Records
@@ -122,6 +122,25 @@ def test_the_box_loss_prefers_near_misses(tokens: SpecialTokens) -> None:
     assert loss(500) < loss(505) < loss(600)
     _, watched = token_loss(torch.eye(size)[tokens.loc[[510]]] * 9, target, tokens, 6.0, None)
     assert watched["box_error"] == (10.0, 1)
+
+
+def test_the_code_loss_prefers_codes_that_draw_nearly_the_same(tokens: SpecialTokens) -> None:
+    book = MaskCodebook()
+    distance = torch.cdist(book.embedding, book.embedding)[7]
+    near, far = distance.argsort()[[1, -1]].tolist()
+
+    def loss(guess: int, aims: torch.Tensor | None) -> float:
+        logits = torch.zeros(1, int(tokens.bin_of.numel()))
+        logits[0, tokens.seg[guess]] = 12
+        return float(token_loss(logits, tokens.seg[[7]], tokens, 0.0, aims)[0])
+
+    soft, hard = code_aims(book, 0.05, near=0.5), code_aims(book, 0.05)
+    for aims in (soft, hard):
+        assert torch.allclose(aims.sum(1), torch.ones(book.size))
+        assert torch.equal(aims.argmax(1), torch.arange(book.size))
+    assert loss(7, soft) < loss(near, soft) < loss(far, soft)
+    assert loss(7, hard) < loss(near, hard) == pytest.approx(loss(far, hard))
+    assert loss(near, code_aims(book, 0.0)) == pytest.approx(loss(near, None))
 
 
 def test_words_can_count_more_than_places(tokens: SpecialTokens) -> None:
