@@ -129,7 +129,8 @@ def trial(base: Predictor, name: str, pictures: list[Picture], shot: int, seed: 
         spent = time.process_time() - processor
         learnt = load(made.folder)
         scores = [dice(learnt.segment(e.radiograph, [name])[0].mask, e.mask) for e in tests]
-    constant = [dice(mean_mask([e.mask for e in lessons], e.mask.shape), e.mask) for e in tests]
+    drawn = [e.mask for e in lessons]
+    constant = [dice(mean_mask(drawn, e.mask.shape), e.mask) for e in tests]
     guess = float(np.mean(list(made.after.values()))) if made.after else None
     return {
         "structure": name, "shots": shot, "seed": seed, "dice": round(float(np.mean(scores)), 4),

@@ -97,6 +97,20 @@ def test_masks_without_a_codebook_are_one_clear_sentence(stock: Path, radiograph
         load(stock).segment(radiograph, ["heart"])
 
 
+def test_a_model_keeps_the_codebook_that_it_brings(tmp_path: Path, codebook_file: Path) -> None:
+    from training.model.loading import _codebook
+
+    assert _codebook(tmp_path, None) is None
+    given = _codebook(tmp_path, codebook_file)
+    other = MaskCodebook.load(codebook_file)
+    other.embedding.add_(1)
+    other.save(tmp_path / CODEBOOK)
+    own = _codebook(tmp_path, codebook_file)
+    assert given is not None
+    assert own is not None
+    assert not torch.equal(given.embedding, own.embedding)
+
+
 @pytest.mark.parametrize("old_names", [True, False])
 def test_published_adapters_change_the_weights_they_name(tmp_path: Path, stock: Path, old_names: bool) -> None:
     adapter = published_adapter(tmp_path / "adapter", stock, old_names)
