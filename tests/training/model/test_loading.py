@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from training.errors import BrokenModel
 from training.images import Radiograph
 from training.model import load, load_checkpoint
+from training.model.checkpoint import CODEBOOK
 from training.model.loading import EMBEDDED_FOLDER
 from training.tokens.codebook import MaskCodebook
 
