@@ -26,6 +26,7 @@ from skimage.morphology import convex_hull_image
 from skimage.transform import resize
 
 from training.dataset import Dataset
+from training.errors import ChexanatomyError
 from training.evaluate.sources import pairs
 from training.fit import AdaptSettings, Example, adapt
 from training.images import read_mask_png, read_radiograph
@@ -75,22 +76,26 @@ REGIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 """Regions of a chest radiograph that follow from a mask of both lungs."""
 
 
-def regions(radiographs: Path, lungs: Path) -> dict[str, list[Example]]:
+Picture = tuple[str, Example]
+"""Whose it is, and what is drawn in it: nobody is learnt from and scored on."""
+
+
+def regions(radiographs: Path, lungs: Path) -> dict[str, list[Picture]]:
     """Every region on every radiograph."""
     read = [(image.stem, read_radiograph(image), read_mask_png(mask)) for image, mask in pairs(radiographs, lungs)]
-    return {name: [Example(r, draw(m), name=stem) for stem, r, m in read] for name, draw in REGIONS.items()}
+    return {name: [(stem, Example(r, draw(m), name=stem)) for stem, r, m in read] for name, draw in REGIONS.items()}
 
 
-def structures(folder: Path, names: Sequence[str]) -> dict[str, list[Example]]:
+def structures(folder: Path, names: Sequence[str]) -> dict[str, list[Picture]]:
     """One frontal view of every subject that shows the whole of a structure; several where there are few subjects."""
     dataset = Dataset.open(folder)
-    found: dict[str, list[Example]] = {}
+    found: dict[str, list[Picture]] = {}
     for name in names:
         showing = [c for c in dataset.cases if c.view in ("PA", "AP") and name in c.present and name not in c.cut_off]
         subjects = {c.subject for c in showing}
         chosen = list({c.subject: c for c in showing}.values()) if len(subjects) > 40 else showing
         chosen = chosen[:60]
-        found[name] = [Example(dataset.image(c), dataset.masks(c, [name])[name], name=c.id) for c in chosen]
+        found[name] = [(c.subject, Example(dataset.image(c), dataset.masks(c, [name])[name], name=c.id)) for c in chosen]
     return found
 
 
@@ -105,17 +110,26 @@ def mean_mask(drawn: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray
     return np.mean([resize(mask.astype(np.float32), shape) for mask in drawn], axis=0) > 0.5
 
 
-def trial(base: Predictor, name: str, examples: list[Example], shot: int, seed: int, settings: AdaptSettings) -> dict[str, Any]:
+def drawn_by_lot(pictures: Sequence[Picture], shot: int, seed: int) -> tuple[list[Example], list[Example]]:
+    """`shot` pictures to learn from, and up to TESTS of other people to score on. Raises ChexanatomyError for too few."""
+    order = [pictures[i] for i in np.random.default_rng(seed).permutation(len(pictures))]
+    taken = {subject for subject, _ in order[:shot]}
+    tests = [example for subject, example in order[shot:] if subject not in taken][-TESTS:]
+    if len(order) < shot or not tests:
+        raise ChexanatomyError(f"{len(order)} pictures are too few to learn from {shot} and to score on others.")
+    return [example for _, example in order[:shot]], tests
+
+
+def trial(base: Predictor, name: str, pictures: list[Picture], shot: int, seed: int, settings: AdaptSettings) -> dict[str, Any]:
     """Learn from `shot` images, score on TESTS others."""
-    order = np.random.default_rng(seed).permutation(len(examples))
-    tests = [examples[i] for i in order[-TESTS:]]
+    lessons, tests = drawn_by_lot(pictures, shot, seed)
     with tempfile.TemporaryDirectory() as scratch:
         started, processor = time.monotonic(), time.process_time()
-        made = adapt(base, [examples[i] for i in order[:shot]], name, Path(scratch) / "adapter", replace(settings, seed=seed))
+        made = adapt(base, lessons, name, Path(scratch) / "adapter", replace(settings, seed=seed))
         spent = time.process_time() - processor
         learnt = load(made.folder)
         scores = [dice(learnt.segment(e.radiograph, [name])[0].mask, e.mask) for e in tests]
-    drawn = [examples[i].mask for i in order[:shot]]
+    drawn = [e.mask for e in lessons]
     constant = [dice(mean_mask(drawn, e.mask.shape), e.mask) for e in tests]
     guess = float(np.mean(list(made.after.values()))) if made.after else None
     return {
@@ -150,17 +164,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="most processor time [minutes]")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    lessons = regions(given.radiographs, given.lungs) if given.radiographs else {}
-    lessons |= structures(given.dataset, given.structures) if given.dataset else {}
-    lessons = {name: examples for name, examples in lessons.items() if not given.only or name in given.only}
+    pictures = regions(given.radiographs, given.lungs) if given.radiographs else {}
+    pictures |= structures(given.dataset, given.structures) if given.dataset else {}
+    pictures = {name: own for name, own in pictures.items() if not given.only or name in given.only}
     base = load(given.model)
     settings = changed(AdaptSettings(), given.set)
     rows = []
-    for seed, (name, examples), shot in product(range(given.seeds), lessons.items(), given.shots):
+    for seed, (name, own), shot in product(range(given.seeds), pictures.items(), given.shots):
         if given.minutes and time.process_time() > 60 * given.minutes:
             print(f"ended before {name}, {shot} drawings, seed {seed}: {given.minutes:g} minutes are spent")
             break
-        rows.append(trial(base, name, examples, shot, seed, settings))
+        rows.append(trial(base, name, own, shot, seed, settings))
         print(json.dumps(rows[-1]), flush=True)
         if given.out:
             given.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

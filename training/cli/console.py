@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,6 +38,13 @@ class Command(ABC):
     def warn(self, sentence: str) -> None:
         """Say something that needs attention but stops nothing."""
         print(f"chexanatomy: {sentence}", file=sys.stderr)  # noqa: T201
+
+    def warn_of_untaught(self, model: str, structures: Iterable[str]) -> None:
+        """Warn that a model was not taught these structures, if there are any."""
+        from training.model.predictor import display_name
+
+        if names := ", ".join(map(display_name, structures)):
+            self.warn(f"{model} was not taught {names}: what it draws there means nothing")
 
     @contextmanager
     def reporting(self) -> Iterator[ProgressCallback]:
@@ -102,6 +109,17 @@ def structure_key(name: str) -> str:
         return find(name).key
     except UnknownStructure:
         return name
+
+
+def among(names: Iterable[str], known: Collection[str], where: str) -> None:
+    """Raise ChexanatomyError for a name that is not among the known ones, UnknownStructure with the nearest names where nobody
+    knows it. where: what the known ones come from."""
+    from training.anatomy import find
+
+    for name in names:
+        if name not in known:
+            find(name)
+            raise ChexanatomyError(f"{where} says nothing about {name}: choose another structure.")
 
 
 def listed(text: str) -> list[str]:

@@ -59,7 +59,6 @@ class Predict(Command):
         from training.evaluate.measurements import needed
         from training.images.coco import predicted, write_coco
         from training.model import load
-        from training.model.predictor import display_name
         from training.results import masks_of
 
         names = [structure_key(name) for name in listed(self.structures)] if self.structures or not self.measure else []
@@ -71,9 +70,7 @@ class Predict(Command):
         predictor = load(self.model, codebook=self.codebook, say=self.warn)
         if self.measure:
             names = list(dict.fromkeys([*names, *needed(predictor.card.get("structures", ()))]))
-        if untaught := predictor.untaught(names):
-            names_of_them = ", ".join(display_name(key) for key in untaught)
-            self.warn(f"{self.model} was not taught {names_of_them}: what it draws there means nothing")
+        self.warn_of_untaught(self.model, predictor.untaught(names))
         wishes = Wishes(names, self.batch, self.accurate, self.measure, self.references, self.lungs == "projected")
         records: list[Mapping[str, Any]] = []
         done = found = failed = 0

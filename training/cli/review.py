@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from training.cli.console import Command, listed, structure_key
+from training.cli.console import Command, among, listed, structure_key
 from training.cli.look import desk
 from training.cli.screen import require_screen
 from training.errors import ChexanatomyError
@@ -109,10 +109,10 @@ class Review(Command):
         from training.model import load
 
         assert self.model
+        structures = [structure_key(name) for name in listed(self.model_structures)] if self.model_structures else []
+        among(structures, {name for case in dataset.cases for name in case.present}, dataset.folder.name)
         predictor = load(self.model, say=self.warn)
-        if self.model_structures:
-            structures = [structure_key(name) for name in listed(self.model_structures)]
-        else:
+        if not structures:
             scores = predictor.card.get("validation", {})
             known = list(predictor.card.get("structures", ()))
             structures = [s for s in known if scores.get(f"dice/{s}", 0.0) >= WORTH_ASKING] or known

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from training.cli.console import Command, Lungs, listed, structure_key
+from training.cli.console import Command, Lungs, among, listed, structure_key
 from training.errors import ChexanatomyError
 
 if TYPE_CHECKING:
-    from training.evaluate import Scored
+    from training.dataset import Case, Dataset
+    from training.evaluate import MeanMask, Scored
 
 BASELINE_CASES = 300
 """Training cases from which the mean mask is made at most."""
@@ -53,7 +55,7 @@ class Evaluate(Command):
     """Score at most this many images, evenly spread."""
     claims: bool = False
     """Measure the four claims of the paper instead and write them to --out, a page such as docs/claims.md. Takes --dataset,
-    --model, --baseline (a U-Net's run) and, for real radiographs, --images, --masks and --structures."""
+    --model, --baseline (a U-Net's run) and, for real radiographs, --images, --masks and --structures, all three."""
     few_shot: str | None = None
     """For claim 3: a run that was trained without the structures of --left-out."""
     left_out: str | None = None
@@ -63,7 +65,7 @@ class Evaluate(Command):
     others: str | None = None
     """For claim 4: runs separated by commas, of other sizes or settings."""
     swept: int = 12
-    """For claim 2: images for each strength of each shift."""
+    """For claim 2: images for each strength of each shift; 0 for none."""
 
     def run(self) -> int:
         """Load, score, write the report."""
@@ -71,15 +73,13 @@ class Evaluate(Command):
 
         if self.claims:
             return self._claims()
-        targets = None
-        if self.structures:
-            targets = ["+".join(structure_key(part.strip()) for part in t.split("+")) for t in listed(self.structures)]
+        if unused := [f"--{name.replace('_', '-')}" for name in _FOR_CLAIMS if getattr(self, name) != getattr(Evaluate, name)]:
+            raise ChexanatomyError(f"Only --claims looks at {', '.join(unused)}: give --claims as well, or leave that out.")
+        targets = self._targets()
         if self.dataset is not None and not (self.images or self.masks):
             result = self._on_dataset(self.dataset, targets)
         elif self.dataset is None and self.images and self.masks:
-            if not targets or len(targets) != 1:
-                raise ChexanatomyError("Say with --structures which one the masks show; A+B is the union of A and B.")
-            result = self._on_folders(self.images, self.masks, targets[0])
+            result = self._on_folders(self.images, self.masks, _only_one(targets))
         else:
             raise ChexanatomyError("Give either --dataset, or --images and --masks.")
         write_report(result, self.out)
@@ -88,11 +88,23 @@ class Evaluate(Command):
         self.say(f"{self.out}: report.md and report.json on {result.n_images} images of {result.n_subjects} subjects")
         return 0
 
-    def _models(self) -> dict[str, Any]:
+    def _targets(self) -> list[str]:
+        if not self.structures:
+            return []
+        return ["+".join(structure_key(part.strip()) for part in target.split("+")) for target in listed(self.structures)]
+
+    def _models(self, targets: Sequence[str]) -> dict[str, Any]:
+        """The models by their specs. Raises UnknownStructure for a target that nobody knows; warns of what one was not taught."""
+        from training.evaluate.common import untaught
         from training.evaluate.opening import open_model
 
         specs = list(dict.fromkeys([self.model, *([self.baseline] if self.baseline else [])]))
-        return {spec: self._asked(open_model(spec, self.codebook)) for spec in specs}
+        models = {spec: self._asked(open_model(spec, self.codebook)) for spec in specs}
+        names = _parts(targets)
+        models[self.model].untaught(names)
+        for spec, model in models.items():
+            self.warn_of_untaught(spec, untaught(model, names))
+        return models
 
     def _asked(self, model: Any) -> Any:
         from training.model.convention import AsDrawn
@@ -105,59 +117,112 @@ class Evaluate(Command):
         import tempfile
 
         from training.dataset import Dataset
-        from training.evaluate import MeanMask, chosen, from_dataset, from_folders, pairs
+        from training.evaluate import chosen, from_folders, pairs
         from training.evaluate.claims import BASELINE, MEAN, MODEL, Plan, measure_claims
-        from training.evaluate.claims_page import write_claims
+        from training.evaluate.claims_page import figures_of, write_claims
         from training.evaluate.comparison import Segments
         from training.evaluate.fewshot import FewShot
-        from training.evaluate.opening import card_of, open_model
+        from training.evaluate.opening import card_of
 
         if self.dataset is None:
             raise ChexanatomyError("The claims are measured on a data set; give --dataset.")
         if bool(self.few_shot) != bool(self.left_out):
             raise ChexanatomyError("Claim 3 needs both --few-shot, a run, and --left-out, the structures it was trained without.")
+        if (self.images or self.masks or self.structures) and not (self.images and self.masks and self.structures):
+            raise ChexanatomyError(
+                "Real radiographs need all three: --images, --masks, and --structures for what the masks show."
+            )
         dataset = Dataset.open(self.dataset)
-        models: dict[str, Segments] = {MODEL: self._asked(open_model(self.model, self.codebook))}
-        if self.baseline:
-            models[BASELINE] = self._asked(open_model(self.baseline))
-        models[MEAN] = MeanMask(from_dataset(dataset, chosen(dataset, "train", BASELINE_CASES)))
+        targets = self._targets()
+        # Whatever is wrong with a file or a name is said before anything is measured, not an hour later.
         real: Iterable[Scored] = ()
-        if self.images and self.masks and self.structures:
-            target = "+".join(structure_key(part.strip()) for part in self.structures.split("+"))
-            real = from_folders(pairs(self.images, self.masks), target)
-        lessons = tuple(FewShot(self.few_shot or "", structure_key(s), self.few_shot_seconds) for s in _names(self.left_out))
-        plan = Plan(self.split, self.limit or Plan.test, self.swept, lessons, _names(self.others))
+        if self.images and self.masks:
+            files, target = pairs(self.images, self.masks, self.limit), _only_one(targets)
+            for _ in from_folders(files, target):
+                pass
+            real = from_folders(files, target)
+        limit = Plan.test if self.limit is None else self.limit
+        for number in (limit, self.swept or limit):
+            chosen(dataset, self.split, number)
+        left_out = [structure_key(name) for name in _names(self.left_out)]
+        among(left_out, _mentioned(chosen(dataset, "train")) if left_out else (), dataset.folder.name)
+        opened = self._models(targets)
+        models: dict[str, Segments] = {MODEL: opened[self.model]}
+        if self.baseline:
+            models[BASELINE] = opened[self.baseline]
+        if mean := _mean_mask(dataset):
+            models[MEAN] = mean
+        lessons = tuple(FewShot(self.few_shot or "", s, self.few_shot_seconds, codebook=self.codebook) for s in left_out)
+        plan = Plan(self.split, limit, self.swept, lessons, _names(self.others), self.codebook)
+        page = self.out if self.out.suffix == ".md" else self.out / "claims.md"
+        figures_of(page).mkdir(parents=True, exist_ok=True)
         with self.reporting() as progress, tempfile.TemporaryDirectory() as scratch:
             claims = measure_claims(dataset, models, plan, Path(scratch), real, progress)
-        page = self.out if self.out.suffix == ".md" else self.out / "claims.md"
         write_claims(claims, page, card_of(models[MODEL]), "chexanatomy " + shlex.join(_without_folders(sys.argv[1:])))
         self.say(f"{page}: the four claims, as far as they were measured")
         return 0
 
-    def _on_dataset(self, folder: Path, targets: list[str] | None) -> Any:
+    def _on_dataset(self, folder: Path, targets: list[str]) -> Any:
         from training.dataset import Dataset
-        from training.evaluate import MeanMask, chosen, compare, from_dataset
+        from training.evaluate import chosen, from_dataset
 
         dataset = Dataset.open(folder)
         cases = chosen(dataset, self.split, self.limit)
-        models = self._models()
-        targets = targets or list(models[self.model].card.get("structures", ())) or None
-        mean = None
-        if any(case.split == "train" for case in dataset.cases):
-            mean = MeanMask(from_dataset(dataset, chosen(dataset, "train", BASELINE_CASES), targets))
-        with self.reporting() as progress:
-            data = f"{folder.name} ({self.split})"
-            own = self.split in ("train", "all")
-            return compare(models, from_dataset(dataset, cases, targets), data, mean, progress, len(cases), leave_one_out=own)
+        data = f"{folder.name} ({self.split})"
+        among(_parts(targets), _mentioned(chosen(dataset, self.split)), data)
+        models = self._models(targets)
+        targets = targets or list(models[self.model].card.get("structures", ()))
+        mean = _mean_mask(dataset, targets)
+        return self._compare(
+            models, from_dataset(dataset, cases, targets), data, mean, len(cases), self.split in ("train", "all")
+        )
 
     def _on_folders(self, images: Path, masks: Path, target: str) -> Any:
-        from training.evaluate import MeanMask, compare, from_folders, pairs
+        from training.evaluate import MeanMask, from_folders, pairs
 
         files = pairs(images, masks, self.limit)
+        models = self._models([target])
         mean = MeanMask(from_folders(files, target)) if len(files) > 1 else None
-        models = self._models()
+        return self._compare(models, from_folders(files, target), images.name, mean, len(files), own=True)
+
+    def _compare(
+        self, models: dict[str, Any], images: Iterable[Scored], data: str, mean: MeanMask | None, total: int, own: bool
+    ) -> Any:
+        """own: the mean mask was made from these images."""
+        from training.evaluate import compare
+
+        self.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is said before the scoring
         with self.reporting() as progress:
-            return compare(models, from_folders(files, target), images.name, mean, progress, len(files), leave_one_out=True)
+            return compare(models, images, data, mean, progress, total, leave_one_out=own)
+
+
+_PIECES = re.compile(r"(^--[\w-]+=|[,+])")
+_FOR_CLAIMS = ("few_shot", "left_out", "few_shot_seconds", "others", "swept")
+
+
+def _parts(targets: Iterable[str]) -> list[str]:
+    from training.evaluate.sources import parts
+
+    return list(dict.fromkeys(part for target in targets for part in parts(target)))
+
+
+def _only_one(targets: Sequence[str]) -> str:
+    if len(targets) != 1:
+        raise ChexanatomyError("Say with --structures which one the masks show; A+B is the union of A and B.")
+    return targets[0]
+
+
+def _mentioned(cases: Iterable[Case]) -> set[str]:
+    return {name for case in cases for name in (*case.present, *case.absent)}
+
+
+def _mean_mask(dataset: Dataset, targets: Sequence[str] = ()) -> MeanMask | None:
+    """The mean mask of the training cases that review left in, if there are any."""
+    from training.evaluate import MeanMask, chosen, from_dataset
+
+    if not any(case.split == "train" for case in dataset.kept()):
+        return None
+    return MeanMask(from_dataset(dataset, chosen(dataset, "train", BASELINE_CASES), targets))
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -165,5 +230,5 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 def _without_folders(arguments: Sequence[str]) -> list[str]:
-    """The command as anybody may type it: paths by their last part."""
-    return [Path(a).name if "/" in a else a for a in arguments]
+    """The command as anybody may type it: paths by their last part, also in lists of them and in BASE+ADAPTER."""
+    return ["".join(Path(part).name if "/" in part else part for part in _PIECES.split(a)) for a in arguments]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 GRID = 128
 """Rows and columns of the normalised image on which masks are averaged."""
-KEPT = 500
-"""Masks kept per view and structure, to choose the cut and to leave one out; the mean is over all."""
+LOOKED_AT = 500
+"""Masks by which the cut is chosen at most, per view and structure; the mean is over all."""
 LEVELS = tuple(n / 10 for n in range(2, 9))
 
 Key = tuple[str, str]
@@ -25,7 +26,7 @@ Key = tuple[str, str]
 
 @dataclass
 class _Stack:
-    """The masks of one view ("" for all views) and one target: their sum, their number, and the first ones, packed, by id."""
+    """The masks of one view ("" for all views) and one target: their sum, their number, and each, packed into 2 kB, by id."""
 
     total: np.ndarray = field(default_factory=lambda: np.zeros((GRID, GRID), np.float32))
     count: int = 0
@@ -35,7 +36,8 @@ class _Stack:
 class MeanMask:
     """Answers every radiograph with the mean reference mask of its view, cut at the level that serves the training images best.
 
-    Masks are averaged in image coordinates 0..1. A view that was never seen is answered with the mean of all views.
+    Masks are averaged in image coordinates 0..1. A view that was never seen or is not known is answered with the mean of all
+    views.
     """
 
     name = "mean mask"
@@ -50,12 +52,11 @@ class MeanMask:
                     self._add(scored, target, _resized(reference, (GRID, GRID)))
 
     def _add(self, scored: Scored, target: str, mask: np.ndarray) -> None:
-        for key in {(scored.radiograph.view, target), ("", target)}:
+        for key in {(_view(scored.radiograph), target), ("", target)}:
             stack = self._stacks.setdefault(key, _Stack())
             stack.total += mask
             stack.count += 1
-            if len(stack.kept) < KEPT:
-                stack.kept[scored.id] = np.packbits(mask)
+            stack.kept[scored.id] = np.packbits(mask)
 
     def answer(self, radiograph: Radiograph, targets: Sequence[str], leave_out: str = "") -> dict[str, np.ndarray]:
         """Return target -> bool [row, column] at the radiograph's size; empty for a target that was never seen.
@@ -65,8 +66,8 @@ class MeanMask:
         size = radiograph.pixels.shape
         answers = {}
         for target in targets:
-            mask = self._cut((radiograph.view, target), leave_out)
-            if mask is None and radiograph.view:
+            mask = self._cut((_view(radiograph), target), leave_out)
+            if mask is None:
                 mask = self._cut(("", target), leave_out)
             answers[target] = np.zeros(size, bool) if mask is None else _resized(mask, size)
         return answers
@@ -84,12 +85,18 @@ class MeanMask:
             return None
         leave_out = leave_out if leave_out in stack.kept else ""
         if (key, leave_out) not in self._cuts:
-            masks = [_unpacked(bits) for id_, bits in stack.kept.items() if id_ != leave_out]
+            others = (bits for id_, bits in stack.kept.items() if id_ != leave_out)
+            masks = [_unpacked(bits) for bits in islice(others, LOOKED_AT)]
             total, count = stack.total, stack.count
             if leave_out:
                 total, count = total - _unpacked(stack.kept[leave_out]), count - 1
             self._cuts[key, leave_out] = _best_cut(total / count, masks) if count else None
         return self._cuts[key, leave_out]
+
+
+def _view(radiograph: Radiograph) -> str:
+    """The view that a radiograph is averaged with. What was reckoned from a CT without a view of its own is oblique."""
+    return radiograph.view or ("OBLIQUE" if radiograph.reconstructed else "")
 
 
 def _best_cut(mean: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:

@@ -12,6 +12,7 @@ import training
 from training.anatomy import vocabulary
 from training.errors import ChexanatomyError
 from training.evaluate.baseline import MeanMask
+from training.evaluate.common import LeftOut, said_of, shared
 from training.evaluate.metrics import dice, hd95, iou
 from training.evaluate.report import ModelScore, Report, StructureScore
 from training.evaluate.sources import Scored, parts
@@ -70,8 +71,9 @@ def compare(
     """Return how each model did on the same images, in the order of `models`, the baseline last.
 
     images: radiographs with their references, read once; data: what they are, for the report's title; total: how many there
-    are, for the progress; leave_one_out: the baseline was made from these very images, so leave out the one it answers.
-    Raises ChexanatomyError when there is no model or no image.
+    are, for the progress; leave_one_out: the baseline was made from these very images, so leave out the one it answers. Of
+    several models, only what all of them were taught is scored; a note of the report names the rest.
+    Raises ChexanatomyError when there is no model, no image, or no structure to score.
     """
     if not models:
         raise ChexanatomyError("There is no model to evaluate; give at least one.")
@@ -80,23 +82,24 @@ def compare(
         answerers[baseline.name] = _constant(baseline, leave_one_out)
     tallies: dict[str, dict[str, _Tally]] = {name: {} for name in answerers}
     subjects: list[str] = []
-    for number, scored in enumerate(images):
+    left_out: LeftOut = {}
+    for number, scored in enumerate(shared(models, images, left_out) if len(models) > 1 else images):
         report(progress, number, total, f"scoring {scored.id}")
         subjects.append(scored.subject)
-        for name, answers in answerers.items():
+        for name, answers in answerers.items() if scored.references else ():
             given = answers(scored)
             for target in scored.references:
                 _score(tallies[name].setdefault(target, _Tally()), scored, target, given[target])
     if not subjects:
         raise ChexanatomyError(f"There is no image to evaluate on in {data}.")
+    if not any(tallies.values()):
+        raise ChexanatomyError(said_of(left_out) or f"No image of {data} says anything about what was asked for: ask for others.")
     report(progress, len(subjects), max(total, len(subjects)), "scored")
     scores = tuple(ModelScore(name, tuple(_summary(t, tally) for t, tally in by.items())) for name, by in tallies.items())
-    notes = (
-        ("The mean mask was made from other images of the same data, without the one it answers.",)
-        if leave_one_out and baseline
-        else ()
-    )
-    return Report(data, len(subjects), len(set(subjects)), scores, training.__version__, notes)
+    notes = [said_of(left_out)] if left_out else []
+    if leave_one_out and baseline:
+        notes.append("The mean mask was made from other images of the same data, without the one it answers.")
+    return Report(data, len(subjects), len(set(subjects)), scores, training.__version__, tuple(notes))
 
 
 def evaluate(model: Segments, images: Iterable[Scored], data: str, name: str = "model", **options: object) -> Report:

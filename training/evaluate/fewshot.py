@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 from training.errors import ChexanatomyError
 from training.evaluate.comparison import Segments
 from training.evaluate.opening import open_model
-from training.evaluate.sources import Split, chosen, from_dataset
+from training.evaluate.sources import Split, chosen, from_dataset, spread
 from training.evaluate.tables import Row, measure
 from training.progress import ProgressCallback, report
 
@@ -27,12 +28,13 @@ PRETRAINED, SCRATCH, UNET = "pretrained on other anatomy", "from scratch", "U-Ne
 @dataclass(frozen=True)
 class FewShot:
     """How claim 3 is measured. model: a run that was trained without `structure`; seconds: for each of the three learners; test:
-    images to score on."""
+    images to score on; codebook: for a model that brings none."""
 
     model: str
     structure: str
     seconds: float = 60.0
     test: int = 40
+    codebook: Path | None = None
 
 
 def few_shot(
@@ -43,9 +45,10 @@ def few_shot(
     split: Split = "test",
     shots: Sequence[int] = SHOTS,
 ) -> dict[int, list[Row]]:
-    """Teach and score. Returns number of labelled images -> rows of the three models.
+    """Teach and score. Returns number of labelled images -> rows of the three models; the numbers end at the images there are.
 
-    The labelled images are training cases of as many subjects as there are. scratch: folder for what is trained on the way.
+    The labelled images are training cases of as many subjects as there are, none of whom is scored on. scratch: folder for what
+    is trained on the way.
     """
     from training.fit import AdaptSettings, Example, PretrainConfig, adapt, pretrain
     from training.fit.lessons import FINER
@@ -53,9 +56,8 @@ def few_shot(
     from training.model.unet import load_unet
 
     base = ignorant(plan)
-    lessons = _spread_over_subjects(_showing(dataset, "train", plan.structure), max(shots))
-    tests = _showing(dataset, split, plan.structure)
-    tests = [tests[int(i)] for i in np.linspace(0, len(tests) - 1, min(plan.test, len(tests)))]
+    lessons, tests = lessons_and_tests(dataset, plan, split, max(shots))
+    shots = list(dict.fromkeys(min(shot, len(lessons)) for shot in shots))
     results = {}
     for number, shot in enumerate(shots):
         report(progress, number, len(shots), f"Learning {plan.structure} from {shot}")
@@ -88,12 +90,29 @@ def ignorant(plan: FewShot) -> Predictor:
     """The model of a plan. Raises ChexanatomyError for one that writes no tokens or was trained on the structure."""
     from training.model import Predictor
 
-    base = open_model(plan.model)
+    base = open_model(plan.model, plan.codebook)
     if not isinstance(base, Predictor):
         raise ChexanatomyError(f"{plan.model} writes no tokens: name a model that does.")
     if plan.structure in base.card.get("structures", ()):
         raise ChexanatomyError(f"{plan.model} was trained on {plan.structure}: name one that was trained without it.")
     return base
+
+
+def lessons_and_tests(dataset: Dataset, plan: FewShot, split: Split, most: int = max(SHOTS)) -> tuple[list[Case], list[Case]]:
+    """Return up to `most` training cases to learn from, and cases of other subjects in `split` to score on.
+
+    Raises ChexanatomyError when there are none of either.
+    """
+    showing = iter(_spread_over_subjects(_showing(dataset, "train", plan.structure)))
+    lessons = list(islice((case for case in showing if plan.structure in dataset.encoded_masks(case)), most))
+    taken = {case.subject for case in lessons}
+    tests = [case for case in _showing(dataset, split, plan.structure) if case.subject not in taken]
+    if not lessons or not tests:
+        raise ChexanatomyError(
+            f"Too few subjects show the whole of {plan.structure} to learn from some and score on others of the {split} split: "
+            "choose another structure."
+        )
+    return lessons, spread(tests, plan.test)
 
 
 def _showing(dataset: Dataset, split: Split, structure: str) -> list[Case]:
@@ -103,15 +122,15 @@ def _showing(dataset: Dataset, split: Split, structure: str) -> list[Case]:
     return cases
 
 
-def _spread_over_subjects(cases: Sequence[Case], count: int) -> list[Case]:
-    """`count` cases, from as many subjects as there are, in an order that begins with different ones."""
+def _spread_over_subjects(cases: Sequence[Case]) -> list[Case]:
+    """The cases in an order that begins with different subjects."""
     by_subject: dict[str, list[Case]] = {}
     for case in cases:
         by_subject.setdefault(case.subject, []).append(case)
     rng = np.random.default_rng(0)
     order = [list(by_subject.values())[i] for i in rng.permutation(len(by_subject))]
     rounds = max(map(len, order))
-    return [own[n] for n in range(rounds) for own in order if n < len(own)][:count]
+    return [own[n] for n in range(rounds) for own in order if n < len(own)]
 
 
 def _subset(dataset: Dataset, cases: Sequence[Case], folder: Path) -> Path:

@@ -40,34 +40,35 @@ def parts(target: str) -> tuple[str, ...]:
 
 
 def chosen(dataset: Dataset, split: Split, limit: int | None = None) -> list[Case]:
-    """Return the cases of a split that no reviewer rejected, at most `limit`, evenly spread.
+    """Return the cases of a split that no reviewer rejected, with the structures that none rejected, at most `limit`, evenly
+    spread.
 
-    Raises ChexanatomyError with the remedy when there is none.
+    Raises ChexanatomyError with the remedy when there is none, or the limit is below 1.
     """
-    excluded = dataset.reviews.excluded()
-    cases = [c for c in dataset.cases if (split == "all" or c.split == split) and (c.id, "") not in excluded]
+    kept = dataset.kept()
+    cases = [c for c in kept if split in ("all", c.split)]
     if not cases:
-        held = sorted({case.split for case in dataset.cases})
-        raise ChexanatomyError(
-            f"The data set has no case in its {split} split (only in {', '.join(held) or 'none'}): choose another split."
-        )
-    return _spread(cases, limit)
+        held = ", ".join(sorted({case.split for case in kept})) or "none"
+        who = "Review left" if any(split in ("all", c.split) for c in dataset.cases) else "The data set has"
+        raise ChexanatomyError(f"{who} no case in its {split} split (only in {held}): choose another split.")
+    return spread(cases, limit)
 
 
 def from_dataset(dataset: Dataset, cases: Iterable[Case], targets: Sequence[str] | None = None) -> Iterator[Scored]:
     """Give each case with its references: the given targets, or every structure that the case names.
 
     Structures that a reviewer rejected are left out. A structure that the case lists as absent has an empty reference; one that
-    it does not mention has none. Raises BrokenDataset through the data set.
+    it does not mention, or lists as present without a mask, has none. Raises BrokenDataset through the data set.
     """
     excluded = dataset.reviews.excluded()
     for case in cases:
         radiograph = dataset.image(case)
         known = [s for s in (*case.present, *case.absent) if (case.id, s) not in excluded]
-        wanted = [t for t in (targets or known) if set(parts(t)) <= set(known)]
-        masks = dataset.masks(case, sorted({p for t in wanted for p in parts(t) if p in case.present}))
-        empty = np.zeros(radiograph.pixels.shape, bool)
-        references = {t: np.logical_or.reduce([masks.get(p, empty) for p in parts(t)]) for t in wanted}
+        wanted = targets or known
+        asked = {p for t in wanted for p in parts(t)} & set(known)
+        masks = dict.fromkeys(asked & set(case.absent), np.zeros(radiograph.pixels.shape, bool))
+        masks |= dataset.masks(case, sorted(asked & set(case.present)))
+        references = {t: np.logical_or.reduce([masks[p] for p in parts(t)]) for t in wanted if set(parts(t)) <= masks.keys()}
         yield Scored(case.id, case.subject, radiograph, references)
 
 
@@ -95,7 +96,8 @@ def from_folders(files: Iterable[tuple[Path, Path]], target: str) -> Iterator[Sc
 def pairs(images: Path, masks: Path, limit: int | None = None) -> list[tuple[Path, Path]]:
     """Return (radiograph, mask) files of the same stem from two folders, in the order of their names, at most `limit`.
 
-    Raises ChexanatomyError when a folder is missing or empty, two files share a stem, or a radiograph has no mask.
+    Raises ChexanatomyError when a folder is missing or empty, two files share a stem, a radiograph has no mask, or the limit is
+    below 1.
     """
     for folder in (images, masks):
         if not folder.is_dir():
@@ -108,14 +110,16 @@ def pairs(images: Path, masks: Path, limit: int | None = None) -> list[tuple[Pat
     if missing:
         others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise ChexanatomyError(f"{missing[0]}{others} of {images} have no mask of the same stem in {masks}.")
-    return _spread([(path, drawn[stem]) for stem, path in by_stem.items()], limit)
+    return spread([(path, drawn[stem]) for stem, path in by_stem.items()], limit)
 
 
-def _spread(items: list[T], limit: int | None) -> list[T]:
-    """Return at most `limit` items, evenly spread."""
+def spread(items: list[T], limit: int | None) -> list[T]:
+    """Return at most `limit` items, evenly spread. Raises ChexanatomyError for a limit below 1."""
+    if limit is not None and limit < 1:
+        raise ChexanatomyError(f"A limit of {limit} leaves no image to score: give 1 or more.")
     if limit is None or len(items) <= limit:
         return items
-    return [items[int(i)] for i in np.linspace(0, len(items) - 1, max(1, limit))]
+    return [items[int(i)] for i in np.linspace(0, len(items) - 1, limit)]
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

@@ -15,8 +15,8 @@ from training.progress import ProgressCallback, report
 
 @dataclass(frozen=True)
 class Row:
-    """One structure in one image, as one model drew it. hd95: in mm where the pixel pitch is known, else in px; NaN where the
-    model drew nothing."""
+    """One structure in one image, as one model drew it. hd95: in `unit`, mm where the pixel pitch is known, else px; NaN where
+    the model drew nothing."""
 
     model: str
     image: str
@@ -24,6 +24,7 @@ class Row:
     structure: str
     dice: float
     hd95: float
+    unit: str = "mm"
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,25 @@ def measure(
                     mask = found[part].mask
                     drawn |= mask if found[part].present and mask is not None else False
                 distance = hd95(drawn, reference, scored.radiograph.spacing or (1.0, 1.0))
-                rows.append(Row(model, scored.id, scored.subject, target, dice(drawn, reference), distance))
+                unit = "mm" if scored.radiograph.spacing else "px"
+                rows.append(Row(model, scored.id, scored.subject, target, dice(drawn, reference), distance, unit))
     return rows
 
 
 def estimate(rows: Sequence[Row], figure: str = "dice") -> Estimate:
     """Mean over images of the mean over the structures they show."""
     return _bootstrap(_by_image(rows, figure))
+
+
+def distances(rows: Sequence[Row], models: Sequence[str]) -> list[str]:
+    """Mean HD95 of each model with its unit, over the answers in which all of these models drew something: in mm over those
+    whose pixel pitch is known, in px when none is; "–" where there are none."""
+    found = {name: {(r.image, r.structure): r for r in rows if r.model == name and not np.isnan(r.hd95)} for name in models}
+    common = set.intersection(*map(set, found.values())) if found else set()
+    measured = {r.unit for of in found.values() for key, r in of.items() if key in common}
+    unit = "mm" if "mm" in measured else "px"
+    means = [estimate([r for key, r in of.items() if key in common and r.unit == unit], "hd95") for of in found.values()]
+    return [f"{mean.mean:.1f} {unit}" if mean.n else "–" for mean in means]
 
 
 def difference(rows: Sequence[Row], model: str, other: str, figure: str = "dice") -> Estimate:

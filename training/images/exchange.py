@@ -12,7 +12,7 @@ import numpy as np
 
 from training.errors import ChexanatomyError, UnreadableFile
 from training.images.nifti import write_nifti
-from training.images.paths import existing, kind, not_this, replacing
+from training.images.paths import existing, is_jpeg, kind, not_this, replacing
 from training.images.radiograph import FULL_SCALE, MOST_MEGAPIXELS, RECONSTRUCTED, WRITTEN_BY, read_picture
 from training.images.types import CT, LabelMap, Radiograph
 
@@ -79,12 +79,15 @@ def write_mask_png(mask: np.ndarray, path: str | os.PathLike[str], name: str = "
 
 
 def read_mask_png(path: str | os.PathLike[str]) -> np.ndarray:
-    """Return bool [row, column] of a mask picture: any value above 0 is foreground. Raises UnreadableFile."""
+    """Return bool [row, column] of a mask picture: any value above 0 is foreground, in a JPEG any above half of its largest, for
+    its compression leaves faint values around every edge. Raises UnreadableFile."""
     source = existing(path)
     if kind(source) != "picture":
         raise not_this(source, "give a mask as PNG")
     values, _ = read_picture(source)
-    return (values.max(axis=2) if values.ndim == 3 else values) > 0
+    values = values.max(axis=2) if values.ndim == 3 else values
+    foreground: np.ndarray = values > (values.max() / 2 if is_jpeg(source) else 0)
+    return foreground
 
 
 def write_radiograph_png(radiograph: Radiograph, path: str | os.PathLike[str]) -> None:

@@ -39,7 +39,8 @@ READING_ERRORS = (
 )
 """What the format libraries raise when a file is damaged."""
 
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"BM", b"GIF8")
+_JPEG = b"\xff\xd8\xff"
+_PICTURES = (b"\x89PNG", _JPEG, b"II*\0", b"MM\0*", b"II+\0", b"BM", b"GIF8")
 
 
 def existing(path: str | os.PathLike[str]) -> Path:
@@ -93,6 +94,12 @@ def kind(path: Path) -> Kind:
     if head.startswith(_PICTURES):
         return "picture"
     return "unknown"
+
+
+def is_jpeg(path: Path) -> bool:
+    """True for a JPEG file, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(3) == _JPEG
 
 
 def _is_bare_dicom(head: bytes) -> bool:

@@ -39,15 +39,24 @@ class AsDrawn:
 
     def segment(self, radiograph: Radiograph, structures: Sequence[str], **options: Any) -> list[Finding]:
         """One Finding per structure, in the order asked. Raises as the model does."""
-        find_all = self.model.segment
-        if radiograph.reconstructed or radiograph.view == "LATERAL" or not {LEFT, RIGHT} <= set(self.card.get("structures", ())):
-            plain: list[Finding] = find_all(radiograph, structures, **options)
-            return plain
-        own = set(self.card.get("from_drawings", ()))
-        wanted = [(name,) if _key(name) in own else AS_DRAWN.get(_key(name), (name,)) for name in structures]
+        wanted = self._wanted(structures, radiograph)
         asked = list(dict.fromkeys(part for parts in wanted for part in parts))
-        found = dict(zip(asked, find_all(radiograph, asked, **options), strict=True))
+        found = dict(zip(asked, self.model.segment(radiograph, asked, **options), strict=True))
         return [_one(_key(name), [found[part] for part in parts]) for name, parts in zip(structures, wanted, strict=True)]
+
+    def untaught(self, names: Sequence[str], radiograph: Radiograph | None = None) -> list[str]:
+        """Return the keys of those structures that the model was not taught, on this radiograph or, without one, on one taken
+        of a person. Raises as the model does."""
+        wanted = self._wanted(names, radiograph)
+        return [_key(name) for name, parts in zip(names, wanted, strict=True) if self.model.untaught(parts)]
+
+    def _wanted(self, structures: Sequence[str], radiograph: Radiograph | None) -> list[tuple[str, ...]]:
+        """What the model is asked for each name."""
+        to_the_letter = radiograph is not None and (radiograph.reconstructed or radiograph.view == "LATERAL")
+        if to_the_letter or not {LEFT, RIGHT} <= set(self.card.get("structures", ())):
+            return [(name,) for name in structures]
+        own = set(self.card.get("from_drawings", ()))
+        return [(name,) if _key(name) in own else AS_DRAWN.get(_key(name), (name,)) for name in structures]
 
 
 def _key(name: str) -> str:

@@ -196,12 +196,10 @@ def open_codebook(path: str | Path) -> MaskCodebook:
 
 
 def _codebook(folder: Path, given: str | Path | None) -> MaskCodebook | None:
-    if given is not None:
-        return open_codebook(given)
     for name in (CODEBOOK, "vae-oid.npz"):
         if (folder / name).exists():
             return open_codebook(folder / name)
-    return None
+    return open_codebook(given) if given is not None else None
 
 
 __all__ = ["CARD", "EMBEDDED", "EMBEDDED_FOLDER", "load_checkpoint"]

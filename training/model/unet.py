@@ -76,6 +76,12 @@ class Unet:
             findings.append(Finding(key, True, box, mask, float(full[mask].mean()), (), ""))
         return findings
 
+    def untaught(self, names: Sequence[str]) -> list[str]:
+        """Return the keys of those structures that it has no channel for. Raises UnknownStructure for names nobody knows."""
+        from training.anatomy import find
+
+        return [key for key in (find(name).key for name in names) if key not in self.structures]
+
     def save(self, folder: Path) -> None:
         """Write weights in half precision, and the card."""
         from safetensors.torch import save_file

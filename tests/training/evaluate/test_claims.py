@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.training.evaluate.test_comparison import LEFT, PERFECT, RIGHT, Answering, patch, scored
+from tests.training.evaluate.test_sources import dataset
+from training.dataset import Dataset
 from training.errors import ChexanatomyError
 from training.evaluate.charts import Line, chart
-from training.evaluate.claims import BASELINE, MODEL, Claims
+from training.evaluate.claims import BASELINE, MODEL, Claims, Plan, measure_claims
 from training.evaluate.claims_page import write_claims
+from training.evaluate.fewshot import FewShot, few_shot, lessons_and_tests
 from training.evaluate.shifts import SWEEPS, Sweep, shifted
-from training.evaluate.tables import difference, estimate, measure
+from training.evaluate.tables import Row, difference, distances, estimate, measure
+from training.images import Radiograph
+from training.model import Finding
 
 WORSE = Answering({"lung_right": patch(10, 14), "lung_left": patch(10, 44), "heart": patch(0, 0)}.__getitem__)
+__all__ = ["dataset"]
 IMAGES = [scored(f"i{n}", f"s{n // 2}") for n in range(8)]
+
+
+class Everything:
+    """Draws the whole picture, whatever it is asked for."""
+
+    def __init__(self, *not_taught: str) -> None:
+        self._not_taught = not_taught
+
+    def segment(self, radiograph: Radiograph, structures: Sequence[str]) -> list[Finding]:
+        whole = np.ones(radiograph.pixels.shape, bool)
+        return [Finding(name, True, (0, 0, 1, 1), whole, 0.9, (), "") for name in structures]
+
+    def untaught(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self._not_taught]
 
 
 def test_differences_are_paired_and_have_intervals() -> None:
@@ -73,6 +96,91 @@ def test_the_page_says_what_holds_and_what_was_not_measured(tmp_path: Path) -> N
     assert "The claim does not hold at this scale." in page.read_text()
 
 
+def test_one_subject_decides_no_claim(tmp_path: Path) -> None:
+    page = tmp_path / "claims.md"
+    for models in ({MODEL: PERFECT, BASELINE: WORSE}, {MODEL: WORSE, BASELINE: PERFECT}):
+        rows = measure(models, IMAGES[:2], "")
+        sweeps = {s.name: dict.fromkeys(s.levels, rows) for s in SWEEPS}
+        write_claims(Claims("drawn", distribution=rows, sweeps=sweeps), page, {}, "x")
+        assert page.read_text().count("These data do not decide it.") == 2
+        assert "claim holds" not in page.read_text()
+        assert "does not hold" not in page.read_text()
+
+
+def test_distances_are_compared_where_every_model_drew_something() -> None:
+    nan = float("nan")
+    rows = [
+        *(Row(MODEL, image, image, "heart", 0.9, far) for image, far in (("easy", 2.0), ("hard", nan))),
+        *(Row(BASELINE, image, image, "heart", 0.9, far) for image, far in (("easy", 3.0), ("hard", 60.0))),
+    ]
+    assert distances(rows, [MODEL, BASELINE]) == ["2.0 mm", "3.0 mm"]
+    assert distances(rows, [BASELINE]) == ["31.5 mm"]
+    assert distances(rows[1:3], [MODEL, BASELINE]) == ["–", "–"]
+    plain = measure({MODEL: WORSE}, [scored("a", "s", spacing=None, lung_left=LEFT)], "")
+    assert distances(plain, [MODEL]) == ["4.0 px"]
+
+
+def test_claims_are_measured_on_what_every_model_was_taught(dataset: Dataset, tmp_path: Path) -> None:
+    models = {MODEL: Everything(), BASELINE: Everything("lung_right")}
+    claims = measure_claims(dataset, models, Plan(swept=1), tmp_path, [scored("a", "s", lung_right=RIGHT)])
+    assert {row.structure for row in claims.distribution} == {"lung_left"}
+    assert {row.structure for row in claims.sweeps["crop"][0.0]} == {"lung_left"}
+    assert claims.real == []
+    write_claims(claims, tmp_path / "claims.md", {}, "x")
+    assert "not every model was taught it: lung_right (not U-Net)" in (tmp_path / "claims.md").read_text()
+
+
+def test_the_model_stands_beside_other_runs_on_what_all_of_them_were_taught(tmp_path: Path) -> None:
+    both = measure({MODEL: WORSE}, [scored("a", "s", lung_left=LEFT, lung_right=LEFT)], "")
+    claims = Claims("drawn", distribution=both, others={"run": ({}, [r for r in both if r.structure == "lung_left"])})
+    write_claims(claims, tmp_path / "claims.md", {}, "x")
+    line = next(line for line in (tmp_path / "claims.md").read_text().splitlines() if line.startswith("| run | –"))
+    assert line.endswith("| 0.000 |")
+
+
+def test_nobody_is_learnt_from_and_scored_on(dataset: Dataset) -> None:
+    plan = FewShot("x", "lung_left")
+    lessons, tests = lessons_and_tests(dataset, plan, "all")
+    assert {case.subject for case in lessons}.isdisjoint(case.subject for case in tests)
+    assert (len(lessons), len(tests)) == (4, 2)
+    with pytest.raises(ChexanatomyError, match="Too few subjects show the whole of lung_left"):
+        lessons_and_tests(dataset, plan, "train")
+
+
+def test_a_case_without_the_mask_that_it_lists_teaches_nothing(dataset: Dataset) -> None:
+    listed = replace(dataset.cases[0], id="torn", image="images/torn.png", present=("heart",))
+    dataset.add(listed, Radiograph(np.zeros((20, 30), np.float32)), {})
+    dataset.reviews.decide("train-1", "lung_left", "reject")
+    assert len(lessons_and_tests(dataset, FewShot("x", "lung_left"), "test")[0]) == 3
+    with pytest.raises(ChexanatomyError, match="heart"):
+        lessons_and_tests(dataset, FewShot("x", "heart"), "test")
+
+
+def test_fewer_images_than_wished_for_are_called_by_their_number(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt: list[int] = []
+    vision = SimpleNamespace(patch_size=16, hidden_size=32, num_hidden_layers=1)
+    book = SimpleNamespace(save=lambda path: None)
+    base = SimpleNamespace(
+        checkpoint=SimpleNamespace(codebook=book, image_size=64),
+        model=SimpleNamespace(config=SimpleNamespace(vision_config=vision)),
+    )
+    knows = Everything()
+
+    def adapt(base: object, examples: list[object], *_: object) -> SimpleNamespace:
+        learnt.append(len(examples))
+        return SimpleNamespace(folder=tmp_path)
+
+    monkeypatch.setattr("training.evaluate.fewshot.ignorant", lambda plan: base)
+    monkeypatch.setattr("training.fit.adapt", adapt)
+    monkeypatch.setattr("training.fit.pretrain", lambda config: tmp_path)
+    monkeypatch.setattr("training.model.load", lambda spec: knows)
+    monkeypatch.setattr("training.model.unet.load_unet", lambda folder: knows)
+    results = few_shot(dataset, FewShot("x", "lung_left"), tmp_path / "scratch")
+    assert list(results) == learnt == [1, 3, 4]
+
+
 def test_a_run_stands_beside_the_one_most_like_it(tmp_path: Path) -> None:
     good, bad = measure({MODEL: PERFECT}, IMAGES, ""), measure({MODEL: WORSE}, IMAGES, "")
     tiny = {"image_size": 160, "vision_width": 128, "freeze_vision": False, "tasks": {"absent": 0.1}, "max_steps": 5, "seed": 1}
@@ -110,18 +218,11 @@ def test_structures_that_are_not_shown_do_not_count() -> None:
 
 
 def test_few_shot_refuses_a_model_that_knows_the_structure(tmp_path: Path) -> None:
-    from training.dataset import Dataset
-    from training.evaluate.fewshot import FewShot, few_shot
-
     with pytest.raises(ChexanatomyError, match="trained on heart"):
         few_shot(Dataset.create(tmp_path / "d"), FewShot("embedded", "heart"), tmp_path)
 
 
 def test_what_cannot_be_opened_is_said_before_anything_is_measured(tmp_path: Path) -> None:
-    from training.dataset import Dataset
-    from training.evaluate.claims import Plan, measure_claims
-    from training.evaluate.fewshot import FewShot
-
     class Untouched:
         def segment(self, *_: object, **__: object) -> list[object]:
             raise AssertionError("it was asked")

@@ -112,6 +112,37 @@ def test_nothing_to_evaluate_is_an_error() -> None:
         evaluate(PERFECT, [], "nothing")
 
 
+class Taught(Answering):
+    """One that says what it was not taught."""
+
+    def __init__(self, *not_taught: str) -> None:
+        super().__init__({"lung_right": RIGHT, "lung_left": LEFT, "heart": NOTHING}.__getitem__)
+        self._not_taught = not_taught
+
+    def untaught(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self._not_taught]
+
+
+def test_models_are_compared_on_what_all_of_them_were_taught() -> None:
+    images = [scored("a", "p", lung_left=LEFT, lung_right=RIGHT, heart=NOTHING, **{"lung_left+lung_right": LEFT | RIGHT})]
+    report = compare({"knowing": Taught(), "other": Taught("lung_right"), "third": Taught("heart")}, images, "one")
+    assert [[s.structure for s in model.structures] for model in report.models] == [["lung_left"]] * 3
+    (note,) = report.notes
+    assert note == (
+        "Left out, because not every model was taught it: lung_right, lung_left+lung_right (not other); heart (not third)."
+    )
+    alone = compare({"other": Taught("lung_right")}, images, "one")
+    assert len(alone.models[0].structures) == 4
+    with pytest.raises(ChexanatomyError, match="not every model was taught it: lung_left"):
+        compare({"knowing": Taught(), "other": Taught("lung_left")}, [scored("a", "p", lung_left=LEFT)], "one")
+
+
+def test_images_that_say_nothing_about_what_was_asked_for_are_an_error() -> None:
+    image = scored("a", "p")
+    with pytest.raises(ChexanatomyError, match="No image of one says anything"):
+        evaluate(PERFECT, [Scored("a", "p", image.radiograph, {})], "one")
+
+
 def test_the_mean_mask_is_the_training_images_majority_at_any_size() -> None:
     training = [scored(str(i), str(i), lung_left=LEFT) for i in range(3)] + [scored("x", "x", lung_left=RIGHT)]
     mean = MeanMask(training)
@@ -140,6 +171,25 @@ def test_leaving_one_out_takes_its_mask_out_of_the_mean() -> None:
     assert compare({"m": PERFECT}, images[2:], "c", mean, leave_one_out=True).models[1].structures[0].dice == 0.0
     only = MeanMask(images[:1])
     assert not only.answer(images[0].radiograph, ["lung_left"], leave_out="a")["lung_left"].any()
+
+
+def test_any_image_can_be_left_out_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.evaluate.baseline.LOOKED_AT", 1)
+    mean = MeanMask([scored("first", "a", lung_left=RIGHT), scored("later", "b", lung_left=LEFT)])
+    everything = mean.answer(scored("x", "x").radiograph, ["lung_left"])["lung_left"]
+    without = mean.answer(scored("x", "x").radiograph, ["lung_left"], leave_out="later")["lung_left"]
+    assert everything[20, 44]
+    assert without[20, 14]
+    assert not without[20, 44]
+
+
+def test_oblique_pictures_have_a_mean_of_their_own() -> None:
+    oblique = Radiograph(np.zeros(SIZE, np.float32), reconstructed=True)
+    mean = MeanMask([*(scored(n, n, lung_left=LEFT) for n in "abc"), Scored("o", "o", oblique, {"lung_left": RIGHT})])
+    unknown = Radiograph(np.zeros(SIZE, np.float32))
+    answers = [mean.answer(radiograph, ["lung_left"])["lung_left"] for radiograph in (oblique, unknown)]
+    assert [bool(a[20, 14]) for a in answers] == [True, False]
+    assert [bool(a[20, 44]) for a in answers] == [False, True]
 
 
 def report_of_two() -> Report:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,28 @@ def test_a_limit_takes_cases_from_the_whole_split(dataset: Dataset) -> None:
 def test_an_empty_split_is_an_error_that_names_the_others(dataset: Dataset) -> None:
     with pytest.raises(ChexanatomyError, match="only in test, train"):
         chosen(dataset, "val")
+
+
+def test_a_split_that_review_emptied_is_said_to_be(dataset: Dataset) -> None:
+    dataset.reviews.decide_all([case.id for case in dataset.cases if case.split == "train"], "", "reject")
+    with pytest.raises(ChexanatomyError, match=r"Review left no case in its train split \(only in test\)"):
+        chosen(dataset, "train")
+
+
+def test_a_structure_listed_without_a_mask_is_not_called_absent(dataset: Dataset) -> None:
+    case = replace(dataset.cases[0], id="torn", image="images/torn.png", present=("lung_left", "heart"))
+    dataset.add(case, Radiograph(np.zeros(SIZE, np.float32)), {"lung_left": LEFT})
+    (scored,) = from_dataset(dataset, [case], ["lung_left", "heart", "lung_left+heart", "spleen"])
+    assert list(scored.references) == ["lung_left", "spleen"]
+
+
+@pytest.mark.parametrize("limit", [0, -5])
+def test_a_limit_that_leaves_nothing_is_refused(dataset: Dataset, tmp_path: Path, limit: int) -> None:
+    write(tmp_path / "images/a.png")
+    write(tmp_path / "masks/a.png")
+    for found in (lambda: chosen(dataset, "all", limit), lambda: pairs(tmp_path / "images", tmp_path / "masks", limit)):
+        with pytest.raises(ChexanatomyError, match=f"A limit of {limit} "):
+            found()
 
 
 def write(path: Path, size: tuple[int, int] = SIZE, value: int | None = None) -> Path:

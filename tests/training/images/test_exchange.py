@@ -69,6 +69,19 @@ def test_masks_are_pictures_of_0_and_255(tmp_path: Path) -> None:
         read_mask_png(tmp_path)
 
 
+@pytest.mark.parametrize("high", [255, 128])
+def test_a_mask_in_a_jpeg_ends_where_it_was_drawn(tmp_path: Path, high: int) -> None:
+    from PIL import Image
+
+    rows, columns = np.mgrid[:96, :96]
+    mask = (rows - 50) ** 2 + (columns - 40) ** 2 < 900
+    Image.fromarray(np.where(mask, high, 0).astype(np.uint8)).save(tmp_path / "m.jpg", quality=75)
+    read = read_mask_png(tmp_path / "m.jpg")
+    assert 2 * (read & mask).sum() / (read.sum() + mask.sum()) > 0.99
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "none.jpg")
+    assert not read_mask_png(tmp_path / "none.jpg").any()
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "kept.txt"
     target.write_text("old")

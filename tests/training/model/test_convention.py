@@ -15,6 +15,7 @@ from training.images import Radiograph, read_radiograph, write_mask_png, write_r
 from training.model import Predictor
 from training.model.checkpoint import create
 from training.model.convention import OUTLINE, AsDrawn
+from training.model.unet import Unet
 from training.tokens.codebook import MaskCodebook
 from training.tokens.tokenizer import build_tokenizer
 
@@ -82,3 +83,11 @@ def test_a_lung_that_was_taught_from_drawings_is_answered_to_the_letter(predicto
     assert (left.structure, left.convention) == ("lung_left", "")
     assert left.tokens == predictor.segment(radiograph, ["lung_left"])[0].tokens
     assert right.convention == OUTLINE
+
+
+def test_lungs_count_as_taught_where_their_outlines_answer_for_them(predictor: Predictor, radiograph: Radiograph) -> None:
+    outlines = Predictor(replace(predictor.checkpoint, card={"structures": ["lung_outline_left", "lung_outline_right"]}), "cpu")
+    for model in (outlines, Unet(None, ("lung_outline_left", "lung_outline_right"), 64, (), outlines.card)):
+        asked = AsDrawn(model)
+        assert asked.untaught(["heart", "Left Lung"]) == asked.untaught(["heart", "Left Lung"], radiograph) == ["heart"]
+        assert asked.untaught(["lungs"], replace(radiograph, reconstructed=True)) == ["lungs"]

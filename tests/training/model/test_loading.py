@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from training.errors import BrokenModel
 from training.images import Radiograph
 from training.model import load, load_checkpoint
+from training.model.checkpoint import CODEBOOK
 from training.model.loading import EMBEDDED_FOLDER
 from training.tokens.codebook import MaskCodebook
 
@@ -95,6 +96,20 @@ def test_published_folders_find_structures(stock: Path, codebook_file: Path, rad
 def test_masks_without_a_codebook_are_one_clear_sentence(stock: Path, radiograph: Radiograph) -> None:
     with pytest.raises(BrokenModel, match=r"vae-oid\.npz"):
         load(stock).segment(radiograph, ["heart"])
+
+
+def test_a_model_keeps_the_codebook_that_it_brings(tmp_path: Path, codebook_file: Path) -> None:
+    from training.model.loading import _codebook
+
+    assert _codebook(tmp_path, None) is None
+    given = _codebook(tmp_path, codebook_file)
+    other = MaskCodebook.load(codebook_file)
+    other.embedding.add_(1)
+    other.save(tmp_path / CODEBOOK)
+    own = _codebook(tmp_path, codebook_file)
+    assert given is not None
+    assert own is not None
+    assert not torch.equal(given.embedding, own.embedding)
 
 
 @pytest.mark.parametrize("old_names", [True, False])
