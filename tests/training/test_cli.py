@@ -337,3 +337,12 @@ def test_info_names_versions_vocabulary_and_cache(run: Run, monkeypatch: pytest.
     assert "torch" in out
     assert "/somewhere/else" in out
     assert "left lung" in run("info", "--structures")[1]
+
+
+def test_info_prints_the_card_for_people_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "chexanatomy.json").write_text(json.dumps({"use": "Research\x1b[2J only"}))
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n\n| heart | 0.9 |\n\x1b[31mred\n")
+    status, out, _ = run("info", "--model", tmp_path)
+    assert status == 0
+    assert out.endswith("  use                Research [2J only\n\n# Mine\n\n| heart | 0.9 |\n[31mred\n")
+    assert "## Measured" in run("info")[1]
