@@ -30,6 +30,7 @@ from qtpy.QtWidgets import (
 from napari_chexanatomy.jobs import Outcome, in_background, wait_for
 from napari_chexanatomy.structure_colours import display_name
 from training.errors import ChexanatomyError
+from training.model.checkpoint import read_page
 from training.plain import inert
 from training.progress import ProgressCallback
 
@@ -308,8 +309,7 @@ def _folder_of(spec: str) -> Path:
 
 def card_text(spec: str) -> str:
     """The model card as Markdown: README.md in the model's folder. Raises ChexanatomyError when there is none."""
-    card = _folder_of(spec) / "README.md"
-    if not card.is_file():
+    text = read_page(_folder_of(spec))
+    if not text:
         raise ChexanatomyError("This model came without a card; its training data and its limits are unknown.")
-    text = card.read_text(encoding="utf-8", errors="replace")
-    return text.split("---", 2)[-1].strip() if text.startswith("---") else text
+    return text

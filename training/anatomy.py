@@ -103,7 +103,7 @@ def find(text: str) -> Structure:
     if structure is not None:
         return structure
     nearest = suggest(text)
-    remedy = f"did you mean {' or '.join(nearest)}?" if nearest else "`chexanatomy info` lists the names it knows."
+    remedy = f"did you mean {' or '.join(nearest)}?" if nearest else "`chexanatomy info --structures` lists the names it knows."
     raise UnknownStructure(f"No structure is called {text!r}; {remedy}")
 
 

@@ -20,8 +20,8 @@ from training.images import (
     write_mask_folder,
     write_mask_png,
     write_masks_dicom,
+    write_radiograph,
     write_radiograph_dicom,
-    write_radiograph_png,
 )
 from training.images.dicom_write import radiograph_dataset
 
@@ -46,14 +46,14 @@ __all__ = [
 def write_view(
     out: Path, radiograph: Radiograph, geometry: Geometry, masks: Mapping[str, np.ndarray], owner: Owner | None = None
 ) -> None:
-    """Write radiograph.png (16 bit), geometry.json and masks/<structure>.png (0/255) into a folder.
+    """Write radiograph.png (16 bit, radiograph.json beside it), geometry.json and masks/<structure>.png (0/255) into a folder.
 
     masks: structure -> bool [row, column]. owner: also write radiograph.dcm (DX) and masks.dcm (SEG), filed under it. What an
     earlier call wrote there in another pose goes: its masks would lie on the wrong picture.
     """
     out.mkdir(parents=True, exist_ok=True)
     _clear_other_pose(out, geometry)
-    write_radiograph_png(radiograph, out / "radiograph.png")
+    write_radiograph(radiograph, out / "radiograph.png", geometry)
     write_json(out / "geometry.json", geometry.to_dict())
     if masks:
         write_mask_folder(masks, out / "masks")

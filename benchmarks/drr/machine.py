@@ -45,7 +45,8 @@ def described(versions: dict[str, str]) -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0
     libraries = installed() | {k: v for k, v in versions.items() if k == "plastimatch"}
     named = ", ".join(f"{k} {v.removeprefix(k).strip()}" for k, v in libraries.items())
+    kernel = ".".join(platform.release().split(".")[:2])
     return (
-        f"{processor()} ({features()}), {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()} {platform.release()}, "
+        f"{processor()} ({features()}), {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()} {kernel}, "
         f"Python {platform.python_version()}; {named}."
     )

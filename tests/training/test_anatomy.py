@@ -78,7 +78,7 @@ def test_unknown_name_gets_the_nearest_names():
     assert len(suggest("rib")) <= 3
     with pytest.raises(UnknownStructure, match=r"'clavicle lef'; did you mean left clavicle"):
         find("clavicle lef")
-    with pytest.raises(UnknownStructure, match="chexanatomy info"):
+    with pytest.raises(UnknownStructure, match="chexanatomy info --structures"):
         find("qqqqqqqq")
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from tests.conftest import ROOT
 from training.cli import main
 from training.cli.entry import _COMMANDS, _SAMPLES
-from training.images import CT, LabelMap, write_ct_nifti, write_labels_nifti
+from training.images import CT, LabelMap, read_radiograph, write_ct_nifti, write_labels_nifti
 from training.progress import Progress
 
 Run = Callable[..., tuple[int, str, str]]
@@ -130,6 +130,14 @@ def test_a_radiograph_its_masks_and_its_geometry_are_written(run: Run, body: Pat
     assert {"lung_left", "lung_right", "lungs", "heart", "lung_field_left"} <= set(masks)
     assert all(m.shape == (60, 80) and set(np.unique(m)) <= {0, 255} for m in masks.values())
     assert np.nonzero(masks["lung_right"])[1].mean() < np.nonzero(masks["lung_left"])[1].mean()
+
+
+def test_a_rendered_picture_keeps_its_pitch_and_view_for_predict(run: Run, body: Path, tmp_path: Path) -> None:
+    for view, pitch in (("LATERAL", 4), ("PA", 5)):
+        taken = ("--view", view, "--size", 60, 80, "--spacing", pitch)
+        assert run("render", body / "ct.nii.gz", *taken, "--out", tmp_path / "pa")[0] == 0
+        radiograph = read_radiograph(tmp_path / "pa/radiograph.png")
+        assert (radiograph.spacing, radiograph.view) == ((pitch, pitch), view)
 
 
 def test_the_geometry_file_takes_the_same_picture_again(run: Run, body: Path, tmp_path: Path) -> None:
@@ -337,3 +345,12 @@ def test_info_names_versions_vocabulary_and_cache(run: Run, monkeypatch: pytest.
     assert "torch" in out
     assert "/somewhere/else" in out
     assert "left lung" in run("info", "--structures")[1]
+
+
+def test_info_prints_the_card_for_people_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "chexanatomy.json").write_text(json.dumps({"use": "Research\x1b[2J only"}))
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n\n| heart | 0.9 |\n\x1b[31mred\n")
+    status, out, _ = run("info", "--model", tmp_path)
+    assert status == 0
+    assert out.endswith("  use                Research [2J only\n\n# Mine\n\n| heart | 0.9 |\n[31mred\n")
+    assert "## Measured" in run("info")[1]

@@ -10,6 +10,7 @@ from typing import Any
 from training.cli.console import Command
 from training.cli.screen import require_screen, virtual_screen
 from training.errors import ChexanatomyError
+from training.plain import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class Demo(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Info(Command):
-    """Say what is installed: versions, the model's card, the vocabulary, and where downloads are kept.
+    """Say what is installed: versions, the vocabulary, where downloads are kept, and the model's card with what was measured.
 
     Example: chexanatomy info --structures
     """
@@ -66,7 +67,7 @@ class Info(Command):
         from importlib.metadata import PackageNotFoundError, version
 
         from training.anatomy import vocabulary
-        from training.model.checkpoint import read_card
+        from training.model.checkpoint import read_card, read_page
         from training.model.loading import EMBEDDED, EMBEDDED_FOLDER
         from training.samples import cache_folder
 
@@ -85,7 +86,10 @@ class Info(Command):
         card = read_card(folder)
         self.say(f"{'model':20} {self.model}{'' if card else f' (there is no card in {folder})'}")
         for key, value in card.items():
-            self.say(f"  {key:18} {_short(value)}")
+            self.say(f"  {_whole(key):18} {_whole(_short(value))}")
+        page = read_page(folder)
+        for line in ("", *page.splitlines()) if page else ():
+            self.say(_whole(line))
         return 0
 
 
@@ -94,6 +98,11 @@ def _short(value: Any) -> str:
     if isinstance(value, (list, tuple)) and len(value) > 8:
         return f"{', '.join(str(v) for v in value[:6])}, ... ({len(value)} in all)"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
+
+
+def _whole(text: str) -> str:
+    """Return a line of a file uncut, without what a terminal would act on."""
+    return plain(text, len(text))
 
 
 def desk() -> Any:

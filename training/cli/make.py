@@ -65,8 +65,9 @@ class SamplePhantom(Command):
 class Render(Command):
     """Take a radiograph of a CT, and project its label map to one mask per structure.
 
-    Writes radiograph.png (16 bit), geometry.json and, with labels, masks/<structure>.png. Angles and distances are DICOM's:
-    LAO and cranial are positive; with geometry.json the same picture is taken again.
+    Writes radiograph.png (16 bit) with radiograph.json beside it (pixel pitch and view, which predict reads), geometry.json and,
+    with labels, masks/<structure>.png. Angles and distances are DICOM's: LAO and cranial are positive. --geometry takes a picture
+    in the same pose; exposure, look and --without-couch are not in the file and are given again.
 
     Example: chexanatomy render lidc/ct.nii.gz --labels lidc/labels.nii.gz --view PA --out pa
     """
@@ -86,7 +87,7 @@ class Render(Command):
     view: Literal["PA", "AP", "LATERAL"] | None = None
     """Preset: PA, AP or left LATERAL (default PA)."""
     geometry: Path | None = None
-    """A geometry.json, or a radiograph.dcm of ours, to take everything from."""
+    """A geometry.json, or a radiograph.dcm of ours, to take the whole pose from."""
     primary: float | None = None
     """Primary angle [degrees]: LAO positive, RAO negative."""
     secondary: float | None = None
@@ -96,11 +97,11 @@ class Render(Command):
     sdd: float | None = None
     """Source-to-detector distance [mm] (default 1800)."""
     sid: float | None = None
-    """Source-to-isocentre distance [mm]."""
+    """Source-to-isocentre distance [mm] (default 1600). A tube inside the volume or within 10 mm of it is refused."""
     isocentre: tuple[float, float, float] | None = None
     """Isocentre x y z [mm, LPS] (default the centre of the volume)."""
     size: tuple[int, int] | None = None
-    """Detector ROWS COLUMNS [pixels]."""
+    """Detector ROWS COLUMNS [pixels] (default 1024 1024)."""
     spacing: float | None = None
     """Detector pixel pitch [mm] (default: a field of 430 mm)."""
     physics: Literal["stand", "bedside", "ideal"] = "stand"

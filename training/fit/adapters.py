@@ -14,10 +14,9 @@ from typing import Any
 
 from training.anatomy import vocabulary
 from training.errors import ChexanatomyError
-from training.model.checkpoint import CARD
+from training.model.checkpoint import CARD, PAGE
 from training.model.taught import answers_alone
 
-README = "README.md"
 HELD_OUT = "held_out.json"
 DELETED = "deleted"
 
@@ -121,7 +120,7 @@ def export_adapter(kept: Kept, target: Path) -> Path:
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     """Write the card for programs (JSON) and for people (README.md), each in one step."""
-    for name, text in ((CARD, json.dumps(card, indent=1, ensure_ascii=False) + "\n"), (README, card_page(card))):
+    for name, text in ((CARD, json.dumps(card, indent=1, ensure_ascii=False) + "\n"), (PAGE, card_page(card))):
         part = folder / f".{name}.part"
         part.write_text(text, encoding="utf-8")
         os.replace(part, folder / name)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 CARD = "chexanatomy.json"
 CODEBOOK = "codebook.safetensors"
+PAGE = "README.md"
+_MOST_OF_PAGE = 1_000_000
+"""Characters read of a card for people."""
 
 
 @dataclass
@@ -101,3 +104,13 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise BrokenModel(f"{path.name} of {folder.name} is not a model card: take the folder from its source again.")
     return card
+
+
+def read_page(folder: Path) -> str:
+    """The card for people (Markdown) beside a model or adapter, without the data at its head; empty where there is none."""
+    path = folder / PAGE
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(_MOST_OF_PAGE)
+    return (text.split("---", 2)[-1] if text.startswith("---") else text).strip()

@@ -153,7 +153,7 @@ class Predictor:
         """Box and mask of every named structure (key, display name or synonym), in the order asked.
 
         batch: prompts answered at the same time; expectation: average over neighbouring box bins instead of taking the likeliest;
-        accurate: average the masks of len(LOOKS) slightly moved looks at the image, at as many times the cost.
+        accurate: average the masks of len(LOOKS) slightly moved looks at the image, in nine to twelve times the time.
         Raises UnknownStructure for names nobody knows, BrokenModel without a mask codebook.
         """
         if self.checkpoint.codebook is None:
