@@ -143,7 +143,7 @@ class BatchSection(Section):
             desk.say(f"{len(self.rows) - failed} images done{left}. Masks and tables are in {result[1]}. {DISCLAIMER}")
 
         arrived.clear()
-        job = desk.start("Asking", work, show)
+        job = desk.start("Asking", work, show, writes=True)
         self._show_rows([])
         job.progressed.connect(self._take)
         job.ended.connect(self._take)

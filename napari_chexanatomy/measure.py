@@ -248,7 +248,7 @@ class MeasureSection(Section):
                 report(progress, 0, 0, "Projecting")
                 references = _projected(core, labels, list(found))
             elif path is not None:
-                references = read_references(path, chosen if kind == "file" else None, shape)
+                references = read_references(path, chosen if kind == "file" else None, shape, shown.radiograph.turn)
             names = matching(found, references)
             results = []
             for number, name in enumerate(names):

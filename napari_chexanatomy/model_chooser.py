@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -34,7 +33,6 @@ from training.model.checkpoint import read_page
 from training.plain import inert
 from training.progress import ProgressCallback
 
-CARD = "chexanatomy.json"
 TOOLTIP = Qt.ItemDataRole.ToolTipRole
 EMBEDDED = "embedded"
 EMBEDDED_NAME = "chexanatomy-tiny (embedded)"
@@ -251,12 +249,13 @@ def _load(spec: str, codebook: str | None) -> Any:
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
-    """What a model or adapter folder says about itself in chexanatomy.json; empty when it says nothing."""
+    """What a model or adapter folder says about itself in chexanatomy.json; empty when it says nothing that can be used."""
+    from training.model import checkpoint
+
     try:
-        card = json.loads((Path(folder) / CARD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return checkpoint.read_card(Path(folder))
+    except ChexanatomyError:
         return {}
-    return card if isinstance(card, dict) else {}
 
 
 def beyond(card: dict[str, Any]) -> tuple[str, ...]:

@@ -295,7 +295,7 @@ class PredictWidget(DeskWidget):
     def save(self, folder: Path) -> None:
         """Write masks and predictions.json as `chexanatomy predict` does; results of other images in the folder stay."""
         from training.batch import PREDICTIONS
-        from training.results import file_stem, keep_record, write_findings
+        from training.results import earlier_records, file_stem, keep_record, write_findings
 
         shown = self.found.shown
         if shown is None or not shown.findings:
@@ -303,7 +303,8 @@ class PredictWidget(DeskWidget):
         radiograph, findings, model = shown.radiograph, list(shown.findings), shown.model
 
         def work(progress: ProgressCallback) -> Path:
-            record = write_findings(folder, file_stem(radiograph.name), radiograph.name, radiograph, findings, model)
+            earlier = earlier_records(folder / PREDICTIONS)
+            record = write_findings(folder, file_stem(radiograph.name), radiograph.name, radiograph, findings, model, earlier)
             keep_record(folder / PREDICTIONS, record)
             return folder
 

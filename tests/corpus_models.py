@@ -130,6 +130,24 @@ def adapter(base: str, **changes: Any) -> Callable[[Path], Path]:
     return make
 
 
+def _going_in_circles(folder: Path) -> Path:
+    """An adapter upon an adapter that names the first one as its base."""
+    first = adapter("second")(folder)
+    second = Path(shutil.copytree(first, folder / "second"))
+    settings = json.loads((second / "adapter_config.json").read_text())
+    (second / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": "adapter"}))
+    return first
+
+
+def _guess(**changes: Any) -> dict[str, Any]:
+    """The confidence of a card, with values replaced."""
+    from training.model.confidence import FEATURES
+
+    whole = {"features": FEATURES, "weights": [0.0] * len(FEATURES), "offsets": {}, "n": 1, "correlation": 0.0, "error": 0.0}
+    return {**whole, **changes}
+
+
+_CARD, _UNFIT = "chexanatomy.json", "what no model can be used with"
 _RUNS_CODE = {"AutoConfig": "code.Config", "AutoModel": "code.Model", "AutoTokenizer": ["code.Tokenizer", None]}
 ENTRIES = [
     Entry("model", "model", good),
@@ -150,7 +168,16 @@ ENTRIES = [
     Entry("model with a pickled codebook", "model", _npz(_pickled_npz), "pickles are refused"),
     Entry("model with a codebook bomb", "model", _npz(_npz_bomb), "unpacks to"),
     Entry("model with a torn card", "model", _after(lambda m: (m / "chexanatomy.json").write_text("[")), "not readable as JSON"),
+    Entry("model with a guess of its masks", "model", _json(_CARD, confidence=_guess())),
+    Entry("model without weights of its guess", "model", _json(_CARD, confidence=_guess(weights=None)), f"'confidence' {_UNFIT}"),
+    Entry("model with half a guess", "model", _json(_CARD, confidence=_guess(weights=[1, 2])), f"'confidence' {_UNFIT}"),
+    Entry("model with a threshold in words", "model", _json(_CARD, presence_threshold="high"), f"'presence_threshold' {_UNFIT}"),
+    Entry("model with a number of structures", "model", _json(_CARD, structures=5), f"'structures' {_UNFIT}"),
+    Entry("model with one structure as text", "model", _json(_CARD, structures="heart"), f"'structures' {_UNFIT}"),
+    Entry("model with no list of learnt names", "model", _json(_CARD, learned=None), f"'learned' {_UNFIT}"),
+    Entry("model with a list of scores", "model", _json(_CARD, validation=[1]), f"'validation' {_UNFIT}"),
     Entry("adapter", "model", adapter("model")),
+    Entry("adapter upon itself by way of another", "model", _going_in_circles, "comes back to itself"),
     Entry("adapter of an unknown base", "model", adapter("nowhere/to-be-found"), "not on this machine"),
     Entry("adapter with its base elsewhere", "model", adapter("../../model"), "outside"),
     Entry("adapter that is a prompt", "model", adapter("model", peft_type="PROMPT_TUNING"), "no LoRA"),

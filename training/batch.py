@@ -15,14 +15,15 @@ import numpy as np
 from training.errors import BrokenModel, Cancelled, ChexanatomyError, UnknownStructure
 from training.evaluate.agreement import Agreement, agree, matching, overlap_map, read_references
 from training.evaluate.measurements import Cardiothoracic, LungAreas, area, cardiothoracic, lung_areas
-from training.evaluate.sources import IMAGE_SUFFIXES
-from training.filenames import file_stem
+from training.evaluate.sources import IMAGE_SUFFIXES, images_in
+from training.filenames import file_stem, image_stem
 from training.model.convention import AsDrawn
 from training.progress import ProgressCallback, report
-from training.results import write_findings, write_json
+from training.results import as_stored, earlier_records, write_findings, write_json
 
 if TYPE_CHECKING:
     from training.images import Radiograph
+    from training.images.turning import Turn
     from training.model import Finding, Predictor
 
 PREDICTIONS, FINDINGS, MEASUREMENTS, AGREEMENT = "predictions.json", "findings.csv", "measurements.csv", "agreement.csv"
@@ -42,12 +43,13 @@ AGREEMENT_COLUMNS = ("image", "structure", "dice", "iou", "hd95", "hd95_unit", "
 @dataclass(frozen=True)
 class Source:
     """One radiograph to ask about. name: what the tables call it; folder: where its masks go; read: opens it; path: its file,
-    where it is one."""
+    where it is one; own: the folder by the file's own name, where `name` stands in for it."""
 
     name: str
     folder: str
     read: Callable[[], Radiograph]
     path: Path | None = None
+    own: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,11 @@ class Wishes:
 
 @dataclass
 class _Writer:
-    """The files of a run. Tables grow line by line."""
+    """The files of a run. Tables grow line by line. earlier: what predictions.json said of each folder before it."""
 
     out: Path
     model: str
+    earlier: Mapping[str, Mapping[str, Any]]
     records: list[dict[str, Any]] = field(default_factory=list)
     _last: float = 0.0
     _tables: dict[str, IO[str]] = field(default_factory=dict)
@@ -137,7 +140,7 @@ def answer_all(
     agreement.csv, or None to write nothing; model: how predictions.json names the model. A file that cannot be read is an
     Answered with a problem. Raises UnknownStructure and BrokenModel, which concern every image, and whatever `progress` raises.
     """
-    writer = _Writer(out, model) if out is not None else None
+    writer = _Writer(out, model, earlier_records(out / PREDICTIONS)) if out is not None else None
     with contextlib.closing(writer) if writer is not None else contextlib.nullcontext():
         for number, source in enumerate(sources):
             report(progress, number, len(sources), source.name)
@@ -154,7 +157,8 @@ def answer_all(
 def _answer(predictor: Predictor, source: Source, wishes: Wishes, writer: _Writer | None, single: bool) -> Answered:
     radiograph = source.read()
     shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
-    references = _references(wishes.references, source, shape, single) if wishes.references is not None else None
+    turn = radiograph.turn
+    references = _references(wishes.references, source, shape, turn, single) if wishes.references is not None else None
     asked = predictor if wishes.projected else AsDrawn(predictor)
     findings = asked.segment(radiograph, wishes.structures, batch=wishes.batch, accurate=wishes.accurate)
     found = {f.structure: f.mask if f.present else None for f in findings}
@@ -166,7 +170,7 @@ def _answer(predictor: Predictor, source: Source, wishes: Wishes, writer: _Write
         answered = replace(answered, record=_write(writer, answered, radiograph, wishes))
         for name in names:
             assert references is not None
-            _write_overlap(writer.out / source.folder, name, overlap_map(found[name], references[name]))
+            _write_overlap(writer.out / source.folder, name, turn.back(overlap_map(found[name], references[name])))
     return answered
 
 
@@ -186,22 +190,22 @@ def measure(predictor: Predictor, radiograph: Radiograph, masks: Mapping[str, np
     return Measured(view, ratio, lungs, " ".join(problems))
 
 
-def _references(folder: Path, source: Source, shape: tuple[int, int], single: bool) -> dict[str, np.ndarray]:
-    own = folder / source.folder
-    if own.is_dir():
-        return read_references(own, None, shape)
-    if single:
-        return read_references(folder, None, shape)
-    raise ChexanatomyError(f"{folder.name} has no folder {source.folder} with the reference masks of this image.")
+def _references(folder: Path, source: Source, shape: tuple[int, int], turn: Turn, single: bool) -> dict[str, np.ndarray]:
+    place = next((folder / name for name in (source.folder, source.own) if name and (folder / name).is_dir()), None)
+    if place is None and not single:
+        other = ", nor one by its file's own name," if source.own else ""
+        raise ChexanatomyError(f"{folder.name} has no folder {source.folder}{other} with the reference masks of this image.")
+    return read_references(place or folder, None, shape, turn)
 
 
 def _write(writer: _Writer, answered: Answered, radiograph: Radiograph, wishes: Wishes) -> dict[str, Any]:
     source, spacing = answered.source, answered.spacing
-    record = write_findings(writer.out, source.folder, source.name, radiograph, answered.findings, writer.model)
+    record = write_findings(writer.out, source.folder, source.name, radiograph, answered.findings, writer.model, writer.earlier)
     writer.add(record)
+    stored = as_stored(radiograph, answered.findings)
     if wishes.accurate:
-        _write_probabilities(writer.out / source.folder, answered.findings)
-    writer.rows(FINDINGS, FINDING_COLUMNS, [finding_row(source, finding, spacing) for finding in answered.findings])
+        _write_probabilities(writer.out / source.folder, stored)
+    writer.rows(FINDINGS, FINDING_COLUMNS, [finding_row(source, finding, spacing) for finding in stored])
     if answered.measured is not None:
         writer.rows(MEASUREMENTS, MEASUREMENT_COLUMNS, [measurement_row(source.name, answered.measured)])
     if answered.agreements:
@@ -270,18 +274,25 @@ def sources_of(files: Sequence[Path]) -> list[Source]:
         return lambda: read_radiograph(path)
 
     names = [neutral(path) for path in files]
-    each = zip(files, names, distinct_stems(names), strict=True)
-    return [Source(str(name), folder, reader(path), path) for path, name, folder in each]
+    each = zip(files, names, distinct_stems(names), distinct_stems(files), strict=True)
+    return [Source(str(name), folder, reader(path), path, own if name != path else "") for path, name, folder, own in each]
 
 
-def image_files(given: Sequence[Path]) -> list[Path]:
-    """Return the files to read, each once, folders opened. Raises ChexanatomyError when there is none."""
+def image_files(given: Sequence[Path], say: Callable[[str], None] | None = None) -> list[Path]:
+    """Return the files to read, each once, folders opened. say: told what of a folder is no image and was passed over.
+
+    Raises ChexanatomyError when there is none.
+    """
     files: list[Path] = []
     for path in given:
-        if path.is_dir():
-            files += sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-        else:
+        if not path.is_dir():
             files.append(path)
+            continue
+        images, others = images_in(path)
+        files += images
+        if others and say is not None:
+            more = f" and {len(others) - 3} others" if len(others) > 3 else ""
+            say(f"{path}: passed over what is no radiograph: {', '.join(other.name for other in others[:3])}{more}")
     unique = list({path.resolve(): path for path in files}.values())
     if not unique:
         raise ChexanatomyError(f"There is no radiograph to read; give files or folders of {', '.join(IMAGE_SUFFIXES)}.")
@@ -289,8 +300,11 @@ def image_files(given: Sequence[Path]) -> list[Path]:
 
 
 def distinct_stems(files: Sequence[Path]) -> list[str]:
-    """Return one folder name per file: its stem, with -2, -3, ... added where another file has it already."""
-    stems = [path.stem for path in files]
+    """Return one folder name per file: its stem, with -2, -3, ... added where another file has it already.
+
+    Whatever the files are called, none of these names leads out of the folder that they stand in.
+    """
+    stems = [image_stem(path) for path in files]
     taken: set[str] = set()
     names = []
     for stem in stems:

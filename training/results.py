@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,9 @@ from training.images import (
     write_radiograph,
     write_radiograph_dicom,
 )
+from training.images.coco import turn_in
 from training.images.dicom_write import radiograph_dataset
+from training.images.turning import AS_STORED, Turn
 
 if TYPE_CHECKING:
     from training.drr import Geometry
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from training.model import Finding
 
 __all__ = [
+    "as_stored",
+    "earlier_records",
     "file_stem",
     "keep_record",
     "masks_of",
@@ -92,17 +97,26 @@ def masks_of(size: tuple[int, int], findings: Sequence[Finding], image: str = ""
 
 
 def write_findings(
-    out: Path, folder: str, image: str, radiograph: Radiograph, findings: Sequence[Finding], model: str
+    out: Path,
+    folder: str,
+    image: str,
+    radiograph: Radiograph,
+    findings: Sequence[Finding],
+    model: str,
+    earlier: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Write one mask per finding into out/folder and return the image's record for predictions.json.
 
-    A structure that is not there gets an all-zero mask, so that every structure that was asked for has a file. box is
-    (top, left, bottom, right) [px]; rle is COCO's.
+    A structure that is not there gets an all-zero mask, so that every structure that was asked for has a file. Masks and boxes
+    (top, left, bottom, right) [px] lie on the pixels as they stand in the image's file, `turned` says how the model saw them;
+    rle is COCO's. earlier: what `earlier_records` gave before; masks that it lists for this image make room.
     """
-    rows, columns = radiograph.pixels.shape
     (out / folder).mkdir(parents=True, exist_ok=True)
+    for entry in (earlier or {}).get(folder, {}).get("findings", ()):
+        _clear_masks(out / folder, str(entry["structure"]))
+    rows, columns = radiograph.turn.back(radiograph.pixels).shape
     entries = []
-    for finding in findings:
+    for finding in as_stored(radiograph, findings):
         mask = finding.mask if finding.present and finding.mask is not None else np.zeros((rows, columns), bool)
         file = f"{folder}/{file_stem(finding.structure)}.png"
         write_mask_png(mask, out / file)
@@ -119,7 +133,42 @@ def write_findings(
                 **({"convention": finding.convention} if finding.convention else {}),
             }
         )
-    return {"image": image, "folder": folder, "size": [rows, columns], "model": model, "findings": entries}
+    turned = {"turned": asdict(radiograph.turn)} if radiograph.turn != AS_STORED else {}
+    notes = {"notes": list(radiograph.notes)} if radiograph.notes else {}
+    return {"image": image, "folder": folder, "size": [rows, columns], "model": model, **turned, **notes, "findings": entries}
+
+
+def as_stored(radiograph: Radiograph, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings on the pixels as they stand in the radiograph's file."""
+    rows, columns = radiograph.pixels.shape
+    return [_turned(finding, radiograph.turn.back, (rows, columns)) for finding in findings]
+
+
+def _turned(finding: Finding, turn: Turn, size: tuple[int, int]) -> Finding:
+    """A finding on an image of `size` (rows, columns), turned with it."""
+    if turn == AS_STORED:
+        return finding
+    box, mask, chance = finding.box, finding.mask, finding.probability
+    return replace(
+        finding,
+        box=turn.box(box, size) if box is not None else None,
+        mask=turn(mask) if mask is not None else None,
+        probability=turn(chance) if chance is not None else None,
+    )
+
+
+def earlier_records(path: Path) -> dict[str, dict[str, Any]]:
+    """What a predictions.json says by folder, before it is written again; nothing where there is none that can be read."""
+    try:
+        return {str(record["folder"]): record for record in read_records(path)}
+    except ChexanatomyError:
+        return {}
+
+
+def _clear_masks(folder: Path, structure: str) -> None:
+    """Remove what an earlier run wrote about a structure of an image."""
+    for kind in ("", ".probability", ".overlap"):
+        (folder / f"{file_stem(structure)}{kind}.png").unlink(missing_ok=True)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -139,10 +188,12 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def read_findings(record: Mapping[str, Any]) -> list[Finding]:
-    """Return the findings of one record of predictions.json. Raises ChexanatomyError when its run-length codes are damaged."""
+    """Return the findings of one record of predictions.json, on the image as it is read. Raises ChexanatomyError when its
+    run-length codes are damaged."""
     from training.model import Finding
 
-    return [
+    turn, (rows, columns) = turn_in(record), record["size"]
+    stored = [
         Finding(
             structure=str(entry["structure"]),
             present=bool(entry["present"]),
@@ -155,6 +206,7 @@ def read_findings(record: Mapping[str, Any]) -> list[Finding]:
         )
         for entry in record["findings"]
     ]
+    return [_turned(finding, turn, (rows, columns)) for finding in stored]
 
 
 def keep_record(path: Path, record: Mapping[str, Any]) -> None:

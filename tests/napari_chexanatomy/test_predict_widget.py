@@ -11,8 +11,10 @@ from napari_chexanatomy.model_chooser import limits_text
 from napari_chexanatomy.predict import PredictWidget
 from napari_chexanatomy.structure_colours import display_name
 from tests.napari_chexanatomy.conftest import WAIT
+from training import batch
 from training.batch import OVERLAP_COLOURS
-from training.images import write_mask_png, write_radiograph_png
+from training.images import read_mask_png, write_mask_png, write_radiograph_png
+from training.images.turning import Turn
 from training.model import Finding
 
 
@@ -270,6 +272,22 @@ def test_agreement_with_projected_masks_a_drawing_and_a_file(desk, radiograph, p
     assert desk.measuring.agreements[0].reference == pytest.approx(30 * 30, rel=0.1)
 
 
+def test_files_of_a_radiograph_that_was_turned_lie_on_its_files_pixels(desk, radiograph, masks, add, tmp_path, monkeypatch):
+    turned = replace(radiograph, turn=Turn(mirrored=True))
+    layer = add(desk.viewer, from_radiograph(turned))
+    desk.show_findings(layer, turned, [Finding("heart", True, (0.0, 0.0, 9.0, 9.0), masks["heart"], 0.9, ("t",), "t")])
+    desk.save(tmp_path)
+    desk.wait()
+    written = tmp_path / turned.name / "heart.png"
+    np.testing.assert_array_equal(read_mask_png(written), masks["heart"][:, ::-1])
+    desk.table.select("heart")
+    monkeypatch.setattr(desk.measuring, "_ask_path", lambda kind: written)
+    desk.measuring.kind.setCurrentIndex(2)
+    desk.compare()
+    desk.wait()
+    assert [one.dice for one in desk.measuring.agreements] == [1.0]
+
+
 def test_the_tick_says_which_lung_is_meant_for_one_image_and_for_many(desk, radiograph, add, tmp_path):
     person = replace(radiograph, reconstructed=False)
     add(desk.viewer, from_radiograph(person))
@@ -326,6 +344,20 @@ def test_a_stack_is_asked_image_by_image_and_cancel_keeps_what_is_done(desk, rad
     assert len(desk.many.rows) == len(records)
     desk.many.table.selectRow(1)
     assert desk.radiograph_chooser.chosen.name == "stack 01"
+
+
+def test_cancel_after_the_last_image_hides_nothing_of_what_was_written(desk, radiograph, tmp_path, monkeypatch):
+    answer_all = batch.answer_all
+
+    def then_cancel(*arguments):
+        yield from answer_all(*arguments)
+        desk._job.cancel()
+
+    monkeypatch.setattr(batch, "answer_all", then_cancel)
+    stack = desk.viewer.add_image(np.stack([radiograph.pixels] * 2), name="stack")
+    desk.many.run_stack(stack, tmp_path / "out", ["heart"])
+    desk.wait()
+    assert desk.message.text().startswith("2 images done")
 
 
 def test_two_viewers_do_not_disturb_each_other(desk, radiograph, add, make_napari_viewer):

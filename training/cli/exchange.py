@@ -87,7 +87,7 @@ class Convert(Command):
 
     def run(self) -> int:
         """Read and write."""
-        from training.images import read_masks, write_coco, write_mask_folder
+        from training.images import read_masks, read_radiograph, write_coco, write_mask_folder
 
         sets = read_masks(self.masks)
         if not any(one.masks for one in sets):
@@ -102,9 +102,10 @@ class Convert(Command):
         images = [self._image(one, sets) for one in sets] if self.form == "dicom" else []
         for number, one in enumerate(sets):
             if self.form == "png":
-                write_mask_folder(one.masks, folders[number])
+                write_mask_folder(one.on_stored().masks, folders[number])
             elif one.masks:
-                write_segmentation(folders[number], images[number], one.masks, attach=self.attach)
+                masks = one.on_read(read_radiograph(images[number]).turn).masks
+                write_segmentation(folders[number], images[number], masks, attach=self.attach)
         self.say(f"{self.out}: {sum(len(one.masks) for one in sets)} masks of {len(sets)} images")
         return 0
 

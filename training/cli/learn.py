@@ -158,17 +158,20 @@ class Adapt(Command):
     def run(self) -> int:
         """Read the examples, adapt, say before and after."""
         from training.evaluate import from_folders, pairs
+        from training.filenames import image_stem
         from training.fit import AdaptSettings, Augmentation, Example, adapt
         from training.model.taught import answers_alone
 
         _use_threads(self.threads)
         files = pairs(self.images, self.masks)
         named = set(listed(self.held_out_images)) if self.held_out_images else set()
-        unknown = named - {image.stem for image, _ in files}
+        unknown = named - {image_stem(image) for image, _ in files}
         if unknown:
             raise ChexanatomyError(f"{self.images} has no image called {', '.join(sorted(unknown))} to hold out.")
         samples = zip(files, from_folders(files, self.structure), strict=True)
-        examples = [Example(s.radiograph, s.references[self.structure], image.stem in named, s.id) for (image, _), s in samples]
+        examples = [
+            Example(s.radiograph, s.references[self.structure], image_stem(image) in named, s.id) for (image, _), s in samples
+        ]
         given = {name: getattr(self, name) for name in ("steps", "seconds", "rank") if getattr(self, name) is not None}
         given |= {"augmentation": Augmentation.none()} if self.no_augmentation else {}
         settings = AdaptSettings(method=self.method, seed=self.seed, **given)
@@ -229,6 +232,7 @@ class Suggest(Command):
         from dataclasses import asdict, replace
 
         from training.batch import image_files
+        from training.filenames import image_stem
         from training.fit.doubt import least_sure
         from training.images import read_radiograph
         from training.images.identity import neutral
@@ -236,11 +240,11 @@ class Suggest(Command):
         from training.results import write_json
 
         _use_threads(self.threads)
-        files = image_files(self.images)
+        files = image_files(self.images, self.warn)
         predictor = load(self.model, say=self.warn)
         with self.reporting() as progress:
-            stems = {neutral(path).stem: path.stem for path in files}
-            images = [replace(read_radiograph(path), name=neutral(path).stem) for path in files]
+            stems = {image_stem(neutral(path)): image_stem(path) for path in files}
+            images = [replace(read_radiograph(path), name=image_stem(neutral(path))) for path in files]
             doubts = least_sure(predictor, images, self.structure, progress)
         for doubt in doubts:
             self.say(f"{doubt.doubt:.3f}  {stems[doubt.name]}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +19,8 @@ from training.errors import ChexanatomyError
 class Predict(Command):
     """Find structures in radiographs by name.
 
-    Writes DIR/<image stem>/<structure>.png (0 or 255, the image's size; all 0 for a structure that is not there),
-    DIR/predictions.json and DIR/findings.csv. A file that cannot be read is reported, the others are still done.
+    Writes DIR/<image stem>/<structure>.png (0 or 255, on the pixels of the image's file; all 0 for a structure that is not
+    there), DIR/predictions.json and DIR/findings.csv. A file that cannot be read is reported, the others are still done.
 
     Example: chexanatomy predict chest.png --structures lung_left,heart --out found
     """
@@ -58,24 +59,23 @@ class Predict(Command):
         """Predict image by image; what is finished is on disk."""
         from training.batch import Wishes, answer_all, image_files, sources_of
         from training.evaluate.measurements import needed
-        from training.images.coco import predicted, write_coco
         from training.model import load
         from training.results import masks_of
 
-        names = [structure_key(name) for name in listed(self.structures)] if self.structures or not self.measure else []
+        asked = listed(self.structures) if self.structures or not self.measure else []
+        names = list(dict.fromkeys(structure_key(name) for name in asked))
         if self.references is not None and not self.references.is_dir():
             raise ChexanatomyError(f"{self.references} is no folder of reference masks.")
         if {"dicom", "dicom-attached"} <= set(self.also):
             raise ChexanatomyError("Both dicom and dicom-attached write masks.dcm; ask for one of them.")
-        sources = sources_of(image_files(self.images))
+        sources = sources_of(image_files(self.images, self.warn))
         predictor = load(self.model, codebook=self.codebook, say=self.warn)
         if self.measure:
             names = list(dict.fromkeys([*names, *needed(predictor.card.get("structures", ()))]))
         self.warn_of_untaught(self.model, predictor.untaught(names))
         wishes = Wishes(names, self.batch, self.accurate, self.measure, self.references, self.lungs == "projected")
-        records: list[Mapping[str, Any]] = []
         done = found = failed = 0
-        with self.reporting() as progress:
+        with self.reporting() as progress, self._records() as records:
             for answered in answer_all(predictor, sources, wishes, self.out, self.model, progress):
                 if answered.problem and len(sources) == 1:
                     raise ChexanatomyError(answered.problem)
@@ -85,7 +85,7 @@ class Predict(Command):
                     continue
                 done += 1
                 for note in answered.notes:
-                    if "burned" in note:
+                    if "burned" in note or "orientation" in note:
                         self.warn(f"{Path(answered.source.name).name}: {note}")
                 found += sum(finding.present for finding in answered.findings)
                 records.append(answered.record)
@@ -101,7 +101,18 @@ class Predict(Command):
                         self.warn(f"{masks.image} has no masks.dcm: {problem}")
                 if answered.measured is not None and answered.measured.problem:
                     self.warn(f"{Path(answered.source.name).name}: {answered.measured.problem}")
-        if "coco" in self.also and records:
-            write_coco(map(predicted, records), self.out / "coco.json")
         self.say(f"{self.out}: {found} structures found in {done} of {len(sources)} images. Research use, not for diagnosis.")
         return 2 if failed else 0
+
+    @contextmanager
+    def _records(self) -> Iterator[list[Mapping[str, Any]]]:
+        """Give a list for the records of predictions.json; those that are in it at the end, or when it was stopped, go into
+        coco.json if that was asked for."""
+        from training.images.coco import predicted, write_coco
+
+        records: list[Mapping[str, Any]] = []
+        try:
+            yield records
+        finally:
+            if "coco" in self.also and records:
+                write_coco(map(predicted, records), self.out / "coco.json")

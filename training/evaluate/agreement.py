@@ -11,6 +11,7 @@ import numpy as np
 from training.anatomy import find
 from training.errors import ChexanatomyError, UnknownStructure
 from training.evaluate.metrics import dice, hd95, iou
+from training.images.turning import AS_STORED, Turn
 
 BOTH, PREDICTION_ONLY, REFERENCE_ONLY = 1, 2, 3
 """Values of an overlap map; 0 is neither."""
@@ -69,22 +70,23 @@ def overlap_map(mask: np.ndarray | None, reference: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def read_references(path: Path, structure: str | None, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+def read_references(path: Path, structure: str | None, shape: tuple[int, int], turn: Turn = AS_STORED) -> dict[str, np.ndarray]:
     """Reference masks bool [row, column] by structure: from one mask picture, a folder of them named by structure, COCO JSON or
     DICOM SEG.
 
     structure: what one picture shows; of several masks the only one that is wanted, or None for all; shape: (rows, columns) of
-    the radiograph. Raises ChexanatomyError when nothing is there, or a mask has another size.
+    the radiograph as read; turn: how it was turned for that, see `MaskSet.on_read`. Raises ChexanatomyError when nothing is
+    there, or a mask has another size.
     """
     from training.images import read_mask_png, read_masks
 
     if path.suffix.lower() in MASK_SUFFIXES:
-        masks = {structure or _structure_of(path.stem): read_mask_png(path)}
+        masks = {structure or _structure_of(path.stem): turn(read_mask_png(path))}
     else:
         sets = read_masks(path)
         if len(sets) != 1:
             raise ChexanatomyError(f"{path.name} holds masks of {len(sets)} images: give those of this radiograph alone.")
-        masks = {name: mask for name, mask in sets[0].masks.items() if structure in (None, name)}
+        masks = {name: mask for name, mask in sets[0].on_read(turn).masks.items() if structure in (None, name)}
     if not masks:
         raise ChexanatomyError(f"{path.name} holds no mask of what is wanted: name its structures as the table does.")
     for name, mask in masks.items():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
-from training.errors import ChexanatomyError
+from training.errors import ChexanatomyError, UnreadableFile
+from training.filenames import image_stem
 
 if TYPE_CHECKING:
     from training.dataset import Case, Dataset
@@ -73,7 +74,7 @@ def from_dataset(dataset: Dataset, cases: Iterable[Case], targets: Sequence[str]
 
 
 def from_folders(files: Iterable[tuple[Path, Path]], target: str) -> Iterator[Scored]:
-    """Give each (radiograph, mask) pair of files with the mask as the reference of one target.
+    """Give each (radiograph, mask) pair of files with the mask, drawn on the file's own pixels, as the reference of one target.
 
     Each goes by its stem; a DICOM file whose name repeats a word of its header goes by a stand-in, see `images.identity`.
     Raises ChexanatomyError when a mask has another size than its radiograph.
@@ -83,13 +84,13 @@ def from_folders(files: Iterable[tuple[Path, Path]], target: str) -> Iterator[Sc
 
     for image, mask in files:
         radiograph = read_radiograph(image)
-        reference = read_mask_png(mask)
+        reference = radiograph.turn(read_mask_png(mask))
         if reference.shape != radiograph.pixels.shape:
             raise ChexanatomyError(
                 f"The mask {mask.name} is {reference.shape[0]} x {reference.shape[1]} pixels, its radiograph "
                 f"{radiograph.pixels.shape[0]} x {radiograph.pixels.shape[1]}: draw it on the radiograph's own pixels."
             )
-        name = neutral(image).stem
+        name = image_stem(neutral(image))
         yield Scored(name, name, radiograph, {target: reference})
 
 
@@ -122,12 +123,31 @@ def spread(items: list[T], limit: int | None) -> list[T]:
     return [items[int(i)] for i in np.linspace(0, len(items) - 1, limit)]
 
 
+def images_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images in a folder, known by their endings or, whatever their names, as DICOM; and the files that are none.
+
+    Hidden files, DICOMDIR and the JSON files beside pictures of ours are among neither.
+    """
+    files = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name.upper() != "DICOMDIR" and p.is_file())
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES or _is_dicom(path)]
+    beside = {path.with_suffix(".json") for path in images}
+    return images, [path for path in files if path not in images and path not in beside]
+
+
+def _is_dicom(path: Path) -> bool:
+    from training.images.paths import kind
+
+    try:
+        return kind(path) == "dicom"
+    except UnreadableFile:
+        return False
+
+
 def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in found:
-            raise ChexanatomyError(f"{found[path.stem].name} and {path.name} in {folder} share the stem {path.stem}; rename one.")
-        found[path.stem] = path
+    for path in images_in(folder)[0]:
+        stem = image_stem(path)
+        if stem in found:
+            raise ChexanatomyError(f"{found[stem].name} and {path.name} in {folder} share the stem {stem}; rename one.")
+        found[stem] = path
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from training.images.exchange import from_rle, to_rle
 from training.images.mask_sets import MaskSet
 from training.images.paths import existing, replacing
 from training.images.radiograph import MOST_MEGAPIXELS, WRITTEN_BY
+from training.images.turning import Turn
 
 
 def write_coco(sets: Iterable[MaskSet], path: str | os.PathLike[str]) -> int:
-    """Write the masks of many images as COCO instances and return how many masks were written.
+    """Write the masks of many images, on their files' own pixels, as COCO instances and return how many masks were written.
 
     Categories are structures by key; `segmentation` is compressed run-length code, `bbox` (left, top, width, height) [px]. A
     structure known not to be there has no annotation and stands in its image's own list `absent`.
@@ -29,7 +31,7 @@ def write_coco(sets: Iterable[MaskSet], path: str | os.PathLike[str]) -> int:
     categories: dict[str, int] = {}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, one in enumerate(sets, 1):
+    for number, one in enumerate((one.on_stored() for one in sets), 1):
         rows, columns = one.size
         absent = [structure for structure, mask in one.masks.items() if not mask.any()]
         images.append({"id": number, "file_name": one.image, "width": columns, "height": rows, "absent": absent})
@@ -100,7 +102,14 @@ def predicted(record: Mapping[str, Any]) -> MaskSet:
     _check_size(rows, columns)
     masks = {str(f["structure"]): from_rle(f["rle"]) if f["rle"] else np.zeros((rows, columns), bool) for f in record["findings"]}
     scores = {str(f["structure"]): float(f["confidence"]) for f in record["findings"]}
-    return MaskSet(Path(str(record["image"])).name, (rows, columns), masks, scores)
+    stored = MaskSet(Path(str(record["image"])).name, (rows, columns), masks, scores)
+    turn = turn_in(record)
+    return replace(stored.on_read(turn), turn=turn)
+
+
+def turn_in(record: Mapping[str, Any]) -> Turn:
+    """How the image of a record in predictions.json was turned when it was read."""
+    return Turn(**{str(name): bool(done) for name, done in record.get("turned", {}).items()})
 
 
 def _instances(content: Mapping[str, Any]) -> list[MaskSet]:

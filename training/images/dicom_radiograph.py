@@ -14,6 +14,7 @@ from training.images.dicom_headers import dicom_errors, quiet, read_dataset, wor
 from training.images.identity import burned_in_note, shown_name
 from training.images.paths import damaged
 from training.images.radiograph import RECONSTRUCTED, check_size, first_frame, grey_of, oriented
+from training.images.turning import AS_STORED
 from training.images.types import Radiograph
 
 MODALITIES = ("CR", "DX", "RG", "RF", "XA", "DR", "PX")
@@ -73,15 +74,15 @@ def _read(dataset: Any, path: Path) -> Radiograph:
         pixels[stored == padding] = 0
     pose = geometry_in(dataset)
     # A radiograph of ours lies as its pose says, rolled ones too.
-    pixels, turned = oriented(pixels, dataset.get("PatientOrientation", None)) if pose is None else (pixels, ())
+    turn, turned = oriented(dataset.get("PatientOrientation", None)) if pose is None else (AS_STORED, ())
     notes.extend(turned)
     spacing = _spacing(dataset) if pose is None else (float(pose["spacing"][0]), float(pose["spacing"][1]))
-    if spacing is not None and any("upright" in text for text in turned):
+    if spacing is not None and turn.transposed:
         spacing = spacing[::-1]
     view = _VIEWS.get(word(dataset, "ViewPosition").upper(), "")
     name = shown_name(path, dataset)
     reconstructed = pose is not None or word(dataset, "DerivationDescription") == RECONSTRUCTED
-    return Radiograph(np.ascontiguousarray(pixels, np.float32), spacing, view, name, tuple(notes), reconstructed)
+    return Radiograph(turn(pixels).astype(np.float32), spacing, view, name, tuple(notes), reconstructed, turn)
 
 
 def _display(values: np.ndarray, dataset: Any) -> tuple[np.ndarray, str]:

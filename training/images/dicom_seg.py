@@ -20,6 +20,7 @@ from training.images.mask_sets import MaskSet
 from training.images.paths import damaged, existing, replacing
 from training.images.pseudonyms import pseudonymous_uid
 from training.images.radiograph import WRITTEN_BY, check_size, oriented
+from training.images.turning import AS_STORED, Turn
 
 LONGEST_LABEL = 64
 """Characters in a segment's label (VR LO)."""
@@ -40,8 +41,8 @@ def write_masks_dicom(masks: Mapping[str, np.ndarray], path: str | os.PathLike[s
     if not masks:
         raise ChexanatomyError("There is no mask to write; name at least one structure.")
     size = (int(image.Rows), int(image.Columns))
-    order = _as_read(np.arange(size[0] * size[1]).reshape(size), image)
-    planes = [_stored(structure, mask, order, size) for structure, mask in masks.items()]
+    turn = _turn_of(image)
+    planes = [_stored(structure, turn.back(mask), size) for structure, mask in masks.items()]
     descriptions = [_description(hd, number, structure, made_by) for number, structure in enumerate(masks, 1)]
     with quiet():
         seg = hd.seg.Segmentation(
@@ -128,11 +129,13 @@ def _read(dataset: Any, path: Path) -> MaskSet:
                 raise _several(path)
             planes[number] |= values[frame] >= half
     masks: dict[str, np.ndarray] = {}
+    turn = _turn_of(dataset)
     for number, plane in planes.items():
-        turned = _as_read(plane, dataset)
+        turned = turn(plane)
         name = names[number]
         masks[name] = masks[name] | turned if name in masks else turned
-    return MaskSet("", next(iter(masks.values())).shape if masks else size, masks, notes=notes)  # type: ignore[arg-type]  # two numbers
+    shape = next(iter(masks.values())).shape if masks else size
+    return MaskSet("", shape, masks, notes=notes, turn=turn)  # type: ignore[arg-type]  # two numbers
 
 
 def structure_in(segment: Any) -> str:
@@ -175,23 +178,19 @@ def _several(path: Path) -> UnreadableFile:
     return UnreadableFile(f"{path.name} holds segments of several slices or images; give the segmentation of one radiograph.")
 
 
-def _as_read(stored: np.ndarray, dataset: Any) -> np.ndarray:
-    """Turn an array [row, column] on the file's grid as read_radiograph turns the image. Rolled radiographs of ours stay."""
-    if geometry_in(dataset) is not None:
-        return stored
-    return oriented(stored, dataset.get("PatientOrientation", None))[0]
+def _turn_of(dataset: Any) -> Turn:
+    """How read_radiograph turns the image from the file's grid. Rolled radiographs of ours stay."""
+    return AS_STORED if geometry_in(dataset) is not None else oriented(dataset.get("PatientOrientation", None))[0]
 
 
-def _stored(structure: str, mask: np.ndarray, order: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Turn a mask back onto the file's grid of size (rows, columns): uint8 0 and 1. order: each pixel's index in the file."""
-    if mask.shape != order.shape:
+def _stored(structure: str, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask on the file's grid of size (rows, columns) as uint8 0 and 1."""
+    if mask.shape != size:
         raise ChexanatomyError(
-            f"The mask of {structure!r} is {mask.shape[0]} x {mask.shape[1]} pixels and the image {order.shape[0]} x "
-            f"{order.shape[1]}: give masks of this image."
+            f"The mask of {structure!r} is {mask.shape[0]} x {mask.shape[1]} pixels on the file's grid and the image {size[0]} x "
+            f"{size[1]}: give masks of this image."
         )
-    stored = np.zeros(order.size, np.uint8)
-    stored[order.ravel()] = mask.ravel()
-    return stored.reshape(size)
+    return mask.astype(np.uint8)
 
 
 def _description(hd: Any, number: int, structure: str, made_by: str) -> Any:

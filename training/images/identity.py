@@ -20,6 +20,8 @@ IDENTIFYING = (
 )
 """Attributes (PS3.15, table E.1-1) of which a file's name must not repeat a word."""
 
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+
 SHORTEST = 3
 """Letters or digits that make a word worth hiding; shorter ones are in every name."""
 
@@ -91,7 +93,8 @@ def neutral(path: Path) -> Path:
     header = _header_of(path) if path.is_file() else None
     if header is None or not names_patient(str(path), header):
         return path
-    return Path(shown_name(Path(str(header.get("SOPInstanceUID", "")) or path.name), header) + path.suffix.lower())
+    suffix = path.suffix.lower() if path.suffix.lower() in _DICOM_SUFFIXES else ""  # a name without one may end in a name
+    return Path(shown_name(Path(str(header.get("SOPInstanceUID", "")) or path.name), header) + suffix)
 
 
 def neutral_texts(texts: Iterable[str], source: Path) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from training.errors import UnreadableFile
 from training.images.paths import READING_ERRORS, damaged, existing, kind, not_this, stem
+from training.images.turning import AS_STORED, Turn
 from training.images.types import Radiograph
 
 MOST_MEGAPIXELS = 100
@@ -184,24 +185,19 @@ def first_frame(values: np.ndarray, frames: int) -> np.ndarray:
     return values[0] if frames > 1 else values
 
 
-def oriented(pixels: np.ndarray, orientation: Any) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Turn pixels [row, column] so that rows go to the feet and columns to the patient's left, by DICOM's PatientOrientation.
+def oriented(orientation: Any) -> tuple[Turn, tuple[str, ...]]:
+    """The turn after which rows go to the feet and columns to the patient's left, by DICOM's PatientOrientation, and a note.
 
     orientation: where the rows and where the columns point, such as ("L", "F"); an order that is not known changes nothing.
     """
     letters = [str(part).strip().upper()[:1] for part in (orientation or ())]
     if len(letters) != 2 or not all(letters):
-        return pixels, ()
+        return AS_STORED, ()
     across, down = letters
-    changed = []
-    if across in "HF" and down not in "HF":
-        pixels, across, down = pixels.T, down, across
-        changed.append("turned upright")
-    if down == "H":
-        pixels = pixels[::-1]
-        changed.append("turned feet down")
-    if across == "R":
-        pixels = pixels[:, ::-1]
-        changed.append("mirrored to patient right on image left")
-    notes = (f"The image was {' and '.join(changed)}, by its stated orientation.",) if changed else ()
-    return np.ascontiguousarray(pixels), notes
+    transposed = across in "HF" and down not in "HF"
+    if transposed:
+        across, down = down, across
+    turn = Turn(transposed, down == "H", across == "R")
+    said = ("turned upright", "turned feet down", "mirrored to patient right on image left")
+    changed = [text for text, done in zip(said, (turn.transposed, turn.flipped, turn.mirrored), strict=True) if done]
+    return turn, (f"The image was {' and '.join(changed)}, by its stated orientation.",) if changed else ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training.errors import ChexanatomyError
+from training.images.turning import AS_STORED, Turn
 from training.plain import plain
 
 Triple = tuple[float, float, float]
@@ -98,7 +99,7 @@ class Radiograph:
 
     spacing: (row, column) pixel pitch at the detector [mm], None where unknown; view: "PA", "AP", "LATERAL" or "" where
     unknown; name: a short label without patient data; notes: plain sentences on what reading changed; reconstructed: known to be
-    reckoned from a CT, not taken of a person.
+    reckoned from a CT, not taken of a person; turn: how the pixels were turned from the file's own grid.
     """
 
     pixels: np.ndarray
@@ -107,6 +108,7 @@ class Radiograph:
     name: str = "radiograph"
     notes: tuple[str, ...] = field(default=())
     reconstructed: bool = False
+    turn: Turn = AS_STORED
 
     def __post_init__(self) -> None:
         _make_plain(self)

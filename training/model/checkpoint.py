@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.errors import BrokenModel
+from training.model.confidence import Confidence
 
 if TYPE_CHECKING:
     from training.tokens.codebook import MaskCodebook
@@ -92,7 +94,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> Path:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of a checkpoint or adapter folder; empty where it has none."""
+    """The card of a checkpoint or adapter folder; empty where it has none. Raises BrokenModel for one that cannot be used."""
     path = folder / CARD
     if not path.exists():
         return {}
@@ -103,6 +105,12 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise BrokenModel(f"{named} is not readable as JSON: take the folder from its source again.") from error
     if not isinstance(card, dict):
         raise BrokenModel(f"{path.name} of {folder.name} is not a model card: take the folder from its source again.")
+    misfit = _misfit(card)
+    if misfit:
+        raise BrokenModel(
+            f"{path.name} of {folder.name} says under {misfit!r} what no model can be used with: take the folder from its source "
+            "again."
+        )
     return card
 
 
@@ -114,3 +122,21 @@ def read_page(folder: Path) -> str:
     with path.open(encoding="utf-8", errors="replace") as file:
         text = file.read(_MOST_OF_PAGE)
     return (text.split("---", 2)[-1] if text.startswith("---") else text).strip()
+
+
+def _misfit(card: Mapping[str, Any]) -> str:
+    """The first entry of a card that has not the form in which it is used; "" where all have."""
+    for entry in ("structures", "learned", "from_drawings"):
+        names = card.get(entry, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return entry
+    if not isinstance(card.get("validation", {}), dict):
+        return "validation"
+    threshold = card.get("presence_threshold", 0.5)
+    if not isinstance(threshold, int | float) or not math.isfinite(threshold):
+        return "presence_threshold"
+    try:
+        Confidence.from_card(card)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        return "confidence"
+    return ""

@@ -81,11 +81,16 @@ class Confidence:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Confidence | None:
-        """What a card holds; None where there is nothing, or something of other features."""
+        """What a card holds; None where there is nothing, or something of other features.
+
+        Raises KeyError, TypeError, ValueError, AttributeError or OverflowError where the card is damaged.
+        """
         stored = card.get("confidence")
         if not isinstance(stored, Mapping) or stored.get("features") != list(FEATURES):
             return None
         weights, offsets = tuple(map(float, stored["weights"])), {str(k): float(v) for k, v in stored["offsets"].items()}
+        if len(weights) != len(FEATURES) or not np.isfinite([*weights, *offsets.values()]).all():
+            raise ValueError("not one finite weight for each feature")
         return cls(weights, offsets, int(stored["n"]), float(stored["correlation"]), float(stored["error"]))
 
 

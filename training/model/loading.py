@@ -40,14 +40,17 @@ def load_checkpoint(spec: str | Path = EMBEDDED, codebook: str | Path | None = N
     return _load(str(spec), codebook, say, fetch=True)
 
 
-def _load(text: str, codebook: str | Path | None, say: Say | None, fetch: bool) -> Checkpoint:
+def _load(text: str, codebook: str | Path | None, say: Say | None, fetch: bool, upon: tuple[Path, ...] = ()) -> Checkpoint:
+    """upon: the adapter folders that named this model as their base, one after the other."""
     if "+" in text and not Path(text).exists():
         base, adapter = _base_and_adapter(text)
-        return with_adapter(_load(base.strip(), codebook, say, fetch), _folder(adapter.strip(), say, fetch))
+        return with_adapter(_load(base.strip(), codebook, say, fetch, upon), _folder(adapter.strip(), say, fetch))
     folder = _folder(text, say, fetch)
     if (folder / ADAPTER_CONFIG).exists():
+        if folder.resolve() in upon:
+            raise BrokenModel(f"The adapter {folder.name} comes back to itself as its base: give it as BASE+ADAPTER.")
         from_hub = fetch and is_hub_id(text)
-        return with_adapter(_load(_base_of(folder), codebook, say, from_hub), folder)
+        return with_adapter(_load(_base_of(folder), codebook, say, from_hub, (*upon, folder.resolve())), folder)
     known_as = text if text == EMBEDDED or not Path(text).expanduser().is_dir() else str(folder.resolve())
     return replace(_open(folder, folder.name, codebook), source=known_as)
 

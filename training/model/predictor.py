@@ -18,6 +18,7 @@ from training.model import decoding
 from training.model.checkpoint import Checkpoint
 from training.model.confidence import LOW_CONFIDENCE, Confidence
 from training.model.loading import Say, load_checkpoint
+from training.model.looks import LOOKS, Box, Look, moved
 from training.model.marking import outlined, overlaid
 from training.model.packing import Prefix, Segment, recall, see
 from training.model.preprocess import Letterbox, letterbox, stretch
@@ -37,7 +38,6 @@ from training.tokens.grammar import (
     segment_prompt,
 )
 
-Box = tuple[float, float, float, float]
 FRONTAL = "PA or AP"
 SURE_OF_VIEW = 0.9
 """Views are told until they are together at least this probable."""
@@ -47,12 +47,12 @@ SURE_OF_VIEW = 0.9
 class Finding:
     """What the model says about one structure in one image.
 
-    structure: vocabulary key, or the free name an adapter has learnt; present: whether it is in the image; box: (top, left,
-    bottom, right) [px] and mask: bool [row, column] at the image's size, None where absent; confidence: 0..1, the Dice that is to
-    be expected of the mask (`training.model.confidence`; the probability of presence in a model that has not learnt it), where
-    absent the probability of absence; tokens: the answer token by token; text: the answer; probability: float32 [row, column],
-    mean over altered looks at the image (`accurate`), else None; convention: "outline" where the answer is a lung as readers
-    draw it, though the projected lung was asked for (`training.model.convention`).
+    structure: vocabulary key, or the free name an adapter has learnt; present: whether it is in the image, with at least a pixel;
+    box: (top, left, bottom, right) [px] and mask: bool [row, column] at the image's size, None where absent; confidence: 0..1,
+    the Dice that is to be expected of the mask (`training.model.confidence`; the probability of presence in a model that has not
+    learnt it), where absent the probability of absence; tokens: the answer token by token; text: the answer; probability: float32
+    [row, column], mean over altered looks at the image (`accurate`), else None; convention: "outline" where the answer is a lung
+    as readers draw it, though the projected lung was asked for (`training.model.convention`).
     """
 
     structure: str
@@ -69,40 +69,6 @@ class Finding:
     def doubtful(self) -> bool:
         """True when the model says "there" and yet expects less of its mask than LOW_CONFIDENCE: to be looked at twice."""
         return self.present and self.confidence < LOW_CONFIDENCE
-
-
-@dataclass(frozen=True)
-class Look:
-    """A slightly moved look at an image: new = scale * old + shift about the centre, both as shares of the side (row, column)."""
-
-    scale: float = 1.0
-    shift: tuple[float, float] = (0.0, 0.0)
-
-    def back(self, box: Box, size: int) -> Box:
-        """A box (top, left, bottom, right) [px] of the moved square in the square as it was."""
-        middle = size / 2
-        row, column = (s * size + middle for s in self.shift)
-        top, left, bottom, right = box
-        return (
-            (top - row) / self.scale + middle,
-            (left - column) / self.scale + middle,
-            (bottom - row) / self.scale + middle,
-            (right - column) / self.scale + middle,
-        )
-
-
-LOOKS = (Look(), Look(0.94, (0.02, -0.02)), Look(1.06, (-0.02, 0.02)), Look(0.97, (-0.03, -0.03)), Look(1.03, (0.03, 0.03)))
-"""What `accurate` averages over; the first is the image as it is."""
-
-
-def moved(pixels: torch.Tensor, look: Look) -> torch.Tensor:
-    """Pixels float [1, 3, size, size] in -1..1 under a look; black comes in from outside."""
-    if look == LOOKS[0]:
-        return pixels
-    row, column = (-2 * s / look.scale for s in look.shift)
-    theta = torch.tensor([[[1 / look.scale, 0, column], [0, 1 / look.scale, row]]])
-    grid = torch.nn.functional.affine_grid(theta, [1, 1, *pixels.shape[-2:]], align_corners=False)
-    return torch.nn.functional.grid_sample(pixels + 1, grid, align_corners=False) - 1
 
 
 def load(
@@ -154,8 +120,10 @@ class Predictor:
 
         batch: prompts answered at the same time; expectation: average over neighbouring box bins instead of taking the likeliest;
         accurate: average the masks of len(LOOKS) slightly moved looks at the image, in nine to twelve times the time.
-        Raises UnknownStructure for names nobody knows, BrokenModel without a mask codebook.
+        Raises UnknownStructure for names nobody knows, BrokenModel without a mask codebook, ChexanatomyError for a batch below 1.
         """
+        if batch < 1:
+            raise ChexanatomyError(f"{batch} structures cannot be answered at once: let the batch be 1 or more.")
         if self.checkpoint.codebook is None:
             raise BrokenModel(
                 f"The model {self.checkpoint.name} came without a mask codebook: "
@@ -365,9 +333,12 @@ class Predictor:
             box = place.out_of(bins_to_box(answer.bins, (place.size, place.size)))
             mask = paste_mask(logit, box, place.shape)
             text = write_answer(Answer(answer.bins, answer.codes, name))
-            ids = (*self.tokens.encode(text), self.tokens.eos)
+            tokens = self.tokens.tokens([*self.tokens.encode(text), self.tokens.eos])
+            if not mask.any():  # nothing of it lies in the picture, such as an answer in the black beside it
+                findings.append(Finding(key, False, None, None, 1 - answer.presence, tokens, text))
+                continue
             confidence = guess(key, answer) if guess else answer.presence
-            findings.append(Finding(key, True, place.cut(box), mask, confidence, self.tokens.tokens(list(ids)), text))
+            findings.append(Finding(key, True, place.cut(box), mask, confidence, tokens, text))
         return findings
 
 

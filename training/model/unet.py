@@ -104,8 +104,10 @@ def load_unet(folder: Path) -> Unet:
     card = read_card(folder)
     try:
         structures, widths, size = tuple(card["structures"]), tuple(card["widths"]), int(card["image_size"])
+        if size < 1:
+            raise ValueError("no picture size")
         net = build(len(structures), widths)
         net.load_state_dict({k: v.float() for k, v in load_file(folder / WEIGHTS).items()})
-    except (KeyError, OSError, RuntimeError, SafetensorError) as error:
+    except (IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError, SafetensorError) as error:
         raise BrokenModel(f"{folder} is no complete U-Net: train it again with `chexanatomy train --unet`.") from error
     return Unet(net.eval(), structures, size, widths, card)

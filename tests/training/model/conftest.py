@@ -50,6 +50,7 @@ def codebook_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     codebook = MaskCodebook()
     codebook.embedding.normal_()
+    torch.nn.init.ones_(codebook.decoder[-1].bias)  # so that masks have pixels
     codebook.save(path)
     return path
 

@@ -17,6 +17,7 @@ from training.images import Radiograph
 from training.model import load, load_checkpoint
 from training.model.checkpoint import CODEBOOK
 from training.model.loading import EMBEDDED_FOLDER
+from training.model.unet import Unet, build, load_unet
 from training.tokens.codebook import MaskCodebook
 
 Stock = Callable[[str], Path]
@@ -241,3 +242,19 @@ def test_a_codebook_of_another_grid_is_refused(stock: Path, tmp_path: Path) -> N
     MaskCodebook((4, 8, 12), 6).save(path)
     with pytest.raises(BrokenModel, match="8 x 8 codes, a model writes 4 x 4"):
         load_checkpoint(stock, path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"image_size": "x"}, {"image_size": 0}, {"widths": [8, 8]}, {"widths": None}, {"structures": 3}, {"structures": ["heart"]}],
+)
+def test_a_unet_whose_card_does_not_describe_it_is_refused_in_one_sentence(tmp_path: Path, entry: dict[str, object]) -> None:
+    pytest.importorskip("monai")
+    names, widths = ("heart", "spine"), (4, 4, 4, 4, 4, 4)
+    Unet(build(len(names), widths), names, 32, widths).save(tmp_path)
+    assert load_unet(tmp_path).structures == names
+    card = tmp_path / "chexanatomy.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), **entry}))
+    with pytest.raises(BrokenModel) as refusal:
+        load_unet(tmp_path)
+    assert "\n" not in str(refusal.value)

@@ -11,9 +11,9 @@ import torch
 
 from training.errors import BrokenModel, ChexanatomyError, UnknownStructure
 from training.images import Radiograph
-from training.model import Predictor, load, save_checkpoint
+from training.model import Predictor, decoding, load, save_checkpoint
 from training.model.checkpoint import create
-from training.model.decoding import speak, write
+from training.model.decoding import Written, speak, write
 from training.model.marking import outlined, overlaid
 from training.model.packing import Segment, Segments, logits_of, read, see
 from training.model.predictor import LOOKS, likely_views, moved
@@ -40,10 +40,14 @@ def willing(predictor: Predictor, threshold: float = 0.0) -> Predictor:
 
 
 def test_every_answer_parses_and_every_box_has_an_inside(predictor: Predictor, radiograph: Radiograph) -> None:
-    for finding in willing(predictor).segment(radiograph, NAMES):
+    findings = willing(predictor).segment(radiograph, NAMES)
+    assert any(finding.present for finding in findings)
+    for finding in findings:
         answers, invalid = read_answer(finding.text, needs="mask")
         assert invalid == 0
         assert len(answers) == 1
+        if not finding.present:  # a mask without a pixel
+            continue
         top, left, bottom, right = finding.box or (0, 0, 0, 0)
         assert 0 <= top < bottom <= 90
         assert 0 <= left < right <= 120
@@ -96,6 +100,27 @@ def test_absent_structures_have_neither_box_nor_mask(predictor: Predictor, radio
     assert finding.mask is None
     assert finding.box is None
     assert finding.text == "none heart"
+
+
+@pytest.mark.parametrize("accurate", [False, True])
+def test_what_has_no_pixel_in_the_picture_is_absent(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, accurate: bool
+) -> None:
+    def in_the_black(*_: object, **__: object) -> list[Written]:
+        return [Written(0.9, (0, 10, 60, 900), (0,) * 16, (1.0,) * 4, (0.0,) * 16)]  # above a strip in the middle of the square
+
+    monkeypatch.setattr(decoding, "write", in_the_black)
+    strip = Radiograph(np.random.default_rng(0).random((20, 120), dtype=np.float32))
+    (finding,) = willing(predictor).segment(strip, ["heart"], accurate=accurate)
+    assert (finding.present, finding.mask, finding.box) == (False, None, None)
+    assert finding.confidence == pytest.approx(0.1), "the probability of absence"
+    assert finding.text.startswith("<loc0000>"), "the answer as the model wrote it"
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_batch_of_nothing_is_refused(predictor: Predictor, radiograph: Radiograph, batch: int) -> None:
+    with pytest.raises(ChexanatomyError, match="1 or more"):
+        predictor.segment(radiograph, NAMES, batch=batch)
 
 
 def test_unknown_names_are_refused_with_suggestions_and_learnt_ones_are_not(predictor: Predictor, radiograph: Radiograph) -> None:
