@@ -76,7 +76,7 @@ class Geometry:
         """Chest geometry from the given angles [degrees], turning about the centre of the volume; changes are other fields."""
         given: dict[str, Any] = {"isocentre": _centre(ct), "primary": primary, "secondary": secondary, **changes}
         if "spacing" not in given:
-            given["spacing"] = (CHEST_FIELD / given.get("rows", PIXELS), CHEST_FIELD / given.get("columns", PIXELS))
+            given["spacing"] = tuple(CHEST_FIELD / max(1, given.get(edge, PIXELS)) for edge in ("rows", "columns"))
         return cls(**given)
 
     @classmethod
@@ -235,7 +235,7 @@ def _whole_number(value: Any) -> int:
 def _apart(shadow: np.ndarray, last_row: int, last_column: int) -> bool:
     """Whether a line runs between a volume's shadow and the detector, both convex.
 
-    shadow: (row, column) of the corners, [8, 2] in the order of their axes; of fewer, some behind the source, only the box counts.
+    shadow: (row, column) of the corners, [8, 2] in the order of their axes; where some lie behind the source only its box counts.
     """
     detector = np.array([(0, 0), (0, last_column), (last_row, 0), (last_row, last_column)], float)
     across = np.eye(2)

@@ -61,9 +61,7 @@ PRESENTATIONS: Mapping[str, Presentation] = {
 """What a digital system shows, what a film shows, and attenuation on a straight scale."""
 
 
-def present(
-    attenuation: np.ndarray, pitch: float | tuple[float, float], presentation: Presentation | None = None
-) -> np.ndarray:
+def present(attenuation: np.ndarray, pitch: float | tuple[float, float], presentation: Presentation | None = None) -> np.ndarray:
     """Return float32 [row, column] in 0..1, bone bright, from attenuation -ln(I/I0) [row, column].
 
     pitch: of the pixels, along (row, column) where they are not square [mm].

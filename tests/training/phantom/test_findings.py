@@ -71,7 +71,9 @@ def test_the_numbers_of_the_labels_change_nothing_of_what_is_painted(ids_from):
 def test_fluid_needs_a_new_number_where_the_last_small_one_is_taken():
     last = max(healthy()[1].members)
     full = renumbered(healthy()[1], lambda i: i + 255 - last)
-    full = replace(full, members={i: (*names, "chest") if set(names) & set(LOBES) else names for i, names in full.members.items()})
+    full = replace(
+        full, members={i: (*names, "chest") if set(names) & set(LOBES) else names for i, names in full.members.items()}
+    )
     assert full.ids.dtype == np.uint8
     _, labels = add_findings(healthy()[0], full, Findings(effusion=(0.4, 0.4)), np.random.default_rng(1))
     assert labels.ids.dtype == np.uint16
