@@ -60,7 +60,7 @@ class Shot:
     def picture(self, physics: Physics, look: Presentation) -> Picture:
         """The radiograph with a physics and a look."""
         shot = expose(self.paths, self.geometry, physics)
-        return framed(self.name, present(shot.attenuation, self.geometry.spacing[0], look), self.lungs)
+        return framed(self.name, present(shot.attenuation, self.geometry.spacing, look), self.lungs)
 
 
 def framed(name: str, pixels: np.ndarray, lungs: np.ndarray) -> Picture:

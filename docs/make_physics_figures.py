@@ -39,7 +39,7 @@ def main(source: Path, folder: Path) -> None:
     pose = Geometry.pa(ct, rows=PIXELS, columns=PIXELS, spacing=(380 / PIXELS, 380 / PIXELS))
     paths = tissue_paths(ct, pose)
     tiles = [
-        labelled(name, present(expose(paths, pose, p).attenuation, pose.spacing[0], PRESENTATIONS[look]))
+        labelled(name, present(expose(paths, pose, p).attenuation, pose.spacing, PRESENTATIONS[look]))
         for name, (p, look) in STAGES.items()
     ]
     Image.fromarray(np.vstack([np.hstack(tiles[:5]), np.hstack(tiles[5:])])).save(folder / "physics_stages.png", optimize=True)

@@ -118,7 +118,7 @@ class PictureTaker:
         go_on()
         exposure = self._kept("exposure", order).of(lambda: expose(paths, pose, order.physics), paths, order.physics)
         pixels = self._kept("pixels", order).of(
-            lambda: present(exposure.attenuation, pose.spacing[0], order.presentation), exposure, order.presentation
+            lambda: present(exposure.attenuation, pose.spacing, order.presentation), exposure, order.presentation
         )
         go_on()
         masks, overlay = self._take_masks(labels, pose, order)

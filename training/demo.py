@@ -46,6 +46,8 @@ def make_demo(out: Path | None = None, phantom: bool = False, progress: Progress
     from training.drr import Geometry, project_labels, render
     from training.model import load
 
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     report(progress, 0, _STEPS, "reading the CT")
     ct, labels = _phantom() if phantom else _lidc(progress)
     geometry = Geometry.pa(ct)

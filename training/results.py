@@ -54,11 +54,13 @@ def write_view(
     """Write radiograph.png (16 bit, radiograph.json beside it), geometry.json and masks/<structure>.png (0/255) into a folder.
 
     masks: structure -> bool [row, column]. owner: also write radiograph.dcm (DX) and masks.dcm (SEG), filed under it. What an
-    earlier call wrote there in another pose goes: its masks would lie on the wrong picture.
+    earlier call wrote there with another picture or in another pose goes: its masks would lie on the wrong picture.
     """
     out.mkdir(parents=True, exist_ok=True)
-    _clear_other_pose(out, geometry)
-    write_radiograph(radiograph, out / "radiograph.png", geometry)
+    written = write_radiograph(radiograph, out / "radiograph.part.png", geometry)
+    _clear_other_view(out, written.with_suffix(".png"), geometry)
+    for ending in (".png", ".json"):
+        os.replace(written.with_suffix(ending), out / f"radiograph{ending}")
     write_json(out / "geometry.json", geometry.to_dict())
     if masks:
         write_mask_folder(masks, out / "masks")
@@ -66,10 +68,13 @@ def write_view(
         write_dicom_pair(out, radiograph, masks, owner, "label projection", geometry)
 
 
-def _clear_other_pose(out: Path, geometry: Geometry) -> None:
-    """Remove what was written into a view's folder in another pose."""
-    before = out / "geometry.json"
-    if not before.is_file() or before.read_bytes() == json_text(geometry.to_dict()).encode():
+def _clear_other_view(out: Path, picture: Path, geometry: Geometry) -> None:
+    """Remove what was written into a view's folder with another picture or in another pose."""
+    pose, before = out / "geometry.json", out / "radiograph.png"
+    if not pose.is_file():
+        return
+    same_pose = pose.read_bytes() == json_text(geometry.to_dict()).encode()
+    if same_pose and before.is_file() and before.read_bytes() == picture.read_bytes():
         return
     for stale in (*out.glob("masks/*.png"), out / "radiograph.dcm", out / "masks.dcm"):
         stale.unlink(missing_ok=True)

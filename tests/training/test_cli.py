@@ -100,6 +100,11 @@ def test_every_command_explains_itself_with_an_example(run: Run, command: str) -
         ("evaluate --images a --masks b --out y", "--structures"),
         ("synthesize --ct x --out y", "--labels"),
         ("synthesize --out y", "phantoms"),
+        ("synthesize --phantoms 1 --seed -5 --out y", "from 0 on"),
+        ("synthesize --phantoms 1 --subject s --out y", "--labels"),
+        ("synthesize --subjects t.csv --subject s --out y", "not both"),
+        ("sample phantom y --seed -1", "from 0 on"),
+        ("render x --labels z --structures= --out y", "at least one structure"),
         ("review nowhere", "no data set"),
         ("review nowhere --decide perhaps", "perhaps"),
         ("export nowhere --out y", "no data set"),
@@ -154,6 +159,23 @@ def test_a_source_inside_the_patient_is_refused_and_no_folder_is_left(run: Run, 
     status, _, complaint = run("render", body / "ct.nii.gz", "--sid", 40, "--out", tmp_path / "x")
     assert status == 2
     assert one_line(complaint)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--size 0 0", "2 to 8192"),
+        ("--sdd 1e308 --sid 1e307", "kilometre"),
+        ("--series 1.2.3", "no DICOM"),
+        ("--physics ideal --kvp 80", "one energy"),
+    ],
+)
+def test_a_view_that_cannot_be_taken_is_one_line(run: Run, body: Path, tmp_path: Path, arguments: str, expected: str) -> None:
+    status, _, complaint = run("render", body / "ct.nii.gz", *arguments.split(), "--out", tmp_path / "x")
+    assert status == 2
+    assert one_line(complaint)
+    assert expected in complaint
     assert not (tmp_path / "x").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,20 @@ def test_a_folder_shows_one_pose(run: Run, body: Path, tmp_path: Path) -> None:
     assert run(*take, "--view", "PA", "--structures", "heart")[0] == 0
     assert {p.stem for p in (tmp_path / "a/masks").iterdir()} == {"heart"}
     assert not list((tmp_path / "a").glob("*.dcm"))
+
+
+def test_masks_of_another_body_do_not_stay_beside_a_new_picture_in_the_same_pose(run: Run, body: Path, tmp_path: Path) -> None:
+    from training.images import read_ct, write_ct_nifti
+
+    ct = read_ct(body / "ct.nii.gz")
+    other = ct.hu.copy()
+    other[2:10, 5:35, 4:56] = 300
+    write_ct_nifti(replace(ct, hu=other), tmp_path / "other.nii.gz")
+    take = ("--size", 40, 50, "--spacing", 8, "--dicom", "--out", tmp_path / "a")
+    labels = ("--labels", body / "labels.nii.gz", "--label-names", body / "labels_names.csv", "--structures", "heart")
+    assert run("render", body / "ct.nii.gz", *labels, *take)[0] == 0
+    assert run("render", tmp_path / "other.nii.gz", *take)[0] == 0
+    assert {p.name for p in (tmp_path / "a").rglob("*") if p.is_file()} == {"radiograph.png", "radiograph.dcm", "geometry.json"}
 
 
 def test_a_refused_segmentation_leaves_no_picture(run: Run, tmp_path: Path) -> None:

@@ -124,8 +124,9 @@ class Render(Command):
         from training.images.dicom_write import owner_of
         from training.results import write_view
 
-        if self.labels is None and (self.label_names or self.structures):
+        if self.labels is None and (self.label_names or self.structures is not None):
             raise ChexanatomyError("--label-names and --structures need --labels.")
+        wanted = [structure_key(name) for name in listed(self.structures)] if self.structures is not None else None
         ct = read_ct(self.ct, series=self.series)
         pose = self._pose(ct)
         pose.check(ct)
@@ -135,7 +136,6 @@ class Render(Command):
             ct = without_couch(ct)
         for note in (*ct.notes, *(labels.notes if labels else ())):
             self.say(note)
-        wanted = [structure_key(name) for name in listed(self.structures)] if self.structures else None
         masks = project_labels(labels, pose, wanted) if labels is not None else {}
         owner = owner_of(self.ct, json.dumps(pose.to_dict())) if self.dicom else None
         write_view(self.out, render(ct, pose, physics, PRESENTATIONS[self.look]), pose, masks, owner)
@@ -147,6 +147,8 @@ class Render(Command):
 
         physics = PHYSICS[self.physics]
         if self.kvp is not None:
+            if physics.energy is not None:
+                raise ChexanatomyError(f"--kvp needs a tube: the beam of --physics {self.physics} has one energy.")
             physics = replace(physics, kvp=self.kvp)
         return replace(physics, exposure_index=self.exposure_index) if self.exposure_index is not None else physics
 
@@ -242,12 +244,14 @@ class Synthesize(Command):
         from training.synthesis.config import read_subjects
 
         if self.subjects:
-            if self.ct or self.labels or self.label_names:
-                raise ChexanatomyError("Give either --subjects, or --ct with --labels, not both.")
+            if self.ct or self.labels or self.label_names or self.subject is not None:
+                raise ChexanatomyError("Give either --subjects, or --ct with --labels and --subject, not both.")
             return read_subjects(self.subjects)
         if self.labels is None:
             if self.ct or self.label_names:
                 raise ChexanatomyError("A CT needs its label map: add --labels.")
+            if self.subject is not None:
+                raise ChexanatomyError("--subject names the person of the --labels: add them.")
             return ()
         name = self.subject or _stand_in(self.ct or self.labels)
         return (Subject(name, str(self.ct or ""), str(self.labels), str(self.label_names or "")),)

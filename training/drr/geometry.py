@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ CHEST_FIELD = 430.0
 PIXELS = 1024
 NEAREST_SOURCE = 10.0
 """A tube closer to the volume than this is refused [mm]."""
+FURTHEST = 1e6
+"""Distances and positions beyond a kilometre are refused [mm]."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Geometry:
         numbers = (self.sdd, self.sid, self.primary, self.secondary, self.roll, *self.isocentre, *self.spacing)
         if not all(math.isfinite(n) for n in numbers):
             raise ImpossibleGeometry("Every distance and angle of a geometry must be a finite number.")
+        if max(abs(n) for n in (self.sdd, self.sid, *self.isocentre, *self.spacing)) > FURTHEST:
+            raise ImpossibleGeometry(f"The distances and positions of a geometry stay within a kilometre ({FURTHEST:g} mm).")
         if self.sid <= 0 or self.sdd <= 0:
             raise ImpossibleGeometry(f"Distances from the source are positive; got sid {self.sid:g} mm and sdd {self.sdd:g} mm.")
         if self.sid >= self.sdd:
@@ -71,7 +76,7 @@ class Geometry:
         """Chest geometry from the given angles [degrees], turning about the centre of the volume; changes are other fields."""
         given: dict[str, Any] = {"isocentre": _centre(ct), "primary": primary, "secondary": secondary, **changes}
         if "spacing" not in given:
-            given["spacing"] = (CHEST_FIELD / given.get("rows", PIXELS), CHEST_FIELD / given.get("columns", PIXELS))
+            given["spacing"] = tuple(CHEST_FIELD / max(1, given.get(edge, PIXELS)) for edge in ("rows", "columns"))
         return cls(**given)
 
     @classmethod
@@ -181,10 +186,7 @@ class Geometry:
         corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
         shadow = self.project(corners)
         shadow = shadow[np.isfinite(shadow).all(axis=1)]
-        missed = (
-            len(shadow) == 0 or (shadow.max(axis=0) < 0).any() or (shadow.min(axis=0) > (self.rows - 1, self.columns - 1)).any()
-        )
-        if missed:
+        if len(shadow) == 0 or _apart(shadow, self.rows - 1, self.columns - 1):
             raise ImpossibleGeometry("The beam passes the volume by: move the isocentre back towards the middle of the volume.")
 
     def to_dict(self) -> dict[str, Any]:
@@ -199,13 +201,13 @@ class Geometry:
             raise ImpossibleGeometry(f"A geometry holds exactly the values {', '.join(sorted(names))}.")
         try:
             return cls(
-                **{k: float(values[k]) for k in ("sdd", "sid", "primary", "secondary", "roll")},
-                isocentre=tuple(float(v) for v in values["isocentre"]),  # type: ignore[arg-type]
-                spacing=tuple(float(v) for v in values["spacing"]),  # type: ignore[arg-type]
-                rows=int(values["rows"]),
-                columns=int(values["columns"]),
+                **{k: _number(values[k]) for k in ("sdd", "sid", "primary", "secondary", "roll")},
+                isocentre=tuple(_number(v) for v in values["isocentre"]),  # type: ignore[arg-type]
+                spacing=tuple(_number(v) for v in values["spacing"]),  # type: ignore[arg-type]
+                rows=_whole_number(values["rows"]),
+                columns=_whole_number(values["columns"]),
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, OverflowError) as error:
             raise ImpossibleGeometry(f"A value of the geometry is not a number: {error}.") from error
 
     @classmethod
@@ -213,8 +215,35 @@ class Geometry:
         """Read a geometry JSON file. Raises ImpossibleGeometry when it is not one."""
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ImpossibleGeometry(f"{Path(path).name} is not a geometry JSON file: {error}.") from error
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(repr(value))
+    return float(value)
+
+
+def _whole_number(value: Any) -> int:
+    number = _number(value)
+    if not number.is_integer():
+        raise TypeError(f"rows and columns are whole, not {value!r}")
+    return int(number)
+
+
+def _apart(shadow: np.ndarray, last_row: int, last_column: int) -> bool:
+    """Whether a line runs between a volume's shadow and the detector, both convex.
+
+    shadow: (row, column) of the corners, [8, 2] in the order of their axes; where some lie behind the source only its box counts.
+    """
+    detector = np.array([(0, 0), (0, last_column), (last_row, 0), (last_row, last_column)], float)
+    across = np.eye(2)
+    if len(shadow) == 8:
+        edges = [np.diff(shadow.reshape(2, 2, 2, 2), axis=axis).reshape(-1, 2) for axis in range(3)]
+        across = np.concatenate([across, np.concatenate(edges)[:, ::-1] * (-1, 1)])
+    one, other = shadow @ across.T, detector @ across.T
+    return bool(((one.max(axis=0) < other.min(axis=0)) | (one.min(axis=0) > other.max(axis=0))).any())
 
 
 def voxel_from_patient(volume: CT | LabelMap) -> np.ndarray:

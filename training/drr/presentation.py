@@ -18,6 +18,9 @@ RIM = 20.0
 WINDOW_PITCH = 3.0
 """Pixels of this size decide on the window, so that neither noise nor the number of pixels does [mm at the detector]."""
 
+MOST = np.float32(80)
+"""Exponent beyond which float32 soon overflows: black long before."""
+
 
 @dataclass(frozen=True)
 class Presentation:
@@ -58,40 +61,73 @@ PRESENTATIONS: Mapping[str, Presentation] = {
 """What a digital system shows, what a film shows, and attenuation on a straight scale."""
 
 
-def present(attenuation: np.ndarray, pitch: float, presentation: Presentation | None = None) -> np.ndarray:
-    """Return float32 [row, column] in 0..1, bone bright, from attenuation -ln(I/I0) [row, column] at a pixel pitch [mm]."""
+def present(attenuation: np.ndarray, pitch: float | tuple[float, float], presentation: Presentation | None = None) -> np.ndarray:
+    """Return float32 [row, column] in 0..1, bone bright, from attenuation -ln(I/I0) [row, column].
+
+    pitch: of the pixels, along (row, column) where they are not square [mm].
+    """
+    pitch = pitch if isinstance(pitch, tuple) else (pitch, pitch)
     look = presentation or Presentation()
     values = attenuation if look.log else 1 - np.exp(-attenuation)
     body = attenuation > BODY_ATTENUATION
     if not body.any():
         return np.zeros_like(attenuation, dtype=np.float32)
     if look.equalisation:
-        values = values - np.float32(look.equalisation) * _surroundings(values, body, look.reach / pitch)
+        values = values - np.float32(look.equalisation) * _surroundings(values, body, _pixels(look.reach, pitch))
     if look.detail:
-        size = look.detail_reach / pitch
-        values = values + np.float32(look.detail) * (values - gaussian_blur(values, (size, size)))
+        values = values + np.float32(look.detail) * (values - gaussian_blur(values, _pixels(look.detail_reach, pitch)))
     if not look.window:
         return np.clip(values / max(float(values.max()), 1e-6), 0, 1).astype(np.float32)
     low, high = _window(attenuation, values, pitch, look)
     grey = (values - low) / np.float32(max(high - low, 1e-6))
-    grey = 1 / (1 + np.exp((0.5 - grey) * np.float32(4 * look.contrast))) if look.contrast else np.clip(grey, 0, 1)
+    if look.contrast:
+        grey = 1 / (1 + np.exp(np.minimum((0.5 - grey) * np.float32(4 * look.contrast), MOST)))
+    else:
+        grey = np.clip(grey, 0, 1)
     return np.where(body, grey, grey * np.clip(attenuation / BODY_ATTENUATION, 0, 1)).astype(np.float32)
 
 
-def _surroundings(values: np.ndarray, body: np.ndarray, sigma: float) -> np.ndarray:
+def _pixels(length: float, pitch: tuple[float, float]) -> tuple[float, float]:
+    """A length [mm] in pixels along (row, column)."""
+    return length / pitch[0], length / pitch[1]
+
+
+def _surroundings(values: np.ndarray, body: np.ndarray, sigma: tuple[float, float]) -> np.ndarray:
     """Gaussian mean over the body alone, so that neither its edge nor the end of a CT gets a halo; sigma [pixels]."""
     inside = body.astype(np.float32)
-    shares = gaussian_blur(inside, (sigma, sigma))
-    return gaussian_blur(values * inside, (sigma, sigma)) / np.maximum(shares, np.float32(1e-3))
+    shares = gaussian_blur(inside, sigma)
+    return gaussian_blur(values * inside, sigma) / np.maximum(shares, np.float32(1e-3))
 
 
-def _window(attenuation: np.ndarray, values: np.ndarray, pitch: float, look: Presentation) -> tuple[float, float]:
+def _window(attenuation: np.ndarray, values: np.ndarray, pitch: tuple[float, float], look: Presentation) -> tuple[float, float]:
     """What of values becomes black and what white."""
+    strides = _whole(_pixels(WINDOW_PITCH, pitch))
+    blocks = block_means(attenuation, strides)
+    if not (blocks > BODY_ATTENUATION).any():  # a body smaller than a block: its own pixels decide
+        return _ends(values[_bulk(attenuation)], look)
+    bulk = _bulk(blocks)
+    deep = _eroded(bulk, _whole(_pixels(RIM, (strides[0] * pitch[0], strides[1] * pitch[1]))))
+    return _ends(block_means(values, strides)[deep if deep.any() else bulk], look)
+
+
+def _whole(pixels: tuple[float, float]) -> tuple[int, int]:
+    return max(1, round(pixels[0])), max(1, round(pixels[1]))
+
+
+def _bulk(attenuation: np.ndarray) -> np.ndarray:
+    """Rays, bool [row, column], that do not merely graze the body."""
+    return np.asarray(attenuation > EDGE_OF_BODY * np.median(attenuation[attenuation > BODY_ATTENUATION]))
+
+
+def _eroded(mask: np.ndarray, reach: tuple[int, int]) -> np.ndarray:
+    """What of a mask [row, column] lies further than a reach [pixels] from its edge and the picture's, diagonally nearer."""
     from scipy import ndimage
 
-    stride = max(1, round(WINDOW_PITCH / pitch))
-    attenuation, values = block_means(attenuation, (stride, stride)), block_means(values, (stride, stride))
-    bulk = attenuation > EDGE_OF_BODY * np.median(attenuation[attenuation > BODY_ATTENUATION])
-    deep = ndimage.binary_erosion(bulk, iterations=max(1, round(RIM / (stride * pitch))))
-    low, high = np.percentile(values[deep if deep.any() else bulk], (look.darkest, look.brightest))
+    down, across = np.ogrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
+    near = abs(down) * reach[1] + abs(across) * reach[0] <= reach[0] * reach[1]
+    return np.asarray(ndimage.binary_erosion(mask, near))
+
+
+def _ends(values: np.ndarray, look: Presentation) -> tuple[float, float]:
+    low, high = np.percentile(values, (look.darkest, look.brightest))
     return float(low), float(high)

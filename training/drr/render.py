@@ -21,7 +21,7 @@ def render(ct: CT, geometry: Geometry, physics: Physics | None = None, presentat
     attenuation = attenuation_image(ct, geometry, physics)
     view = geometry.view_name
     return Radiograph(
-        present(attenuation, geometry.spacing[0], presentation),
+        present(attenuation, geometry.spacing, presentation),
         spacing=geometry.spacing,
         view="" if view == "OBLIQUE" else view,
         name=f"{ct.name} {view}",

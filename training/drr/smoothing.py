@@ -48,13 +48,14 @@ def _band(count: int, sigma: float, step: int, dark_outside: bool) -> tuple[np.n
     starts = np.arange(0, count, step)
     sizes = np.minimum(starts + step, count) - starts
     variance = max(sigma**2 - (step**2 - 1) / 12, 1e-6)
-    wide = min(len(starts), 2 * math.ceil(REACH * sigma / step) + 1)
+    whole = 2 * math.ceil(REACH * sigma / step) + 1
+    wide = min(len(starts), whole)
     pixels = np.arange(count)
     first = np.clip(pixels // step - wide // 2, 0, len(starts) - wide)
     band = first[:, None] + np.arange(wide)
     weights = sizes[band] * np.exp(-((pixels[:, None] - (starts + (sizes - 1) / 2)[band]) ** 2) / (2 * variance))
     if dark_outside:
-        endless = np.arange(-wide, wide + 1) * step + (step - 1) / 2
+        endless = np.arange(-whole, whole + 1) * step + (step - 1) / 2
         weights /= step * np.exp(-(((pixels % step)[:, None] - endless) ** 2) / (2 * variance)).sum(axis=1, keepdims=True)
     else:
         weights /= weights.sum(axis=1, keepdims=True)

@@ -34,6 +34,8 @@ def read_ct(path: str | os.PathLike[str], series: str | None = None) -> CT:
 
         stored, values, name = read_dicom_ct(source, series)
         return replace(_finished(source, stored, stored.array, values), name=name)
+    if series is not None:
+        raise UnreadableFile(f"{source.name} is no DICOM data and holds no series: leave the series out.")
     return ct_from_stored(source, read_stored(source, _WANTED))
 
 

@@ -32,6 +32,8 @@ def thorax(seed: int = 0, spacing: float = 2.0, parameters: ThoraxParameters | N
     """
     if not 0.5 <= spacing <= 8:
         raise ChexanatomyError(f"A phantom's voxels are 0.5 to 8 mm; {spacing:g} mm were asked for.")
+    if seed < 0:
+        raise ChexanatomyError(f"The seed of a phantom is a whole number from 0 on; got {seed}.")
     person = parameters or draw(seed)
     scaffold = Scaffold(person)
     canvas = Canvas(_grid(scaffold, spacing), np.random.default_rng([seed, 0xC47]), person.bone_density)

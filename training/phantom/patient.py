@@ -9,7 +9,7 @@ from training import anatomy
 from training.errors import ChexanatomyError
 from training.images import CT, LabelMap
 from training.phantom import brush
-from training.phantom.canvas import EVERYWHERE, LOBES, UNCHANGED
+from training.phantom.canvas import LOBES, UNCHANGED
 from training.phantom.shapes import Box, Grid, Shape, strands
 
 
@@ -50,7 +50,7 @@ class Patient:
 
     def mask(self, structure: str, box: Box) -> np.ndarray:
         """Return bool [z, y, x] of a box."""
-        chosen = np.zeros(int(np.iinfo(self.ids.dtype).max) + 1, dtype=bool)
+        chosen = np.zeros(self._last_id + 1, dtype=bool)
         chosen[self._ids_of(structure)] = True
         return np.asarray(chosen[self.ids[box]])
 
@@ -81,7 +81,8 @@ class Patient:
             return
         values = self.hu[shape.box].astype(np.float32)
         field = np.broadcast_to(np.asarray(hu, dtype=np.float32), values.shape)
-        brush.lay_field(values, self.ids[shape.box], shape.distance, field, self.grid.spacing, UNCHANGED, EVERYWHERE)
+        everywhere = np.ones(self._last_id + 1, dtype=bool)
+        brush.lay_field(values, self.ids[shape.box], shape.distance, field, self.grid.spacing, UNCHANGED, everywhere)
         self.hu[shape.box] = np.clip(values, -1024, 3071).astype(np.int16)
 
     def draw(self, points: np.ndarray, radius: float, hu: float) -> None:
@@ -94,13 +95,18 @@ class Patient:
 
     def take_from_lung(self, box: Box, where: np.ndarray) -> None:
         """Let lung in a part [z, y, x] of a box be lung no more: it keeps what other names it has."""
-        ids = self.ids[box]
-        for old in np.unique(ids[where]):
+        for old in np.unique(self.ids[box][where]):
             names = self.members.get(int(old), ())
             if not set(names) & set(LOBES):
                 continue
             kept = tuple(n for n in names if n not in LOBES and n not in ("lung_vessels", "lung_left", "lung_right"))
-            ids[where & (ids == old)] = self._id_for(kept)
+            new = self._id_for(kept)  # may put wider ids in the place of these
+            ids = self.ids[box]
+            ids[where & (ids == old)] = new
+
+    @property
+    def _last_id(self) -> int:
+        return int(np.iinfo(self.ids.dtype).max)
 
     def _id_for(self, names: tuple[str, ...]) -> int:
         if not names:
@@ -109,7 +115,7 @@ class Patient:
             if members == names:
                 return i
         number = max(self.members, default=0) + 1
-        if number > np.iinfo(self.ids.dtype).max:
+        if number > self._last_id:
             self.ids = self.ids.astype(np.uint16)
         self.members[number] = names
         return number

@@ -19,11 +19,6 @@ BODIES_PER_PAINTING = 16
 """How many bodies in a row are made of one CT painted from labels; the next ones get other tissues and textures."""
 
 
-def phantom_name(number: int) -> str:
-    """Subject name of a procedural body."""
-    return f"phantom-{number:05d}"
-
-
 def body(config: SynthesisConfig, name: str, number: int, lateral: bool = False) -> tuple[CT, LabelMap, str]:
     """Return CT, labels and provenance of body number of a subject, the same for the same configuration on every machine.
 
@@ -77,7 +72,10 @@ def _procedural(
 
 def _from_files(subject: Subject, seed: int, painting: int) -> tuple[CT, LabelMap, str]:
     ct, labels = _read(subject)
-    return (ct, labels, "CT") if subject.ct else (_painted(subject, seed + painting), labels, "painted from labels")
+    if subject.ct:
+        return ct, labels, "CT"
+    tissues = int(generator(seed, f"{subject.name}/painting", painting).integers(2**31))
+    return _painted(subject, tissues), labels, "painted from labels"
 
 
 @lru_cache(maxsize=1)

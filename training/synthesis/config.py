@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from training.drr import Geometry, Physics, Presentation
 from training.errors import ChexanatomyError
 from training.phantom.findings import Odds
+
+LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,31 @@ class Range:
     high: float
     scale: Literal["linear", "log"] = "linear"
 
+    def __post_init__(self) -> None:
+        if not -LARGEST <= self.low <= self.high <= LARGEST or self.high - self.low > LARGEST:
+            raise ChexanatomyError("A range runs from a low number to a high one that is not below it.")
+        if self.scale == "log" and self.low <= 0:
+            raise ChexanatomyError("A logarithmic range begins above 0.")
+
     def draw(self, rng: np.random.Generator) -> float:
         """One value."""
         if self.scale == "log":
             return float(np.exp(rng.uniform(np.log(self.low), np.log(self.high))))
         return float(rng.uniform(self.low, self.high))
+
+
+def _check_ranges(part: object, above: float, most: float, *names: str) -> None:
+    """Refuse a range that reaches down to `above` or beyond `most`."""
+    for name in names:
+        drawn: Range = getattr(part, name)
+        if drawn.low <= above or drawn.high > most:
+            raise ChexanatomyError(f"{name} lies above {above:g}{f' and up to {most:g}' if most < LARGEST else ''}.")
+
+
+def _check_odds(part: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(part, name) <= 1:
+            raise ChexanatomyError(f"{name} is a probability, between 0 and 1.")
 
 
 @dataclass(frozen=True)
@@ -57,6 +81,10 @@ class Variation:
     fat: Range = Range(-5.0, 22.0)
     untouched: float = 0.05
 
+    def __post_init__(self) -> None:
+        _check_ranges(self, 0, LARGEST, "scale", "reach", "heart")
+        _check_odds(self, "untouched")
+
 
 @dataclass(frozen=True)
 class Views:
@@ -82,6 +110,16 @@ class Views:
     crop: float = 0.1
     cropped: Range = Range(0.55, 0.85)
 
+    def __post_init__(self) -> None:
+        weights = (self.pa, self.ap, self.lateral)
+        if not all(0 <= weight <= LARGEST for weight in weights) or not 0 < sum(weights) <= LARGEST:
+            raise ChexanatomyError("The weights of PA, AP and lateral views are not negative, and one of them is above 0.")
+        Geometry(self.sdd.low, self.sdd.low - self.gap.high, secondary=self.secondary.low)
+        Geometry(self.sdd.high, self.sdd.high - self.gap.low, secondary=self.secondary.high)
+        _check_ranges(self, 0, LARGEST, "field", "aspect")
+        _check_ranges(self, 0, 1, "cropped")
+        _check_odds(self, "crop")
+
 
 @dataclass(frozen=True)
 class Exposure:
@@ -98,6 +136,12 @@ class Exposure:
     scatter: float = 0.9
     powder: float = 0.25
 
+    def __post_init__(self) -> None:
+        parts = (self.kvp, self.aluminium, self.copper, self.exposure_index)
+        for kvp, aluminium, copper, index in ([r.low for r in parts], [r.high for r in parts]):
+            Physics(kvp=kvp, aluminium=aluminium, copper=copper, exposure_index=index)
+        _check_odds(self, "grid", "scatter", "powder")
+
 
 @dataclass(frozen=True)
 class Film:
@@ -108,6 +152,12 @@ class Film:
     darkest: Range = Range(0.0, 3.0)
     brightest: Range = Range(97.0, 100.0)
     contrast: Range = Range(0.6, 1.6)
+
+    def __post_init__(self) -> None:
+        Presentation(equalisation=self.equalisation.low, detail=self.detail.low, contrast=self.contrast.low)
+        Presentation(equalisation=self.equalisation.high, detail=self.detail.high, contrast=self.contrast.high)
+        Presentation(darkest=self.darkest.low, brightest=self.brightest.high)
+        Presentation(darkest=self.darkest.high, brightest=self.brightest.low)
 
 
 @dataclass(frozen=True)
@@ -121,6 +171,11 @@ class Marks:
     margin: Range = Range(0.01, 0.12)
     marker: float = 0.5
     text: float = 0.15
+
+    def __post_init__(self) -> None:
+        _check_odds(self, "collimation", "marker", "text")
+        if self.margin.low < 0 or self.margin.high >= 0.5:
+            raise ChexanatomyError("margin lies between 0 and less than half of the picture's edge.")
 
 
 @dataclass(frozen=True)
@@ -151,19 +206,29 @@ class SynthesisConfig:
     dask: str = ""
 
     def __post_init__(self) -> None:
-        names = [s.name for s in self.subjects]
+        names = self.names
         if len(set(names)) < len(names):
-            raise ChexanatomyError("Two subjects have the same name: give each person one name of its own.")
+            raise ChexanatomyError(
+                f"Two subjects have the same name: give each person one name of its own; phantoms are {phantom_name(0)} and on."
+            )
         if any(not n or n in (".", "..") or set(n) & set('/\\:*?"<>|\0') for n in names):
             raise ChexanatomyError("A subject's name is used in file names: leave it free of / \\ : * ? \" < > |.")
         if not names and self.phantoms < 1:
             raise ChexanatomyError("There is nothing to synthesize from: name a CT with labels, or ask for phantoms.")
-        if min(self.views_per_subject, self.views_per_body, self.workers) < 1 or self.size < 32 or self.phantoms < 0:
-            raise ChexanatomyError("Views, bodies and workers are at least 1, and the picture at least 32 pixels wide.")
+        if min(self.views_per_subject, self.views_per_body, self.workers) < 1 or self.phantoms < 0:
+            raise ChexanatomyError("Views, bodies and workers are at least 1.")
+        if not 32 <= self.size <= 8192:
+            raise ChexanatomyError(f"The longer edge of a picture has 32 to 8192 pixels; got {self.size}.")
+        if self.seed < 0:
+            raise ChexanatomyError(f"The seed is a whole number from 0 on; got {self.seed}.")
         if not 0.5 <= self.grid <= 8:
             raise ChexanatomyError(f"The voxels of bodies are 0.5 to 8 mm; {self.grid:g} mm were asked for.")
-        if min(self.views.pa, self.views.ap, self.views.lateral) < 0 or self.views.pa + self.views.ap + self.views.lateral <= 0:
-            raise ChexanatomyError("The weights of PA, AP and lateral views are not negative, and one of them is above 0.")
+        _check_odds(self.findings, *(f.name for f in fields(Odds)))
+
+    @property
+    def names(self) -> list[str]:
+        """Everybody's, in the order of the data set: people from files, then phantoms."""
+        return [s.name for s in self.subjects] + [phantom_name(i) for i in range(self.phantoms)]
 
     def to_json(self) -> str:
         """What determines the data: everything but where the work is done."""
@@ -171,6 +236,11 @@ class SynthesisConfig:
         for name in ELSEWHERE:
             del values[name]
         return json.dumps(values, indent=1)
+
+
+def phantom_name(number: int) -> str:
+    """Subject name of a procedural body."""
+    return f"phantom-{number:05d}"
 
 
 ELSEWHERE = ("out", "workers", "dask")
@@ -185,7 +255,7 @@ def read_distributions(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ChexanatomyError(f"The configuration {path.name} cannot be read: {error}.") from error
     return _arguments(SynthesisConfig, values, path.name)
 
@@ -203,10 +273,13 @@ def _arguments(kind: type, values: Any, where: str) -> dict[str, Any]:
 
 def _value(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, type) and is_dataclass(kind):
+        arguments = _arguments(kind, value, where)
         try:
-            return kind(**_arguments(kind, value, where))
+            return kind(**arguments)
         except TypeError as error:
             raise ChexanatomyError(f"{where} is incomplete: {error}.") from error
+        except ChexanatomyError as error:
+            raise ChexanatomyError(f"{where} cannot be: {error}") from error
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise ChexanatomyError(f"{where} is a list.")
@@ -225,11 +298,15 @@ def read_subjects(path: str | Path) -> tuple[Subject, ...]:
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = [row | {"line": reader.line_num} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ChexanatomyError(f"The table of subjects {path.name} cannot be read: {error}.") from error
     if not rows or not {"subject", "labels"} <= set(rows[0]):
         raise ChexanatomyError(f"{path.name} needs a first line subject,ct,labels,label_names and a line per person.")
+    for row in rows:
+        if not row["labels"]:
+            raise ChexanatomyError(f"{path.name}, line {row['line']}, names no labels.")
 
     def place(cell: str | None) -> str:
         return str(path.parent / cell) if cell else ""

@@ -6,7 +6,7 @@ also where it is large; what the flow's interpolation leaves of that is checked 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,15 +59,16 @@ def deform(
     scale = np.array([variation.scale.draw(rng) for _ in range(3)])
     fat = variation.fat.draw(rng)
     low, size = np.asarray(ct.origin), np.asarray(ct.spacing) * (np.asarray(ct.hu.shape[::-1]) - 1)
-    room = 2 * max(fat, 0.0) * np.array([1.0, 1.0, 0.0])
-    shape = np.maximum(2, np.ceil((size * scale + room) / grid).astype(int) + 1)
+    shape = _points(size * scale, fat, grid)
     centre = low + size / 2
     boxes = extents(labels, ("lungs", "heart"))
     displacement = draw_displacement(boxes, rng, variation, scale, centre, (shape - 1) * grid, fat)
-    if rng.uniform() < variation.untouched:
-        displacement = Displacement(np.zeros_like(displacement.field), displacement.start, displacement.step)
+    untouched = rng.uniform() < variation.untouched
     shear = np.eye(3)
     shear[0, 2], shear[0, 1], shear[1, 2] = (variation.shear.draw(rng) for _ in range(3))
+    if untouched:  # with the same random numbers used up
+        displacement = replace(displacement, field=np.zeros_like(displacement.field))
+        shape, scale, shear = _points(size, 0.0, grid), np.ones(3), np.eye(3)
     inverse = np.linalg.inv(shear @ np.diag(scale))
     origin = centre - (shape - 1) * grid / 2
     hu, ids = kernels.warp(
@@ -86,6 +87,12 @@ def deform(
     )
     spacing, start = (grid, grid, grid), (float(origin[0]), float(origin[1]), float(origin[2]))
     return CT(hu, spacing, start, ct.name), LabelMap(ids, labels.members, spacing, start, labels.name)
+
+
+def _points(extent: np.ndarray, fat: float, grid: float) -> np.ndarray:
+    """Voxels (x, y, z) of edge grid [mm] that a body of an extent (x, y, z) [mm] needs, with room for fat [mm] around it."""
+    room = 2 * max(fat, 0.0) * np.array([1.0, 1.0, 0.0])
+    return np.asarray(np.maximum(2, np.ceil((extent + room) / grid).astype(int) + 1))
 
 
 def draw_displacement(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from training.errors import BrokenDataset
 from training.images.identity import neutral_texts
 from training.images.types import CT, LabelMap
 from training.progress import ProgressCallback, report
-from training.synthesis.bodies import arms_hang, body, generator, phantom_name
+from training.synthesis.bodies import arms_hang, body, generator
 from training.synthesis.config import Subject, SynthesisConfig
 from training.synthesis.deform import Box, extents
 from training.synthesis.marks import draw_overlay
@@ -148,13 +150,27 @@ def _keep_plan(dataset: Dataset, config: SynthesisConfig) -> None:
     """Store what the data are drawn from, or check that it is what they were drawn from before."""
     plan = dataset.folder / "synthesis.json"
     text = replace(config, subjects=tuple(map(_without_patient, config.subjects))).to_json()
-    if plan.exists() and plan.read_text(encoding="utf-8") != text:
-        raise BrokenDataset(f"{dataset.folder.name} was made with another configuration: name a new folder, or repeat that one.")
-    if not plan.exists() and dataset.cases:
-        raise BrokenDataset(f"{dataset.folder.name} holds cases that were not synthesized: name a new folder.")
+    if dataset.cases:
+        if not plan.exists():
+            raise BrokenDataset(f"{dataset.folder.name} holds cases that were not synthesized: name a new folder.")
+        if _in_place(plan.read_text(encoding="utf-8")) != _in_place(text):
+            raise BrokenDataset(
+                f"{dataset.folder.name} was made with another configuration: name a new folder, or repeat that one."
+            )
     part = plan.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, plan)
+
+
+def _in_place(plan: str) -> Any:
+    """A plan to compare, the same whether its paths are relative or not; None for what is none."""
+    try:
+        values = json.loads(plan)
+        for subject in values["subjects"]:
+            subject.update({k: os.path.abspath(subject[k]) for k in ("ct", "labels", "label_names") if subject[k]})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return values
 
 
 def _without_patient(subject: Subject) -> Subject:
@@ -165,9 +181,8 @@ def _without_patient(subject: Subject) -> Subject:
 
 def _missing(config: SynthesisConfig, done: set[str]) -> list[Unit]:
     """Units in the order of the data set, without the views that are there."""
-    names = [s.name for s in config.subjects] + [phantom_name(i) for i in range(config.phantoms)]
     units = []
-    for name in names:
+    for name in config.names:
         for number, first in enumerate(range(0, config.views_per_subject, config.views_per_body)):
             views = range(first, min(first + config.views_per_body, config.views_per_subject))
             left = tuple(v for v in views if case_id(name, v) not in done)

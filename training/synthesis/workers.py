@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeVar
 
 from training.errors import ChexanatomyError
@@ -39,7 +41,7 @@ def _processes(work: Callable[[Unit], Made], workers: int) -> Iterator[tuple[Sub
     if workers == 1:
         yield lambda unit: lambda: work(unit), 1
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _single_threaded)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin)
     try:
 
         def submit(unit: Unit) -> Callable[[], Made]:
@@ -79,6 +81,19 @@ def _on_one_thread(work: Callable[[Unit], Made], unit: Unit) -> Made:
     """Work on one thread of compiled code: workers share their machine."""
     _single_threaded()
     return work(unit)
+
+
+def _begin() -> None:
+    """Prepare a process of the pool; it ends with the one that began it, also where that one is killed."""
+    _single_threaded()
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _single_threaded() -> None:

@@ -80,6 +80,18 @@ def test_a_beam_that_misses_the_volume_is_refused(ct):
         Geometry.pa(ct, isocentre=(5000.0, 0.0, 0.0)).check(ct)
 
 
+def test_a_turned_detector_beside_the_volume_is_refused_and_one_that_its_corner_meets_is_not():
+    """A cube of 100 mm and a detector of 100 mm on its corner: along the detector's axes their shadows overlap long before."""
+    cube = CT(np.zeros((20, 20, 20), np.int16), (5.0, 5.0, 5.0), (-47.5, -47.5, -47.5))
+
+    def beside(across):
+        return Geometry(roll=45.0, isocentre=(across, 0.0, 0.0), rows=100, columns=100, spacing=(1.125, 1.125))
+
+    beside(114.0).check(cube)
+    with pytest.raises(ImpossibleGeometry, match="passes the volume by"):
+        beside(140.0).check(cube)
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -90,6 +102,8 @@ def test_a_beam_that_misses_the_volume_is_refused(ct):
         {"spacing": (0.0, 1.0)},
         {"primary": float("nan")},
         {"isocentre": (0.0, 1.0)},
+        {"sdd": 1e308, "sid": 1e307},
+        {"isocentre": (0.0, -1e200, 0.0)},
     ],
 )
 def test_impossible_values_are_refused(values):
@@ -102,10 +116,23 @@ def test_json_keeps_a_geometry_exactly(ct):
     assert Geometry.from_dict(geometry.to_dict()) == geometry
 
 
-@pytest.mark.parametrize("change", [{"sdd": "wide"}, {"rows": None}, {"isocentre": 3}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"sdd": "wide"}, {"sdd": "1800"}, {"sdd": True}, {"sdd": 10**400}, {"isocentre": 3}, {"isocentre": "123"}),
+        *({"rows": None}, {"rows": 64.7}, {"rows": float("inf")}),
+    ],
+)
 def test_malformed_json_values_are_refused(ct, change):
     with pytest.raises(ImpossibleGeometry):
         Geometry.from_dict(Geometry.pa(ct).to_dict() | change)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"rows": ' + "9" * 5000 + "}"])
+def test_a_file_that_is_no_geometry_is_refused_in_one_line(text, tmp_path):
+    (tmp_path / "geometry.json").write_text(text)
+    with pytest.raises(ImpossibleGeometry, match=r"geometry\.json is not a geometry"):
+        Geometry.load(tmp_path / "geometry.json")
 
 
 def test_resizing_keeps_the_field_of_view(ct):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from training.drr import PRESENTATIONS, Presentation, present
+from training.drr.presentation import _eroded
 from training.drr.smoothing import gaussian_blur
 from training.errors import ChexanatomyError
 
@@ -67,6 +68,31 @@ def test_nothing_in_the_beam_is_black():
         assert not present(np.zeros((20, 20), np.float32), PITCH, look).any()
 
 
+@pytest.mark.parametrize("look", PRESENTATIONS.values())
+def test_a_body_smaller_than_what_decides_on_the_window_makes_a_picture(look):
+    shadow = np.zeros((60, 60), np.float32)
+    shadow[30, 30:32] = 0.5
+    picture = present(shadow, 0.4, look)
+    assert np.isfinite(picture).all()
+    assert picture[30, 30] > picture[0, 0] == 0
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4)])
+def test_pixels_that_are_not_square_show_the_same_picture(attenuation, shape):
+    fine = np.repeat(np.repeat(attenuation, 4, 0), 4, 1)
+    whole = present(fine, PITCH / 4)
+    narrow = present(fine[:: shape[0], :: shape[1]], (PITCH / 4 * shape[0], PITCH / 4 * shape[1]))
+    assert np.abs(narrow - whole[:: shape[0], :: shape[1]]).mean() < 0.01
+
+
+@pytest.mark.parametrize("reach", [1, 4])
+def test_the_rim_of_square_pixels_is_so_many_steps_wide(reach):
+    from scipy import ndimage
+
+    mask = np.random.default_rng(0).random((40, 50)) < 0.99
+    assert np.array_equal(_eroded(mask, (reach, reach)), ndimage.binary_erosion(mask, iterations=reach))
+
+
 @pytest.mark.parametrize(
     "values",
     [{"equalisation": 1.0}, {"detail": -1}, {"contrast": -0.5}, {"darkest": 99.9}, {"reach": 0.0}, {"detail_reach": 0.0}],
@@ -85,3 +111,12 @@ def test_the_blur_is_a_gaussian(sigma):
     exact = ndimage.gaussian_filter(image, sigma, mode="constant", truncate=6)
     assert np.abs(gaussian_blur(image, sigma, dark_outside=True) - exact).max() < 0.03
     assert gaussian_blur(np.ones((50, 60), np.float32), sigma) == pytest.approx(1)
+
+
+def test_the_blur_of_a_field_smaller_than_its_reach_loses_what_leaves_it():
+    """Most of a Gaussian of sigma 60 over a field of 40 lies beside it."""
+    from scipy.special import erf
+
+    share = erf(20 / 60 / np.sqrt(2)) ** 2
+    blurred = gaussian_blur(np.ones((160, 160), np.float32), (240.0, 240.0), dark_outside=True)
+    assert blurred[80, 80] == pytest.approx(share, rel=0.06)

@@ -62,4 +62,4 @@ def test_the_look_and_the_physics_are_independent(chest):
     geometry = Geometry.pa(chest, rows=64, columns=64)
     shot = expose(tissue_paths(chest, geometry), geometry, PHYSICS["bedside"])
     film = render(chest, geometry, PHYSICS["bedside"], PRESENTATIONS["film"])
-    assert np.array_equal(film.pixels, present(shot.attenuation, geometry.spacing[0], PRESENTATIONS["film"]))
+    assert np.array_equal(film.pixels, present(shot.attenuation, geometry.spacing, PRESENTATIONS["film"]))

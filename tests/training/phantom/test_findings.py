@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training.errors import ChexanatomyError
-from training.images import CT
+from training.images import CT, LabelMap
 from training.phantom import thorax
 from training.phantom.attach import add_findings
 from training.phantom.findings import NONE, RESECTIONS, Findings, Odds, draw_findings
@@ -49,6 +49,36 @@ def test_fluid_lies_low_takes_lung_from_the_labels_and_leaves_the_other_side():
     assert abs(np.median(ct.hu[lost]) - 12) < 15
     right = np.nonzero(lost)[2] * SPACING + labels.origin[0]
     assert (right < 20).all()
+
+
+def renumbered(labels, number_of):
+    """The same labels under other ids."""
+    table = np.array([number_of(i) if i else 0 for i in range(int(labels.ids.max()) + 1)])
+    members = {int(number_of(i)): names for i, names in labels.members.items()}
+    return LabelMap(table.astype(np.min_scalar_type(int(table.max())))[labels.ids], members, labels.spacing, labels.origin)
+
+
+@pytest.mark.parametrize("ids_from", [300, 60_000])
+def test_the_numbers_of_the_labels_change_nothing_of_what_is_painted(ids_from):
+    what = Findings(nodules=3, effusion=(0.4, 0.4), electrodes=4)
+    ct, labels = add_findings(*healthy(), what, np.random.default_rng(1))
+    high = renumbered(healthy()[1], lambda i: i + ids_from)
+    other, moved = add_findings(healthy()[0], high, what, np.random.default_rng(1))
+    assert np.array_equal(other.hu, ct.hu)
+    assert np.array_equal(moved.mask(*LOBES), labels.mask(*LOBES))
+
+
+def test_fluid_needs_a_new_number_where_the_last_small_one_is_taken():
+    last = max(healthy()[1].members)
+    full = renumbered(healthy()[1], lambda i: i + 255 - last)
+    full = replace(
+        full, members={i: (*names, "chest") if set(names) & set(LOBES) else names for i, names in full.members.items()}
+    )
+    assert full.ids.dtype == np.uint8
+    _, labels = add_findings(healthy()[0], full, Findings(effusion=(0.4, 0.4)), np.random.default_rng(1))
+    assert labels.ids.dtype == np.uint16
+    assert 0 < labels.mask(*LOBES).sum() < full.mask(*LOBES).sum()
+    assert np.array_equal(labels.ids > 0, full.ids > 0)
 
 
 @pytest.mark.parametrize("what", [{"opacities": 3}, {"nodules": 3}])

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from training.errors import ChexanatomyError
-from training.images import CT, LabelMap
-from training.synthesis import Range, Variation, deform, paint
+from training.images import CT, LabelMap, write_labels_nifti
+from training.phantom.findings import NONE
+from training.synthesis import Range, Subject, SynthesisConfig, Variation, deform, paint
+from training.synthesis.bodies import body as make_body
 
 
 @pytest.fixture
@@ -39,6 +41,25 @@ def test_no_variation_leaves_the_body_where_it_is(body):
     ct, labels = deform(*body, np.random.default_rng(0), variation, grid=4.0)
     assert (labels.ids == body[1].ids).mean() > 0.999
     np.testing.assert_allclose(ct.origin, body[0].origin, atol=1e-9)
+
+
+def test_an_untouched_body_is_that_body_and_uses_up_the_same_random_numbers(body):
+    touched, untouched = np.random.default_rng(3), np.random.default_rng(3)
+    deform(*body, touched, Variation(untouched=0.0), grid=4.0)
+    ct, labels = deform(*body, untouched, Variation(untouched=1.0), grid=4.0)
+    assert np.array_equal(labels.ids, body[1].ids)
+    assert np.array_equal(ct.hu, body[0].hu)
+    np.testing.assert_allclose(ct.origin, body[0].origin, atol=1e-9)
+    assert touched.random() == untouched.random()
+
+
+def test_people_without_a_ct_are_not_painted_alike(body, tmp_path):
+    table = write_labels_nifti(body[1], tmp_path / "labels.nii.gz")
+    people = tuple(Subject(n, labels=str(tmp_path / "labels.nii.gz"), label_names=str(table)) for n in ("one", "two"))
+    config = SynthesisConfig(out="x", subjects=people, grid=4.0, variation=Variation(untouched=1.0), findings=NONE)
+    bodies = [make_body(config, person.name, number)[0].hu for person in people for number in (0, 1)]
+    assert np.array_equal(bodies[0], bodies[1])
+    assert not np.array_equal(bodies[0], bodies[2])
 
 
 def test_lungs_stay_on_their_sides_and_in_one_piece_under_any_seed(body):

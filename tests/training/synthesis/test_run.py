@@ -4,14 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 
 from training.dataset import Dataset
 from training.errors import BrokenDataset, Cancelled, ChexanatomyError
 from training.images import write_ct_nifti, write_labels_nifti
 from training.phantom import thorax
+from training.phantom.findings import Odds
 from training.synthesis import Subject, SynthesisConfig, synthesize
 from training.synthesis.config import read_subjects
 
@@ -112,6 +115,40 @@ def test_another_configuration_in_the_same_folder_is_refused(made, person):
     assert contents(made) == before
 
 
+def test_the_same_paths_written_otherwise_are_the_same_configuration(made, person, monkeypatch):
+    before = contents(made)
+    monkeypatch.chdir(made)
+    there = {k: os.path.relpath(getattr(person, k)) for k in ("ct", "labels", "label_names")}
+    synthesize(config(made, replace(person, **there)))
+    assert contents(made)["cases.jsonl"] == before["cases.jsonl"]
+
+
+def test_a_first_run_that_failed_does_not_lock_its_folder(person, tmp_path):
+    with pytest.raises(ChexanatomyError, match="nowhere"):
+        synthesize(config(tmp_path / "data", replace(person, ct=str(tmp_path / "nowhere.nii.gz"))))
+    some = {"phantoms": 0, "views_per_subject": 1}
+    assert len(synthesize(config(tmp_path / "data", person, **some)).cases) == 1
+    with pytest.raises(BrokenDataset, match="another configuration"):
+        synthesize(config(tmp_path / "data", person, **some, seed=9))
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    program = (
+        "import time\nfrom training.synthesis.workers import in_order\n"
+        "units = in_order(time.sleep, [0.0, 600.0], 2, '')\nnext(units)\nprint('begun', flush=True)\ntime.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert parent.stdout.readline()
+    children = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.communicate()
+    assert len(children) >= 2
+    _, alive = psutil.wait_procs(children, timeout=20)
+    for child in alive:
+        child.kill()
+    assert not alive
+
+
 def test_a_missing_scheduler_is_said(person, tmp_path):
     with pytest.raises(ChexanatomyError, match="scheduler"):
         synthesize(config(tmp_path / "data", person, dask="tcp://127.0.0.1:9"))
@@ -125,6 +162,10 @@ def test_a_missing_scheduler_is_said(person, tmp_path):
         {"size": 8},
         {"subjects": (Subject("a/b"),)},
         {"subjects": (Subject("a"), Subject("a"))},
+        {"subjects": (Subject("phantom-00000"),)},
+        {"seed": -1},
+        {"size": 10_000},
+        {"findings": Odds(effusion=7.0)},
     ],
 )
 def test_senseless_configurations_are_refused(changes):
@@ -137,6 +178,12 @@ def test_a_table_of_subjects_is_read_relative_to_itself(tmp_path):
     one, two = read_subjects(tmp_path / "people.csv")
     assert one == Subject("one", str(tmp_path / "a/ct.nii.gz"), str(tmp_path / "a/l.nii.gz"), "")
     assert two == Subject("two", "", str(tmp_path / "b"), str(tmp_path / "names.csv"))
+
+
+def test_a_line_without_labels_is_named(tmp_path):
+    (tmp_path / "people.csv").write_text("subject,ct,labels\none,a.nii,b.nii\ntwo,a.nii,\n")
+    with pytest.raises(ChexanatomyError, match="line 3, names no labels"):
+        read_subjects(tmp_path / "people.csv")
 
 
 def test_a_table_without_its_columns_is_refused(tmp_path):
