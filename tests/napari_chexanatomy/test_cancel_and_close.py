@@ -18,6 +18,7 @@ from napari_chexanatomy.picture import PictureTaker
 from napari_chexanatomy.radiograph import RadiographWidget
 from napari_chexanatomy.structure_colours import display_name
 from tests.napari_chexanatomy.conftest import WAIT
+from training import batch
 from training.images import read_mask_png
 from training.model import Finding
 
@@ -121,6 +122,20 @@ def test_cancel_is_answered_while_the_model_answers_at_one_go(desk, radiograph, 
     qtbot.wait(200)
     assert desk.message.text() == "Stopped."
     assert (desk.findings, desk.found.free_text, desk.back.answers.rowCount()) == (before, "", 0)
+
+
+def test_cancel_after_the_last_image_hides_nothing_of_what_was_written(desk, radiograph, tmp_path, monkeypatch):
+    answer_all = batch.answer_all
+
+    def then_cancel(*arguments):
+        yield from answer_all(*arguments)
+        desk._job.cancel()
+
+    monkeypatch.setattr(batch, "answer_all", then_cancel)
+    stack = desk.viewer.add_image(np.stack([radiograph.pixels] * 2), name="stack")
+    desk.many.run_stack(stack, tmp_path / "out", ["heart"])
+    desk.wait()
+    assert desk.message.text().startswith("2 images done")
 
 
 def test_a_radiograph_is_not_saved_after_cancel(make_napari_viewer, body, add, tmp_path, qtbot, monkeypatch):

@@ -11,7 +11,6 @@ from napari_chexanatomy.model_chooser import limits_text
 from napari_chexanatomy.predict import PredictWidget
 from napari_chexanatomy.structure_colours import display_name
 from tests.napari_chexanatomy.conftest import WAIT
-from training import batch
 from training.batch import OVERLAP_COLOURS
 from training.images import read_mask_png, write_mask_png, write_radiograph_png
 from training.images.turning import Turn
@@ -344,20 +343,6 @@ def test_a_stack_is_asked_image_by_image_and_cancel_keeps_what_is_done(desk, rad
     assert len(desk.many.rows) == len(records)
     desk.many.table.selectRow(1)
     assert desk.radiograph_chooser.chosen.name == "stack 01"
-
-
-def test_cancel_after_the_last_image_hides_nothing_of_what_was_written(desk, radiograph, tmp_path, monkeypatch):
-    answer_all = batch.answer_all
-
-    def then_cancel(*arguments):
-        yield from answer_all(*arguments)
-        desk._job.cancel()
-
-    monkeypatch.setattr(batch, "answer_all", then_cancel)
-    stack = desk.viewer.add_image(np.stack([radiograph.pixels] * 2), name="stack")
-    desk.many.run_stack(stack, tmp_path / "out", ["heart"])
-    desk.wait()
-    assert desk.message.text().startswith("2 images done")
 
 
 def test_two_viewers_do_not_disturb_each_other(desk, radiograph, add, make_napari_viewer):
