@@ -86,12 +86,12 @@ class Dataset:
                 raise BrokenDataset(f"Line {number} of {folder.name}/{CASES} cannot be used: {reason}; {_REMEDY}.") from error
         if len({c.id for c in cases}) < len(cases):
             raise BrokenDataset(f"{folder.name}/{CASES} holds the same case id twice; {_REMEDY}.")
-        if repair and not content.endswith(b"\n"):
+        if repair and len(whole) < len(content):
             with path.open("r+b") as file:
                 file.truncate(len(whole))
-                if whole == content:
-                    file.seek(0, os.SEEK_END)
-                    file.write(b"\n")
+        elif repair and whole and not whole.endswith(b"\n"):
+            with path.open("ab") as file:
+                file.write(b"\n")
         return cls(folder, _with_drawn(cases, Reviews(folder, DEFAULT_REVIEWER)))
 
     @cached_property

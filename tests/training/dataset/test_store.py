@@ -44,6 +44,13 @@ def test_a_line_torn_by_a_crash_is_passed_over_and_repaired_before_adding(datase
     assert [c.id for c in Dataset.open(dataset.folder).cases][-1] == "someone-00050"
 
 
+def test_a_data_set_without_a_case_can_be_opened_for_adding_again(tmp_path):
+    Dataset.create(tmp_path / "data")
+    Dataset.create(tmp_path / "data")
+    assert (tmp_path / "data/cases.jsonl").read_bytes() == b""
+    assert Dataset.open(tmp_path / "data").cases == []
+
+
 def test_a_last_case_that_lacks_only_its_line_end_stays(dataset):
     path = dataset.folder / "cases.jsonl"
     whole = path.read_bytes()
