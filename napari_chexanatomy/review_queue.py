@@ -160,7 +160,7 @@ class ReviewQueue:
     def read_decisions(self) -> None:
         """Read everybody's decisions from disk."""
         self.everybodys: list[Decision] = self._reviews.all()
-        self._repaired = set(self._reviews.corrected_at())
+        self._repaired = set(self._reviews.repairs())
         self._verdicts: dict[str, dict[str, str]] = {}
         for d in self.everybodys:
             if d.reviewer == self.reviewer:
@@ -225,14 +225,13 @@ class ReviewQueue:
                 self._loaded.move_to_end(case_id)
                 return self._loaded[case_id]
         case = self.dataset.case(case_id)
-        radiograph, masks = self.dataset.image(case), self.dataset.masks(case)
-        sound = {s: m for s, m in masks.items() if m.shape == radiograph.pixels.shape}
+        radiograph, masks = self.dataset.image(case), self.dataset.sound_masks(case)
         found = self.judged.of(case_id) if self.judged else []
         opened = Opened(
             case,
             radiograph,
-            sound,
-            patches(sound),
+            masks,
+            patches(masks),
             {one.structure: one.score for one in found} or dict.fromkeys(sorted({*masks, *case.present}), 0.0),
             {one.structure: one.reasons for one in found if one.reasons},
         )

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 class Export(Command):
     """Write a data set in a form that other programs read, or read one.
 
-    `folders` is the layout of the method's reference code, one folder per case with ct.png and <structure>.png; `webdataset` is
-    a series of tar shards for clusters; `coco` is a folder of images with annotations.json; `dicom` one folder per case with
-    radiograph.dcm (DX) and masks.dcm (SEG), under made-up patients. `dataset` turns a folder in the reference layout into a data
-    set. What was rejected in a review is left out. An interrupted export goes on where it stopped.
+    `folders` is the layout of the method's reference code, one folder per case with ct.png and <structure>.png, and beside them
+    case.json, which names its subject; `webdataset` is a series of tar shards for clusters; `coco` is a folder of images with
+    annotations.json; `dicom` one folder per case with radiograph.dcm (DX) and masks.dcm (SEG), under made-up patients. `dataset`
+    turns a folder in the reference layout into a data set; a case without case.json is a subject of its own, taken of a person.
+    What was rejected in a review is left out. An interrupted export goes on where it stopped.
 
     Example: chexanatomy export data --form webdataset --out shards
     """

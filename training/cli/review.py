@@ -65,17 +65,20 @@ class Review(Command):
         """Decide, open, or judge and list."""
         from training.dataset import Dataset, Reviews, agreements, judge
 
+        if not self.decide and (self.case or self.structure or self.comment or self.reviewer):
+            raise ChexanatomyError(
+                "Say with --decide what is decided: accept, reject or flag; --case, --structure, --comment and --reviewer belong "
+                "to a decision."
+            )
         dataset = Dataset.open(self.dataset)
         if self.window:
             require_screen()
             desk().review(self.dataset)
             return 0
         if self.decide:
-            self._decide(dataset, Reviews(self.dataset, self.reviewer or getpass.getuser()))
+            self._decide(dataset, Reviews(self.dataset, self.reviewer or _login()))
             if not (self.csv or self.html or self.model):
                 return 0
-        elif self.case or self.structure or self.comment:
-            raise ChexanatomyError("Say with --decide what is decided: accept, reject or flag.")
         workers = self.workers or os.cpu_count() or 1
         with self.reporting() as progress:
             queue = judge(dataset, progress, workers)
@@ -122,7 +125,7 @@ class Review(Command):
                 _some(queue.cases(), self.model_cases),
                 structures,
                 lambda radiograph, asked: {f.structure: f.mask for f in predictor.segment(radiograph, asked)},
-                self.model,
+                f"{self.model} {predictor.checkpoint.fingerprint()}",
                 progress,
             )
 
@@ -139,6 +142,14 @@ class Review(Command):
             )
         reviews.decide(self.case, structure, self.decide, self.comment)
         self.say(f"{self.case} {structure or '(whole case)'}: {self.decide}")
+
+
+def _login() -> str:
+    """The name of who is logged in. Raises ChexanatomyError where the system knows none."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError) as error:
+        raise ChexanatomyError("This system does not know who is logged in: say with --reviewer who decides.") from error
 
 
 def _some(cases: list[Case], count: int) -> list[Case]:

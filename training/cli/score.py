@@ -50,7 +50,7 @@ class Evaluate(Command):
     """Mask codebook for a model that brings none."""
     lungs: Lungs = "drawn"
     """What lung_left, lung_right and lungs mean on radiographs taken of people, as in `predict`: `drawn`, their outlines, or
-    `projected`. In data sets made from CTs they are always projected."""
+    `projected`. In data sets made from CTs they are always projected; imported radiographs count as taken of people."""
     limit: int | None = None
     """Score at most this many images, evenly spread."""
     claims: bool = False
@@ -172,10 +172,26 @@ class Evaluate(Command):
         among(_parts(targets), _mentioned(chosen(dataset, self.split)), data)
         models = self._models(targets)
         targets = targets or list(models[self.model].card.get("structures", ()))
+        self._doubt(dataset, cases, targets)
         mean = _mean_mask(dataset, targets)
         return self._compare(
             models, from_dataset(dataset, cases, targets), data, mean, len(cases), self.split in ("train", "all")
         )
+
+    def _doubt(self, dataset: Dataset, cases: Sequence[Case], targets: Sequence[str] | None) -> None:
+        """Say that lungs count as drawn on imported pictures that do not tell where they come from."""
+        from training.dataset.case import IMPORTED
+        from training.evaluate.sources import parts
+        from training.model.convention import AS_DRAWN
+
+        lungs = targets is None or any(part in AS_DRAWN for target in targets for part in parts(target))
+        if self.lungs != "drawn" or not lungs:
+            return
+        if any(case.provenance == IMPORTED and not dataset.image(case).reconstructed for case in cases):
+            self.warn(
+                f"Imported radiographs of {dataset.folder.name} do not say that they were reckoned from CTs: their lungs are "
+                "taken as readers draw them; give --lungs projected if they were."
+            )
 
     def _on_folders(self, images: Path, masks: Path, target: str) -> Any:
         from training.evaluate import MeanMask, from_folders, pairs

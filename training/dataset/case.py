@@ -14,6 +14,8 @@ from training.errors import BrokenDataset
 from training.plain import is_plain
 
 Split = Literal["train", "val", "test"]
+IMPORTED = "imported from case folders"
+"""Provenance of a picture that came from elsewhere: its file says whether it was reckoned from a CT, as all others were."""
 WIDEST_PIXEL = 1000.0
 """A detector pixel is smaller [mm]."""
 SPLIT_PERCENT = {"train": 80, "val": 10, "test": 10}

@@ -6,13 +6,14 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from training import __version__
-from training.dataset.case import Case
+from training.dataset.case import IMPORTED, Case
 from training.dataset.store import Dataset
 from training.dataset.unfinished import PART, exporting, whole_folder
 from training.drr import Geometry
@@ -32,21 +33,23 @@ from training.images.types import Radiograph
 from training.progress import ProgressCallback, report
 
 PICTURE = "ct.png"
+CASE = "case.json"
+"""Beside the picture: the case's line of cases.jsonl, so that its subject is known where the folder is read again."""
 
 
 def export_folders(dataset: Dataset, out: str | Path, progress: ProgressCallback | None = None) -> int:
-    """Write one folder per case with ct.png (8 bit) and <structure>.png (0 and 255), without what reviewers rejected.
+    """Write one folder per case with ct.png (8 bit), <structure>.png (0 and 255) and case.json (its line of cases.jsonl), without
+    what reviewers rejected.
 
     Returns how many cases there are. Raises BrokenDataset when out holds something else already.
     """
-    from PIL import Image
-
     with exporting(dataset, out, "folders") as (folder, kept):
         for number, case in enumerate(kept):
             if not (folder / case.id).exists():
                 with whole_folder(folder / case.id) as target:
-                    Image.fromarray(np.round(dataset.image(case).pixels * 255).astype(np.uint8)).save(target / PICTURE)
+                    write_radiograph_png(dataset.image(case), target / PICTURE, bits=8)
                     write_mask_folder(dataset.masks(case, case.present), target)
+                    (target / CASE).write_text(case.to_json(), encoding="utf-8")
             report(progress, number + 1, len(kept), "Exporting")
     return len(kept)
 
@@ -56,20 +59,21 @@ def export_webdataset(
 ) -> int:
     """Write tar shards <split>-000000.tar with <id>.png (16 bit), <id>.masks.json (COCO RLE) and <id>.case.json per case.
 
-    WebDataset ends a key at its first dot, so dots in ids become underscores there.
+    WebDataset ends a key at its first dot, so dots in ids become underscores there, with -2, -3, ... where another id has that.
 
     What reviewers rejected is left out. Returns how many cases there are. Raises BrokenDataset when out holds something else
     already.
     """
     size, done = max(1, cases_per_shard), 0
     with exporting(dataset, out, f"webdataset of {size}") as (folder, kept):
+        keys = _keys(case.id for case in kept)
         for split in ("train", "val", "test"):
             cases = [case for case in kept if case.split == split]
             for first in range(0, len(cases), size):
                 path = folder / f"{split}-{first // size:06d}.tar"
                 shard = cases[first : first + size]
                 if not path.exists():
-                    _write_shard(dataset, shard, path)
+                    _write_shard(dataset, shard, keys, path)
                 done += len(shard)
                 report(progress, done, len(kept), "Exporting")
     return done
@@ -122,13 +126,27 @@ def _mask_set(dataset: Dataset, case: Case, picture: Radiograph, name: str) -> M
     return MaskSet(name, size, {**dataset.masks(case, case.present), **absent})
 
 
-def _write_shard(dataset: Dataset, cases: Sequence[Case], path: Path) -> None:
+def _keys(ids: Iterable[str]) -> dict[str, str]:
+    """A key without dots for every id, an id without dots for itself."""
+    keys: dict[str, str] = {}
+    taken = set()
+    for name in sorted(ids, key=lambda name: ("." in name, name)):
+        plain = key = name.replace(".", "_")
+        number = 2
+        while key in taken:
+            key, number = f"{plain}-{number}", number + 1
+        keys[name] = key
+        taken.add(key)
+    return keys
+
+
+def _write_shard(dataset: Dataset, cases: Sequence[Case], keys: Mapping[str, str], path: Path) -> None:
     part = path.with_name(f"{PART}{path.name}")
     with tarfile.open(part, "w") as tar:
         for case in cases:
             encoded = dataset.encoded_masks(case)
             masks = {s: encoded[s] for s in case.present if s in encoded}
-            key = case.id.replace(".", "_")
+            key = keys[case.id]
             _add(tar, f"{key}.png", dataset.image_file(case).read_bytes())
             _add(tar, f"{key}.masks.json", json.dumps(masks).encode())
             _add(tar, f"{key}.case.json", case.to_json().encode())
@@ -136,22 +154,29 @@ def _write_shard(dataset: Dataset, cases: Sequence[Case], path: Path) -> None:
 
 
 def import_folders(source: str | Path, out: str | Path, progress: ProgressCallback | None = None) -> Dataset:
-    """Read the reference layout into a new data set; each case folder counts as a subject, its structures by vocabulary key.
+    """Read the reference layout into a new data set, structures by vocabulary key. A case folder that no export of ours wrote
+    counts as a subject, its picture as taken of a person unless the file says that it was reckoned from a CT.
 
-    A data set that an interrupted import left is continued.
-    Raises BrokenDataset when no folder of source holds ct.png.
+    A data set that an interrupted import left is continued. Raises BrokenDataset when no folder of source holds ct.png, or when
+    the data set has another case of the same name.
     """
     folders = sorted(p.parent for p in Path(source).glob(f"*/{PICTURE}"))
     if not folders:
         raise BrokenDataset(f"{Path(source).name} holds no case folder with a {PICTURE}.")
     with Dataset.adding(out) as dataset:
-        before = list(dataset.cases)
+        before = {case.id: case for case in dataset.cases}
         for number, folder in enumerate(folders):
             case, picture, masks = _case_of(folder)
-            if case not in before:
+            if case.id not in before or not _same(dataset, before[case.id], case):
                 dataset.add(case, picture, masks)
             report(progress, number + 1, len(folders), "Importing")
     return dataset
+
+
+def _same(dataset: Dataset, there: Case, case: Case) -> bool:
+    """Whether it was imported before, perhaps by another version; what reviewers drew since then does not count."""
+    alike = replace(case, version=there.version, present=there.present, absent=there.absent, cut_off=there.cut_off)
+    return alike == there and set(dataset.original_masks(there)) == set(case.present)
 
 
 def _case_of(folder: Path) -> tuple[Case, Radiograph, dict[str, np.ndarray]]:
@@ -172,20 +197,30 @@ def _case_of(folder: Path) -> tuple[Case, Radiograph, dict[str, np.ndarray]]:
             raise BrokenDataset(f"In {folder.name} the mask of {name} has another size than {PICTURE}.")
         if mask.any():
             masks[name] = mask
-    case = Case(
-        id=folder.name,
-        subject=folder.name,
-        view="",
-        geometry=None,
-        image=f"images/{folder.name}.png",
-        present=tuple(masks),
-        absent=(),
-        cut_off=(),
-        provenance="imported from case folders",
-        seed=0,
-        version=__version__,
+    case = replace(_stated(folder, picture), id=folder.name, image=f"images/{folder.name}.png", present=tuple(masks))
+    case = replace(
+        case,
+        absent=tuple(s for s in case.absent if s not in masks),
+        cut_off=tuple(s for s in case.cut_off if s in masks),
     )
-    return case, Radiograph(picture.pixels, name=folder.name, reconstructed=True), masks
+    reconstructed = picture.reconstructed or case.provenance != IMPORTED
+    return case, Radiograph(picture.pixels, name=folder.name, reconstructed=reconstructed), masks
+
+
+def _stated(folder: Path, picture: Radiograph) -> Case:
+    """What case.json says; without one, a case that is a subject of its own. Raises BrokenDataset."""
+    path = folder / CASE
+    if not path.is_file():
+        return Case(folder.name, folder.name, "", None, "", (), (), (), IMPORTED, 0, __version__)
+    try:
+        case = Case.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, BrokenDataset) as error:
+        reason = str(error) if isinstance(error, BrokenDataset) else "it cannot be read as text"
+        raise BrokenDataset(
+            f"{CASE} of {folder.name} cannot be used: {reason}; take it away, or export the folder again."
+        ) from error
+    size = tuple((case.geometry or {}).get(name) for name in ("rows", "columns"))
+    return case if size == picture.pixels.shape else replace(case, geometry=None)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

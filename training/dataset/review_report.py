@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -65,7 +66,7 @@ class Entry:
 def write_report(folder: Path, html: Path, progress: ProgressCallback | None = None) -> tuple[Path, Path]:
     """Write the HTML report on a data set folder, and the CSV table beside it; returns both files. Raises ChexanatomyError."""
     dataset = Dataset.open(folder)
-    queue = Queue.load(dataset) or judge(dataset, progress)
+    queue = judge(dataset, progress)
     found = entries(dataset, queue)
     table = html.with_suffix(".csv")
     write_csv(found, table)
@@ -78,7 +79,7 @@ def entries(dataset: Dataset, queue: Queue) -> list[Entry]:
     decided: dict[tuple[str, str], list[Decision]] = defaultdict(list)
     for decision in dataset.reviews.all():
         decided[decision.case_id, decision.structure].append(decision)
-    excluded, repaired = dataset.reviews.excluded(), dataset.reviews.corrected_at()
+    excluded, repaired = dataset.reviews.excluded(), dataset.reviews.repairs()
     cases = {case.id: case for case in dataset.cases}
 
     def entry(case: Case, structure: str, score: float, reasons: tuple[str, ...]) -> Entry:
@@ -203,14 +204,15 @@ def _card(dataset: Dataset, entry: Entry) -> str:
 
 
 def _picture(dataset: Dataset, entry: Entry) -> np.ndarray:
-    """The radiograph, uint8 [row, column, 3], with the mask's outline in yellow, the original of a repaired one in red."""
+    """The radiograph, uint8 [row, column, 3], with the mask's outline in yellow, the original of a repaired one in red; without
+    the outline of a damaged one."""
     pixels = dataset.image(entry.case).pixels
     canvas = np.repeat(shrink(pixels, EDGE)[..., None], 3, axis=2)
     original, current = dataset.original_masks(entry.case), dataset.encoded_masks(entry.case)
     layers = [(original, (230, 70, 60))] if entry.repaired else []
     for encoded, colour in [*layers, (current, (255, 220, 60))]:
-        if entry.structure in encoded:
-            mask = from_rle(encoded[entry.structure])
+        with contextlib.suppress(ChexanatomyError):
+            mask = from_rle(encoded.get(entry.structure, {}))
             if mask.shape == pixels.shape:
                 canvas[_edge(_resized(mask, canvas.shape[:2]))] = colour
     return canvas

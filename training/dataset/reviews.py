@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from training.errors import BrokenDataset
-from training.images import to_rle
+from training.images import is_empty, to_rle
 
 Verdict = Literal["accept", "reject", "flag"]
 WHOLE_CASE = ""
@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS corrections (
 CREATE INDEX IF NOT EXISTS decisions_by_case ON decisions (case_id, structure, reviewer);
 CREATE INDEX IF NOT EXISTS corrections_by_case ON corrections (case_id, structure);
 """
+_LATEST = "(SELECT MAX(number) FROM decisions GROUP BY reviewer, case_id, structure)"
 
 
 @dataclass(frozen=True)
@@ -158,19 +159,21 @@ class Reviews:
     def excluded(self) -> set[tuple[str, str]]:
         """(case id, structure) pairs that some reviewer rejected; structure "" takes out the whole case.
 
-        A mask that was repaired after it was rejected is in again.
+        A mask that was repaired after it was rejected is in again. What came after is told by the order in the table, where the
+        acceptance stands that goes with a repair: clocks of two machines may differ.
         """
-        repaired = self.corrected_at()
-        return {
-            (d.case_id, d.structure)
-            for d in self.all()
-            if d.verdict == "reject" and d.at >= repaired.get((d.case_id, d.structure), "")
-        }
+        rows = self._read(
+            f"SELECT case_id, structure FROM decisions AS given WHERE verdict = 'reject' AND number IN {_LATEST} AND number > "
+            "COALESCE((SELECT MAX(decisions.number) FROM decisions JOIN corrections USING (case_id, structure, reviewer) "
+            "WHERE case_id = given.case_id AND structure = given.structure AND comment = ?), 0)",
+            (REPAIRED,),
+        )
+        return {(case_id, structure) for case_id, structure in rows}
 
-    def corrected_at(self) -> dict[tuple[str, str], str]:
-        """When a mask was last repaired (UTC, ISO 8601), by case id and structure."""
-        rows = self._read("SELECT case_id, structure, MAX(at) FROM corrections GROUP BY case_id, structure")
-        return {(case_id, structure): at for case_id, structure, at in rows}
+    def repairs(self) -> dict[tuple[str, str], bool]:
+        """Whether the last repair of a mask left anything of it, by case id and structure; those repaired alone."""
+        rows = self._read("SELECT case_id, structure, rle FROM corrections ORDER BY number")
+        return {(case_id, structure): not is_empty(json.loads(rle)) for case_id, structure, rle in rows}
 
     def corrections(self, case_id: str) -> dict[str, dict[str, Any]]:
         """Latest repaired mask by structure, as COCO RLE."""
@@ -183,8 +186,8 @@ class Reviews:
 
     def _latest(self, where: str = "1", values: tuple[str, ...] = ()) -> list[Decision]:
         rows = self._read(
-            f"SELECT reviewer, case_id, structure, verdict, comment, at FROM decisions WHERE {where} AND number IN "
-            "(SELECT MAX(number) FROM decisions GROUP BY reviewer, case_id, structure) ORDER BY number",
+            f"SELECT reviewer, case_id, structure, verdict, comment, at FROM decisions WHERE {where} AND number IN {_LATEST} "
+            "ORDER BY number",
             values,
         )
         return [Decision(*row) for row in rows]

@@ -28,7 +28,8 @@ def ask(
 ) -> None:
     """Have the model segment those of the structures that each case has a mask of, and keep how far they overlap.
 
-    model: the name it is kept under; what is kept for unchanged cases is not asked again. Interrupted, it goes on from there.
+    model: the name it is kept under, another one once the model has learnt more; what is kept for unchanged cases is not asked
+    again. Interrupted, it goes on from there. Masks that are damaged or of another size are passed over.
     """
     from training.dataset.measuring import stamps
 
@@ -43,12 +44,13 @@ def ask(
         for number, case in enumerate(cases):
             asked = [s for s in structures if s in case.present and (model, case.id, current[case.id], s) not in known]
             if asked:
-                masks = dataset.masks(case, asked)
+                masks = dataset.sound_masks(case, asked)
                 seen = segment(dataset.image(case), list(masks)) if masks else {}
                 overlaps = {s: round(dice(mask, seen.get(s)), 4) for s, mask in masks.items()}
                 line = {"model": model, "case": case.id, "stamp": current[case.id], "dice": overlaps}
-                file.write(json.dumps(line).encode() + b"\n")
-                file.flush()
+                if overlaps:
+                    file.write(json.dumps(line).encode() + b"\n")
+                    file.flush()
             report(progress, number + 1, len(cases), "Asking the model")
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from training.dataset.case import Case
+from training.dataset.case import IMPORTED, Case
 from training.dataset.reviews import WHOLE_CASE, Reviews
 from training.errors import BrokenDataset, ChexanatomyError
-from training.images import from_rle, read_radiograph, to_rle, write_radiograph_png
+from training.images import from_rle, is_empty, read_radiograph, shape_of, to_rle, write_radiograph_png
 from training.images.types import Radiograph
 
 CASES = "cases.jsonl"
@@ -68,6 +68,7 @@ class Dataset:
     def open(cls, folder: str | Path, repair: bool = False) -> Dataset:
         """Open a data set. A last line torn by a crash is passed over, and cut off with repair; any other bad line is an error.
 
+        A last line that lacks nothing but its end counts, and gets it with repair.
         Raises BrokenDataset, naming the line, when the folder is no data set or damaged.
         """
         folder = Path(folder)
@@ -75,7 +76,7 @@ class Dataset:
         if not path.is_file():
             raise BrokenDataset(f"{folder.name} is no data set: it has no {CASES}; name a folder that `synthesize` wrote.")
         content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
+        whole = content if _is_case(_last(content)) else content[: content.rfind(b"\n") + 1]
         cases = []
         for number, line in enumerate(whole.splitlines(), 1):
             try:
@@ -88,6 +89,9 @@ class Dataset:
         if repair and len(whole) < len(content):
             with path.open("r+b") as file:
                 file.truncate(len(whole))
+        elif repair and whole and not whole.endswith(b"\n"):
+            with path.open("ab") as file:
+                file.write(b"\n")
         return cls(folder, _with_drawn(cases, Reviews(folder, DEFAULT_REVIEWER)))
 
     @cached_property
@@ -123,20 +127,23 @@ class Dataset:
     def image(self, case: Case) -> Radiograph:
         """Read a case's radiograph, pixel spacing from its geometry. Raises UnreadableFile or BrokenDataset.
 
-        It counts as reconstructed, wherever the data set comes from: its masks are projections, and lungs mean what they show.
+        It counts as reconstructed, so that lungs mean the projections that its masks are. An imported one does where its file
+        says so: else it was taken of a person, and readers drew the masks.
         """
         radiograph = read_radiograph(self.image_file(case))
         stated = (case.geometry or {}).get("spacing")
         spacing = (float(stated[0]), float(stated[1])) if stated else radiograph.spacing
         view = case.view if case.view != "OBLIQUE" else ""
-        return replace(radiograph, spacing=spacing, view=view, name=case.id, reconstructed=True)
+        reconstructed = radiograph.reconstructed or case.provenance != IMPORTED
+        return replace(radiograph, spacing=spacing, view=view, name=case.id, reconstructed=reconstructed)
 
     def encoded_masks(self, case: Case) -> dict[str, dict[str, Any]]:
-        """COCO RLE by structure, corrections of reviewers in place of the originals."""
+        """COCO RLE by structure, corrections of reviewers in place of the originals; none where a correction left nothing."""
         stored = self.original_masks(case)
         if not (self.folder / "reviews.sqlite").exists():
             return stored
-        return stored | self.reviews.corrections(case.id)
+        corrected = self.reviews.corrections(case.id)
+        return {s: code for s, code in (stored | corrected).items() if s not in corrected or not is_empty(code)}
 
     def original_masks(self, case: Case) -> dict[str, dict[str, Any]]:
         """COCO RLE by structure as stored. Raises BrokenDataset."""
@@ -154,13 +161,37 @@ class Dataset:
         return stored
 
     def masks(self, case: Case, structures: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """Return bool [row, column] by structure: all that are present, or those asked for that are."""
+        """Return bool [row, column] by structure: all that are present, or those asked for that are.
+
+        Raises BrokenDataset, naming case and structure, for one that is damaged or of another size than the case's radiograph.
+        """
+        masks, flaws = self._decoded(case, structures)
+        for structure, flaw in flaws.items():
+            raise BrokenDataset(
+                f"The mask of {structure} in {case.id} of {self.folder.name} {flaw}; reject it in the review, or {_REMEDY}."
+            )
+        return masks
+
+    def sound_masks(self, case: Case, structures: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """As `masks`, without those that are damaged or of another size. Raises BrokenDataset where the whole file is."""
+        return self._decoded(case, structures)[0]
+
+    def _decoded(self, case: Case, structures: Iterable[str] | None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        """Masks by structure, and what is wrong with the others."""
         encoded = self.encoded_masks(case)
         wanted = encoded if structures is None else [s for s in structures if s in encoded]
-        try:
-            return {s: from_rle(encoded[s]) for s in wanted}
-        except ChexanatomyError as error:
-            raise BrokenDataset(f"The masks {case.id}.json of {self.folder.name} are damaged; {_REMEDY}.") from error
+        shape = shape_of(self.image_file(case)) if wanted else ()
+        masks, flaws = {}, {}
+        for structure in wanted:
+            try:
+                masks[structure] = from_rle(encoded[structure])
+            except ChexanatomyError:
+                flaws[structure] = "is damaged"
+                continue
+            if masks[structure].shape != shape:
+                del masks[structure]
+                flaws[structure] = "has another size than its radiograph"
+        return masks, flaws
 
     def kept(self) -> list[Case]:
         """The cases that review left in, listing only the structures that it left in: what training and export may use.
@@ -192,8 +223,7 @@ class Dataset:
 
     def commit(self, case: Case) -> None:
         """Append the case's line, on disk when this returns. Raises BrokenDataset on an id the data set holds already."""
-        if case.id in self._by_id:
-            raise BrokenDataset(f"{self.folder.name} holds a case {case.id!r} already.")
+        self._refuse_known(case)
         line = case.to_json().encode("utf-8", "surrogatepass")
         try:
             Case.from_json(line.decode("utf-8"))
@@ -207,9 +237,15 @@ class Dataset:
         self._by_id[case.id] = case
 
     def add(self, case: Case, radiograph: Radiograph, masks: Mapping[str, np.ndarray]) -> None:
-        """Write a case with its radiograph and its bool [row, column] masks."""
+        """Write a case with its radiograph and its bool [row, column] masks. Raises BrokenDataset, before it writes, on an id
+        that the data set holds already."""
+        self._refuse_known(case)
         self.write_files(case, radiograph, masks)
         self.commit(case)
+
+    def _refuse_known(self, case: Case) -> None:
+        if case.id in self._by_id:
+            raise BrokenDataset(f"{self.folder.name} holds a case {case.id!r} already.")
 
 
 _OWN = {CASES, CACHE, "images", "masks", "reviews.sqlite", "synthesis.json"}
@@ -223,6 +259,19 @@ def _refuse_other(folder: Path) -> None:
         raise BrokenDataset(f"{folder.name} exists and is no data set: name a new or empty folder.")
 
 
+def _last(content: bytes) -> bytes:
+    """What follows the last line end."""
+    return content[content.rfind(b"\n") + 1 :]
+
+
+def _is_case(line: bytes) -> bool:
+    try:
+        Case.from_json(line.decode("utf-8"))
+    except (BrokenDataset, UnicodeDecodeError):
+        return False
+    return True
+
+
 def _sweep(folder: Path) -> None:
     """Remove what a run that was killed had not finished writing."""
     for part in (*folder.glob("images/.writing-*"), *folder.glob("masks/*.part")):
@@ -230,17 +279,19 @@ def _sweep(folder: Path) -> None:
 
 
 def _with_drawn(cases: list[Case], reviews: Reviews) -> list[Case]:
-    """The cases with structures that reviewers drew where there were none listed as present."""
+    """The cases with structures that reviewers drew where there were none listed as present, those they wiped out as absent."""
     drawn: dict[str, list[str]] = {}
-    for case_id, structure in reviews.corrected_at():
-        drawn.setdefault(case_id, []).append(structure)
-    return [
-        replace(
+    wiped: dict[str, list[str]] = {}
+    for (case_id, structure), shows in reviews.repairs().items():
+        (drawn if shows else wiped).setdefault(case_id, []).append(structure)
+
+    def changed(case: Case) -> Case:
+        there, gone = drawn.get(case.id, []), wiped.get(case.id, [])
+        return replace(
             case,
-            present=tuple(dict.fromkeys((*case.present, *drawn[case.id]))),
-            absent=tuple(s for s in case.absent if s not in drawn[case.id]),
+            present=tuple(s for s in dict.fromkeys((*case.present, *there)) if s not in gone),
+            absent=tuple(s for s in dict.fromkeys((*case.absent, *gone)) if s not in there),
+            cut_off=tuple(s for s in case.cut_off if s not in gone),
         )
-        if case.id in drawn
-        else case
-        for case in cases
-    ]
+
+    return [changed(case) if case.id in drawn or case.id in wiped else case for case in cases]

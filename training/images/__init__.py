@@ -9,6 +9,7 @@ from training.images.dicom_seg import read_masks_dicom, write_masks_dicom
 from training.images.dicom_write import write_radiograph_dicom
 from training.images.exchange import (
     from_rle,
+    is_empty,
     read_mask_png,
     to_rle,
     write_ct_nifti,
@@ -19,7 +20,7 @@ from training.images.exchange import (
 from training.images.labels import read_labels
 from training.images.mask_files import read_mask_pictures, read_masks, write_mask_folder
 from training.images.mask_sets import MaskSet
-from training.images.radiograph import read_radiograph
+from training.images.radiograph import read_radiograph, shape_of
 from training.images.sidecar import write_radiograph
 from training.images.types import CT, LabelMap, Radiograph
 
@@ -30,6 +31,7 @@ __all__ = [
     "Radiograph",
     "Series",
     "from_rle",
+    "is_empty",
     "list_series",
     "read_any",
     "read_coco",
@@ -40,6 +42,7 @@ __all__ = [
     "read_masks",
     "read_masks_dicom",
     "read_radiograph",
+    "shape_of",
     "to_rle",
     "without_couch",
     "write_coco",

@@ -6,7 +6,7 @@ import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from training.images.nifti import write_nifti
 from training.images.paths import existing, is_jpeg, kind, not_this, replacing
 from training.images.radiograph import FULL_SCALE, MOST_MEGAPIXELS, RECONSTRUCTED, WRITTEN_BY, read_picture
 from training.images.types import CT, LabelMap, Radiograph
+
+_ONE_RUN = 7
+"""Characters that the longest run takes in COCO's compressed text."""
 
 
 def to_rle(mask: np.ndarray) -> dict[str, Any]:
@@ -50,6 +53,12 @@ def from_rle(code: Mapping[str, Any]) -> np.ndarray:
         return coco.decode({"size": [rows, columns], "counts": text}).astype(bool)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise ChexanatomyError(broken) from error
+
+
+def is_empty(code: Mapping[str, Any]) -> bool:
+    """Whether a code that to_rle wrote is of a mask without a pixel: a single run, whose last character alone lacks a bit."""
+    counts = code.get("counts")
+    return isinstance(counts, str) and len(counts) <= _ONE_RUN and sum(not (ord(c) - 48) & 0x20 for c in counts) == 1
 
 
 def _runs(text: bytes) -> list[int]:
@@ -90,10 +99,11 @@ def read_mask_png(path: str | os.PathLike[str]) -> np.ndarray:
     return foreground
 
 
-def write_radiograph_png(radiograph: Radiograph, path: str | os.PathLike[str]) -> None:
-    """Write a radiograph as 16-bit grey PNG: 0..1 becomes 0..65535."""
+def write_radiograph_png(radiograph: Radiograph, path: str | os.PathLike[str], bits: Literal[8, 16] = 16) -> None:
+    """Write a radiograph as grey PNG: 0..1 becomes 0..65535, or 0..255. The file remembers whether it was reconstructed."""
     pixels = np.clip(np.nan_to_num(radiograph.pixels), 0, 1)
-    _write_png(np.rint(pixels * FULL_SCALE).astype(np.uint16), path, source=RECONSTRUCTED if radiograph.reconstructed else "")
+    values = np.rint(pixels * FULL_SCALE).astype(np.uint16) if bits == 16 else np.rint(pixels * 255).astype(np.uint8)
+    _write_png(values, path, source=RECONSTRUCTED if radiograph.reconstructed else "")
 
 
 def _write_png(values: np.ndarray, path: str | os.PathLike[str], title: str = "", source: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -63,6 +64,19 @@ def read_radiograph(path: str | os.PathLike[str]) -> Radiograph:
             raise not_this(source, f"{_WANTED}, or open it as a CT")
         case _:
             raise not_this(source, _WANTED)
+
+
+def shape_of(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (rows, columns) of a radiograph file, of a PNG by its head alone. Raises UnreadableFile."""
+    from PIL import Image
+
+    with contextlib.suppress(*READING_ERRORS, Image.DecompressionBombError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as image:
+            if image.format == "PNG":
+                return image.height, image.width
+    rows, columns = read_radiograph(path).pixels.shape
+    return rows, columns
 
 
 def _from_picture(path: Path) -> Radiograph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -42,6 +43,17 @@ class Checkpoint:
     card: dict[str, Any] = field(default_factory=dict)
     source: str = ""
     taught: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with the weights, those of the codebook, or the card."""
+        import torch
+
+        digest = hashlib.blake2b(json.dumps(self.card, sort_keys=True, default=str).encode(), digest_size=8)
+        for part in (self.model, self.codebook):
+            for name, weights in part.state_dict().items() if part is not None else ():
+                digest.update(name.encode())
+                digest.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
 
 
 def create(tokenizer: Any, codebook: MaskCodebook | None, seed: int = 0, *, informed: bool = True, **sizes: Any) -> Checkpoint:

@@ -1,13 +1,16 @@
 import json
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pydicom
 import pytest
 
-from training.dataset import Case, Dataset, export_coco, export_dicom, export_folders, export_webdataset, import_folders
+from training.dataset import Case, Dataset, export_coco, export_dicom, export_folders, export_webdataset, import_folders, layouts
 from training.errors import BrokenDataset
-from training.images import from_rle, read_coco, read_masks_dicom
+from training.images import Radiograph, from_rle, read_coco, read_masks_dicom
+
+from .conftest import make_case
 
 
 def test_case_folders_go_out_and_come_back(dataset, tmp_path):
@@ -23,6 +26,30 @@ def test_case_folders_go_out_and_come_back(dataset, tmp_path):
         for structure, mask in again.masks(case).items():
             np.testing.assert_array_equal(mask, dataset.masks(original)[structure])
     assert Dataset.open(again.folder).cases == again.cases
+
+
+def test_views_of_a_subject_stay_together_when_they_come_back(dataset, tmp_path):
+    export_folders(dataset, tmp_path / "out")
+    again = import_folders(tmp_path / "out", tmp_path / "again")
+    assert {case.subject for case in again.cases} == {"someone"}
+    assert [replace(case, present=dataset.case(case.id).present) for case in again.cases] == dataset.cases
+    (tmp_path / "out/someone-00001/case.json").write_text("[]")
+    with pytest.raises(BrokenDataset, match=r"case\.json of someone-00001"):
+        import_folders(tmp_path / "out", tmp_path / "more")
+
+
+def test_ids_that_differ_by_a_dot_have_keys_of_their_own(tmp_path):
+    made = Dataset.create(tmp_path / "data")
+    names = ["a.b", "a_b", "a.b.c", "a_b.c"]
+    for name in names:
+        made.add(make_case(0, id=name, image=f"images/{name}.png"), Radiograph(np.zeros((20, 20), np.float32)), {})
+    export_webdataset(made, tmp_path / "out")
+    (shard,) = (tmp_path / "out").iterdir()
+    with tarfile.open(shard) as tar:
+        read = {n: Case.from_json(tar.extractfile(n).read().decode()).id for n in tar.getnames() if n.endswith(".case.json")}
+    assert sorted(read.values()) == sorted(names)
+    assert read["a_b.case.json"] == "a_b"
+    assert all(key.count(".") == 2 for key in read)
 
 
 def test_shards_hold_every_kept_case_once(dataset, tmp_path):
@@ -116,6 +143,22 @@ def test_an_interrupted_import_goes_on(dataset, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         import_folders(tmp_path / "out", tmp_path / "again", stop_after_seven)
     assert len(import_folders(tmp_path / "out", tmp_path / "again").cases) == 20
+
+
+def test_an_import_goes_on_after_an_update_and_after_a_repair(dataset, tmp_path, monkeypatch):
+    export_folders(dataset, tmp_path / "out")
+    for path in (tmp_path / "out").glob("*/case.json"):
+        path.unlink()
+    again = import_folders(tmp_path / "out", tmp_path / "again")
+    monkeypatch.setattr(layouts, "__version__", "2")
+    again.reviews.correct("someone-00003", "colon", np.ones((120, 100), bool))
+    again.reviews.correct("someone-00003", "heart", np.zeros((120, 100), bool))
+    assert len(import_folders(tmp_path / "out", tmp_path / "again").cases) == 20
+    (tmp_path / "out/someone-00003/heart.png").unlink()
+    before = (tmp_path / "again/masks/someone-00003.json").read_bytes()
+    with pytest.raises(BrokenDataset, match="already"):
+        import_folders(tmp_path / "out", tmp_path / "again")
+    assert (tmp_path / "again/masks/someone-00003.json").read_bytes() == before
 
 
 def test_a_coco_export_holds_one_case_in_memory(tmp_path, monkeypatch):

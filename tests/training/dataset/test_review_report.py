@@ -1,4 +1,5 @@
 import csv
+import json
 import re
 
 import numpy as np
@@ -59,3 +60,23 @@ def test_both_files_are_written_side_by_side(reviewed, tmp_path):
 def test_a_place_that_cannot_be_written_to_is_said(reviewed, tmp_path):
     with pytest.raises(ChexanatomyError, match="cannot be written"):
         write_report(reviewed.folder, tmp_path / "nowhere" / "out.html")
+
+
+def test_a_damaged_mask_does_not_stop_the_report(reviewed, tmp_path):
+    path = reviewed.folder / "masks" / "someone-00001.json"
+    masks = json.loads(path.read_text())
+    masks["heart"]["counts"] = masks["heart"]["counts"][:-1]
+    path.write_text(json.dumps(masks))
+    write_report(reviewed.folder, tmp_path / "out.html")
+    assert "someone-00001" in (tmp_path / "out.html").read_text(encoding="utf-8")
+
+
+def test_the_report_is_of_today(reviewed, tmp_path):
+    wrong = np.zeros((120, 100), bool)
+    wrong[2:30, 2:8] = True
+    reviewed.reviews.correct("someone-00005", "heart", wrong)
+    before = judge(reviewed).key
+    assert "someone-00005" in write_report(reviewed.folder, tmp_path / "out.html")[1].read_text()
+    reviewed.reviews.undo()
+    assert "someone-00005" not in write_report(reviewed.folder, tmp_path / "out.html")[1].read_text()
+    assert judge(reviewed).key != before

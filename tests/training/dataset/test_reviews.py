@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from training.dataset import Dataset, Reviews
+from training.dataset import Dataset, Reviews, judge, reviews
 from training.errors import BrokenDataset
 
 
@@ -122,3 +122,30 @@ def test_a_mask_drawn_for_a_structure_that_was_absent_makes_it_present(dataset):
     assert "colon" not in case.absent
     np.testing.assert_array_equal(dataset.masks(case)["colon"], mask)
     assert "colon" not in dataset.original_masks(case)
+
+
+def test_a_rejection_after_a_repair_counts_though_its_clock_is_behind(dataset, monkeypatch):
+    one, two = Reviews(dataset.folder, "one"), Reviews(dataset.folder, "two")
+    monkeypatch.setattr(reviews, "_now", lambda: "2030-01-01T00:01:00.000000+00:00")
+    one.decide("someone-00001", "heart", "reject")
+    monkeypatch.setattr(reviews, "_now", lambda: "2030-01-01T00:00:30.000000+00:00")
+    two.correct("someone-00001", "heart", np.ones((120, 100), bool))
+    assert dataset.reviews.excluded() == set()
+    monkeypatch.setattr(reviews, "_now", lambda: "2030-01-01T00:00:00.000000+00:00")
+    one.decide("someone-00001", "heart", "reject", "still wrong")
+    assert dataset.reviews.excluded() == {("someone-00001", "heart")}
+
+
+def test_a_mask_that_was_wiped_out_is_absent(dataset):
+    case = dataset.cases[4]
+    dataset.reviews.correct(case.id, "heart", np.zeros((120, 100), bool))
+    case = Dataset.open(dataset.folder).case(case.id)
+    assert "heart" not in case.present
+    assert "heart" in case.absent
+    assert set(dataset.masks(case)) == {"lung_left", "lung_right"}
+    (found,) = (s for s in judge(Dataset.open(dataset.folder)).of(case.id) if s.structure == "heart")
+    assert "comparable" in " ".join(found.reasons), "looked at as what the case lacks, not as a mask"
+    mask = np.zeros((120, 100), bool)
+    mask[60:88, 40:72] = True
+    dataset.reviews.correct(case.id, "heart", mask)
+    assert "heart" in Dataset.open(dataset.folder).case(case.id).present

@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 
 from training.dataset import judge
 from training.dataset.second_opinion import OPINIONS, ask, dice, opinions
 from training.errors import Cancelled
+from training.images import to_rle
 
 from .thorax import draw, make
 
@@ -57,6 +60,16 @@ def test_further_structures_are_asked_about_later(asked):
         ask(made, made.cases, structures, segment, "drawn")
     assert len(calls) == 60
     assert {structure for _, structure in opinions(made)} == {"heart", "liver"}
+
+
+def test_masks_that_cannot_be_used_are_passed_over(asked):
+    made, segment, calls = asked
+    for number, code in ((3, {"size": [4, 4], "counts": "broken"}), (4, to_rle(np.ones((9, 9), bool)))):
+        path = made.folder / "masks" / f"case-{number:03d}.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "heart": code}))
+    ask(made, made.cases, ["heart"], segment, "drawn")
+    assert sorted(calls) == [n for n in range(30) if n not in (3, 4)]
+    assert len(opinions(made)) == 28
 
 
 def test_dice_of_nothing_and_of_something():

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from training.dataset import Case, Dataset
+from training.dataset import Case, Dataset, export_folders
 from training.errors import BrokenDataset
-from training.images import Radiograph
+from training.images import Radiograph, to_rle
 
 from .conftest import make_case, make_masks
 
@@ -31,6 +31,7 @@ def test_only_the_masks_asked_for_are_returned(dataset):
 def test_the_same_id_twice_is_refused(dataset):
     with pytest.raises(BrokenDataset, match="already"):
         dataset.add(make_case(0), Radiograph(np.zeros((4, 4), np.float32)), {})
+    assert dataset.image(make_case(0)).pixels.shape == (120, 100), "compared first, written after"
     assert len(Dataset.open(dataset.folder).cases) == 20
 
 
@@ -41,6 +42,23 @@ def test_a_line_torn_by_a_crash_is_passed_over_and_repaired_before_adding(datase
     repaired = Dataset.create(dataset.folder)
     repaired.add(make_case(50), Radiograph(np.zeros((4, 4), np.float32)), {})
     assert [c.id for c in Dataset.open(dataset.folder).cases][-1] == "someone-00050"
+
+
+def test_a_data_set_without_a_case_can_be_opened_for_adding_again(tmp_path):
+    Dataset.create(tmp_path / "data")
+    Dataset.create(tmp_path / "data")
+    assert (tmp_path / "data/cases.jsonl").read_bytes() == b""
+    assert Dataset.open(tmp_path / "data").cases == []
+
+
+def test_a_last_case_that_lacks_only_its_line_end_stays(dataset):
+    path = dataset.folder / "cases.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole.rstrip(b"\n"))
+    assert len(Dataset.open(dataset.folder).cases) == 20
+    Dataset.create(dataset.folder).add(make_case(50), Radiograph(np.zeros((4, 4), np.float32)), {})
+    assert path.read_bytes().startswith(whole)
+    assert len(Dataset.open(dataset.folder).cases) == 21
 
 
 @pytest.mark.parametrize(
@@ -112,3 +130,20 @@ def test_one_process_adds_to_a_data_set_at_a_time(tmp_path):
     with pytest.raises(BrokenDataset, match="no data set"), Dataset.adding(tmp_path / "other"):
         pass
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("heart", "flaw"), [(to_rle(np.ones((60, 50), bool)), "another size"), ({"size": [120, 100]}, "damaged")]
+)
+def test_a_mask_that_cannot_be_used_is_named_and_the_others_can_be_had(dataset, heart, flaw):
+    case = dataset.cases[3]
+    path = dataset.folder / "masks" / f"{case.id}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "heart": heart}))
+    with pytest.raises(BrokenDataset, match=f"The mask of heart in someone-00003 .*{flaw}"):
+        dataset.masks(case)
+    assert set(dataset.masks(case, ["lung_left"])) == {"lung_left"}
+    assert set(dataset.sound_masks(case)) == {"lung_left", "lung_right"}
+    with pytest.raises(BrokenDataset, match="someone-00003"):
+        export_folders(dataset, dataset.folder.parent / "out")
+    dataset.reviews.decide(case.id, "heart", "reject")
+    assert export_folders(dataset, dataset.folder.parent / "out") == 20

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from training.anatomy import trainable
-from training.dataset import import_folders
+from training.dataset import export_folders, import_folders
 from training.images import Radiograph, read_radiograph, write_mask_png, write_radiograph_dicom, write_radiograph_png
 from training.model import Predictor
 from training.model.checkpoint import create
@@ -67,14 +67,21 @@ def test_a_file_remembers_that_it_was_reconstructed(write: Any, radiograph: Radi
         assert read_radiograph(tmp_path / "file").reconstructed is reconstructed
 
 
-def test_data_sets_are_asked_to_the_letter_also_imported_ones(radiograph: Radiograph, tmp_path: Path) -> None:
-    folder = tmp_path / "cases" / "case-1"
-    folder.mkdir(parents=True)
-    write_radiograph_png(replace(radiograph, reconstructed=False), folder / "ct.png")
-    write_mask_png(radiograph.pixels > 0.5, folder / "lung_left.png")
+def test_imported_radiographs_are_of_people_unless_their_files_say_otherwise(radiograph: Radiograph, tmp_path: Path) -> None:
+    for name, reconstructed in (("ct", True), ("person", False)):
+        folder = tmp_path / "cases" / name
+        folder.mkdir(parents=True)
+        write_radiograph_png(replace(radiograph, reconstructed=reconstructed), folder / "ct.png")
+        write_mask_png(radiograph.pixels > 0.5, folder / "lung_left.png")
     dataset = import_folders(tmp_path / "cases", tmp_path / "data")
-    assert all(dataset.image(case).reconstructed for case in dataset.cases)
-    assert read_radiograph(dataset.image_file(dataset.cases[0])).reconstructed
+    assert [dataset.image(case).reconstructed for case in dataset.cases] == [True, False]
+    assert [read_radiograph(dataset.image_file(case)).reconstructed for case in dataset.cases] == [True, False]
+    export_folders(dataset, tmp_path / "again")
+    again = import_folders(tmp_path / "again", tmp_path / "more")
+    assert [again.image(case).reconstructed for case in again.cases] == [True, False]
+    made = replace(dataset.cases[1], id="made", image="images/made.png", provenance="deformed CT")
+    dataset.add(made, radiograph, {})
+    assert dataset.image(made).reconstructed, "synthetic, though the file was written before files said so"
 
 
 def test_a_lung_that_was_taught_from_drawings_is_answered_to_the_letter(predictor: Predictor, radiograph: Radiograph) -> None:
