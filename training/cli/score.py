@@ -178,14 +178,12 @@ class Evaluate(Command):
             models, from_dataset(dataset, cases, targets), data, mean, len(cases), self.split in ("train", "all")
         )
 
-    def _doubt(self, dataset: Dataset, cases: Sequence[Case], targets: Sequence[str] | None) -> None:
+    def _doubt(self, dataset: Dataset, cases: Sequence[Case], targets: Sequence[str]) -> None:
         """Say that lungs count as drawn on imported pictures that do not tell where they come from."""
         from training.dataset.case import IMPORTED
-        from training.evaluate.sources import parts
         from training.model.convention import AS_DRAWN
 
-        lungs = targets is None or any(part in AS_DRAWN for target in targets for part in parts(target))
-        if self.lungs != "drawn" or not lungs:
+        if self.lungs != "drawn" or AS_DRAWN.keys().isdisjoint(_parts(targets)):
             return
         if any(case.provenance == IMPORTED and not dataset.image(case).reconstructed for case in cases):
             self.warn(

@@ -221,14 +221,14 @@ class Geometry:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(repr(value))
+        raise ImpossibleGeometry(f"A value of the geometry is not a number: {value!r:.40}.")
     return float(value)
 
 
 def _whole_number(value: Any) -> int:
     number = _number(value)
     if not number.is_integer():
-        raise TypeError(f"rows and columns are whole, not {value!r}")
+        raise ImpossibleGeometry(f"The rows and columns of a geometry are whole numbers; got {value!r:.40}.")
     return int(number)
 
 

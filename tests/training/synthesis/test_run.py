@@ -137,11 +137,10 @@ def test_workers_end_with_a_parent_that_is_killed():
         "import time\nfrom training.synthesis.workers import in_order\n"
         "units = in_order(time.sleep, [0.0, 600.0], 2, '')\nnext(units)\nprint('begun', flush=True)\ntime.sleep(600)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
-    assert parent.stdout.readline()
-    children = psutil.Process(parent.pid).children(recursive=True)
-    parent.kill()
-    parent.communicate()
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout.readline()
+        children = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
     assert len(children) >= 2
     _, alive = psutil.wait_procs(children, timeout=20)
     for child in alive:
