@@ -186,6 +186,16 @@ def test_a_place_that_cannot_be_written_to_is_one_line(run: Run, body: Path, tmp
     assert one_line(complaint)
 
 
+def test_a_file_in_the_place_of_the_demonstration_is_said_before_anything_is_made(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.demo._phantom", lambda: pytest.fail("a phantom was made"))
+    (tmp_path / "file").write_text("in the way")
+    status, _, complaint = run("demo", "--phantom", "--headless", tmp_path / "file")
+    assert status == 2
+    assert one_line(complaint)
+
+
 def test_every_asked_structure_gets_a_mask_of_the_images_size(run: Run, untrained: Path, tmp_path: Path) -> None:
     image = picture(tmp_path / "chest.png", (48, 64))
     ask = ("--structures", "left lung,heart", "--model", untrained)
