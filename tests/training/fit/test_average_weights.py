@@ -1,0 +1,48 @@
+"""The mean of runs lies in the middle of their weights, and only of runs of one shape."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tests.conftest import ROOT
+from training.fit import PretrainConfig
+from training.fit.pupils import starting_point
+from training.model.checkpoint import save_checkpoint
+from training.model.loading import load_checkpoint
+
+
+def average(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tools" / "average_weights.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+
+
+def begun(config: PretrainConfig, seed: int, folder: Path) -> Path:
+    torch.manual_seed(seed)
+    checkpoint, _ = starting_point(config)
+    checkpoint.card["training"] = {"steps": seed, "settings": {"seed": seed}}
+    save_checkpoint(checkpoint, folder)
+    return folder
+
+
+def test_the_mean_of_two_models_lies_between_them(config: PretrainConfig, tmp_path: Path) -> None:
+    one, two = (begun(config, seed, tmp_path / str(seed)) for seed in (1, 2))
+    ran = average(one, two, "--out", tmp_path / "mean")
+    assert ran.returncode == 0, ran.stderr
+    mean, first, second = (load_checkpoint(str(folder)) for folder in (tmp_path / "mean", one, two))
+    weights = [dict(model.model.named_parameters()) for model in (mean, first, second)]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, (weights[1][name] + weights[2][name]) / 2, atol=2e-3, rtol=1e-2)
+    assert mean.card["averaged"] == [{"steps": 1, "seed": 1}, {"steps": 2, "seed": 2}]
+
+
+def test_models_of_other_shapes_have_no_mean(config: PretrainConfig, tmp_path: Path) -> None:
+    one, two = begun(config, 1, tmp_path / "one"), begun(replace(config, text_depth=config.text_depth + 1), 2, tmp_path / "two")
+    ran = average(one, two, "--out", tmp_path / "mean")
+    assert ran.returncode != 0
+    assert "one shape" in ran.stderr
+    assert not (tmp_path / "mean").exists()
