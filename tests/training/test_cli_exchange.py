@@ -117,7 +117,12 @@ def test_masks_of_another_body_do_not_stay_beside_a_new_picture_in_the_same_pose
     labels = ("--labels", body / "labels.nii.gz", "--label-names", body / "labels_names.csv", "--structures", "heart")
     assert run("render", body / "ct.nii.gz", *labels, *take)[0] == 0
     assert run("render", tmp_path / "other.nii.gz", *take)[0] == 0
-    assert {p.name for p in (tmp_path / "a").rglob("*") if p.is_file()} == {"radiograph.png", "radiograph.dcm", "geometry.json"}
+    assert {p.name for p in (tmp_path / "a").rglob("*") if p.is_file()} == {
+        "radiograph.png",
+        "radiograph.json",
+        "radiograph.dcm",
+        "geometry.json",
+    }
 
 
 def test_a_refused_segmentation_leaves_no_picture(run: Run, tmp_path: Path) -> None:

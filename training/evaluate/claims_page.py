@@ -46,7 +46,7 @@ def write_claims(claims: Claims, page: Path, own: Mapping[str, Any], command: st
         *fourth(replace(claims, distribution=_as_others(claims)), own),
     ]
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    (folder / "claims.json").write_text(json.dumps(_plain(claims), indent=1) + "\n", encoding="utf-8")
+    (folder / "claims.json").write_text(json.dumps(_plain(claims), separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def _first(claims: Claims) -> list[str]:
@@ -164,9 +164,14 @@ def _verdict(gap: Estimate, holds: str, slack: float = 0.0) -> str:
     return UNDECIDED
 
 
+def _short(value: Any) -> Any:
+    """Floats to four places, which keeps the file small; None for what is not known."""
+    return (None if value != value else round(value, 4)) if isinstance(value, float) else value
+
+
 def _plain(claims: Claims) -> dict[str, Any]:
     def rows(values: Sequence[Row]) -> list[dict[str, Any]]:
-        return [{k: (None if v != v else v) for k, v in asdict(r).items()} for r in values]
+        return [{k: _short(v) for k, v in asdict(r).items()} for r in values]
 
     return {
         "data": claims.data,
