@@ -180,7 +180,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     """Return the records of a predictions.json. Raises ChexanatomyError when it is none."""
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
-        good = isinstance(records, list) and all({"image", "folder", "size", "findings"} <= set(record) for record in records)
+        good = isinstance(records, list) and all(map(_is_record, records))
     except FileNotFoundError as error:
         raise ChexanatomyError(
             f"{path.parent.name} holds no {path.name}: choose the folder that predictions were saved in."
@@ -190,6 +190,13 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     if not good:
         raise ChexanatomyError(f"{path} holds no predictions: choose the folder that predictions were saved in.")
     return list(records)
+
+
+def _is_record(record: Any) -> bool:
+    if not isinstance(record, dict) or not {"image", "folder", "size", "findings"} <= set(record):
+        return False
+    findings = record["findings"]
+    return isinstance(findings, list) and all(isinstance(entry, dict) and "structure" in entry for entry in findings)
 
 
 def read_findings(record: Mapping[str, Any]) -> list[Finding]:

@@ -187,6 +187,15 @@ def test_an_earlier_predictions_file_leads_nowhere_else(ask: Ask, tmp_path: Path
     assert victim.exists()
 
 
+@pytest.mark.parametrize("findings", [None, ["heart"], [{}], {"structure": "heart"}])
+def test_a_damaged_predictions_file_is_written_over(ask: Ask, tmp_path: Path, findings: object) -> None:
+    image, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    out.mkdir()
+    (out / "predictions.json").write_text(json.dumps([{"image": "a.png", "folder": "a", "size": [1, 1], "findings": findings}]))
+    assert ask(image, "--structures", "heart", "--out", out)[0] == 0
+    assert json.loads((out / "predictions.json").read_text())[0]["findings"][0]["structure"] == "heart"
+
+
 def test_a_structure_by_several_names_is_asked_for_once(ask: Ask, tmp_path: Path) -> None:
     image = picture(tmp_path / "a.png")
     assert ask(image, "--structures", "heart,Heart,heart shadow,liver", "--out", tmp_path / "out")[0] == 0

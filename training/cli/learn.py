@@ -33,7 +33,7 @@ class Train(Command):
     unet: bool = False
     """Train the baseline instead: a U-Net on the same images, for evaluate --baseline."""
     codebook: Path | None = None
-    """Mask codebook; default the one of the base, or the embedded one."""
+    """Mask codebook of a new model (default: the embedded one), or of a base that brings none."""
     steps: int | None = None
     """Optimiser steps."""
     minutes: float | None = None

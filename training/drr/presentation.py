@@ -66,7 +66,8 @@ def present(attenuation: np.ndarray, pitch: float | tuple[float, float], present
 
     pitch: of the pixels, along (row, column) where they are not square [mm].
     """
-    pitch = pitch if isinstance(pitch, tuple) else (pitch, pitch)
+    row, column = np.broadcast_to(pitch, 2)
+    pitch = float(row), float(column)
     look = presentation or Presentation()
     values = attenuation if look.log else 1 - np.exp(-attenuation)
     body = attenuation > BODY_ATTENUATION

@@ -130,8 +130,8 @@ def images_in(folder: Path) -> tuple[list[Path], list[Path]]:
     """
     files = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name.upper() != "DICOMDIR" and p.is_file())
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES or _is_dicom(path)]
-    beside = {path.with_suffix(".json") for path in images}
-    return images, [path for path in files if path not in images and path not in beside]
+    known = {*images, *(path.with_suffix(".json") for path in images)}
+    return images, [path for path in files if path not in known]
 
 
 def _is_dicom(path: Path) -> bool:

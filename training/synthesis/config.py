@@ -114,9 +114,9 @@ class Views:
         weights = (self.pa, self.ap, self.lateral)
         if not all(0 <= weight <= LARGEST for weight in weights) or not 0 < sum(weights) <= LARGEST:
             raise ChexanatomyError("The weights of PA, AP and lateral views are not negative, and one of them is above 0.")
+        _check_ranges(self, 0, LARGEST, "gap", "field", "aspect")
         Geometry(self.sdd.low, self.sdd.low - self.gap.high, secondary=self.secondary.low)
         Geometry(self.sdd.high, self.sdd.high - self.gap.low, secondary=self.secondary.high)
-        _check_ranges(self, 0, LARGEST, "field", "aspect")
         _check_ranges(self, 0, 1, "cropped")
         _check_odds(self, "crop")
 
