@@ -34,10 +34,13 @@ def averaged(folders: list[str]) -> Checkpoint:
     shapes = [{name: value.shape for name, value in each.items()} for each in weights]
     if any(shape != shapes[0] for shape in shapes):
         raise BrokenModel("Only models of one shape can be averaged.")
+    # All means before any is written: a matrix that stands under two names, as the word embedding does, is one in memory.
+    means = {
+        name: torch.stack([w[name].float() for w in weights]).mean(0) for name, v in weights[0].items() if v.is_floating_point()
+    }
     with torch.no_grad():
-        for name, value in weights[0].items():
-            if value.is_floating_point():
-                value.copy_(torch.stack([each[name].float() for each in weights]).mean(0))
+        for name, mean in means.items():
+            weights[0][name].copy_(mean)
     made = [model.card.get("training", {}) for model in models]
     models[0].card["averaged"] = [{"steps": m.get("steps"), "seed": m.get("settings", {}).get("seed")} for m in made]
     return models[0]
