@@ -17,7 +17,9 @@ from training.cli import main
 from training.errors import Cancelled
 from training.evaluate import from_folders
 from training.images import Radiograph, read_coco, read_masks, read_radiograph, write_radiograph_dicom
+from training.images.coco import turn_in
 from training.images.dicom_write import made_up
+from training.images.turning import Turn
 from training.model import Finding
 from training.results import read_findings
 
@@ -194,6 +196,11 @@ def test_a_damaged_predictions_file_is_written_over(ask: Ask, tmp_path: Path, fi
     (out / "predictions.json").write_text(json.dumps([{"image": "a.png", "folder": "a", "size": [1, 1], "findings": findings}]))
     assert ask(image, "--structures", "heart", "--out", out)[0] == 0
     assert json.loads((out / "predictions.json").read_text())[0]["findings"][0]["structure"] == "heart"
+
+
+@pytest.mark.parametrize("turned", [None, [], "up", {"upside": True}, {"mirrored": 0}])
+def test_a_record_that_says_nonsense_of_turns_was_not_turned(turned: object) -> None:
+    assert turn_in({"turned": turned}) == Turn()
 
 
 def test_a_structure_by_several_names_is_asked_for_once(ask: Ask, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,9 @@ def predicted(record: Mapping[str, Any]) -> MaskSet:
 
 def turn_in(record: Mapping[str, Any]) -> Turn:
     """How the image of a record in predictions.json was turned when it was read."""
-    return Turn(**{str(name): bool(done) for name, done in record.get("turned", {}).items()})
+    said = record.get("turned")
+    known = said if isinstance(said, Mapping) else {}
+    return Turn(**{one.name: bool(known.get(one.name)) for one in fields(Turn)})
 
 
 def _instances(content: Mapping[str, Any]) -> list[MaskSet]:
