@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -196,20 +197,27 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
 
 
 def take_weights(module: nn.Module, trained: nn.Module, folder: Path) -> None:
-    """Copy the weights of a trained module of the same shape; one that saw smaller or larger pictures gives its places too,
-    resampled to the new grid. Raises BrokenModel for another shape."""
+    """Copy the weights of a trained module of the same shape. One that saw smaller or larger pictures gives its places too,
+    resampled to the new grid; to one with fewer layers, further ones are added that change nothing yet: they leave what goes
+    through them as it is (compare Chen et al., arXiv 1511.05641). Raises BrokenModel for another shape."""
     weights, here = trained.state_dict(), module.state_dict()
     for name in weights:
         if name.endswith(PLACES) and name in here:
             weights[name] = at_grid(weights[name], len(here[name]))
+    for name in here.keys() - weights.keys():
+        if LAYER.sub(r"\1.layers.0.", name) in weights:
+            weights[name] = here[name] * 0 if name.rsplit(".", 2)[1] in ADDS else here[name]
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise BrokenModel(
-            f"The model {folder.name} has another shape: give the run the same patch, widths and depths."
+            f"The model {folder.name} has another shape: give the run the same patch and widths, and no fewer layers."
         ) from error
 
 
+LAYER = re.compile(r"(encoder|language_model(?:\.model)?)\.layers\.\d+\.")
+ADDS = ("out_proj", "fc2", "o_proj", "down_proj")
+"""What adds the outcome of a layer's attention and of its mixing to what went in, in SigLIP and in Gemma."""
 PLACES = "position_embedding.weight"
 
 

@@ -92,6 +92,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> Path:
     half = {
         k: v.detach().to("cpu", torch.float16 if v.is_floating_point() else v.dtype)
         for k, v in checkpoint.model.state_dict().items()
+        if k != "lm_head.weight" or not checkpoint.model.config.tie_word_embeddings  # it is the embedding once more
     }
     checkpoint.model.config.dtype = torch.float16
     logging.disable_progress_bar()

@@ -19,16 +19,17 @@ from training.fit import Augmentation, PretrainConfig, pretrain
 from training.fit.augment import photograph, spread
 from training.fit.batches import Batch, Plan, batches, make_plan
 from training.fit.losses import code_aims, names_alone, token_loss
-from training.fit.pupils import at_grid
+from training.fit.pupils import at_grid, starting_point, take_weights
 from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.schedule import learning_rate
 from training.fit.settings import changed
-from training.model import load
-from training.model.packing import Segment, Segments
+from training.model import decoding, load
+from training.model.packing import Segment, Segments, see
 from training.model.special import SpecialTokens
 from training.progress import Progress
 from training.tokens.codebook import MaskCodebook
+from training.tokens.grammar import segment_prompt
 
 
 def log_of(run: Path) -> list[dict[str, float]]:
@@ -199,6 +200,22 @@ def test_a_stemmed_tower_learns_and_serves_another_run(config: PretrainConfig, t
     places = "model.vision_tower.embeddings.position_embedding.weight"
     assert (len(one[places]), len(four[places])) == (16, 36)
     assert all(torch.equal(one[n], four[n]) for n in one if n != places)
+
+
+@torch.inference_mode()
+def test_a_deeper_model_begins_as_the_one_it_grew_from(config: PretrainConfig) -> None:
+    grown, _ = starting_point(config)
+    deeper, _ = starting_point(replace(config, vision_depth=config.vision_depth + 1, text_depth=config.text_depth + 2, seed=7))
+    take_weights(deeper.model, grown.model, Path("grown"))
+    assert len(deeper.model.state_dict()) > len(grown.model.state_dict())
+    tokens = SpecialTokens(grown.tokenizer, grown.model.config.get_text_config().vocab_size)
+    pixels = torch.rand(1, 3, grown.image_size, grown.image_size)
+    prompts = [tokens.prompt(segment_prompt("heart"))]
+    answers = [decoding.write(c.model.eval(), tokens, see(c.model, pixels, packed=True), prompts)[0] for c in (grown, deeper)]
+    assert answers[0].codes == answers[1].codes and answers[0].bins == answers[1].bins
+    assert answers[1].presence == pytest.approx(answers[0].presence, abs=1e-5)
+    with pytest.raises(BrokenModel, match="no fewer layers"):
+        take_weights(grown.model, deeper.model, Path("deeper"))
 
 
 def test_a_frozen_tower_stays_while_the_decoder_learns(config: PretrainConfig, tmp_path: Path) -> None:
