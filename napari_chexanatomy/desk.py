@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_chexanatomy.canvas import look_after
 from napari_chexanatomy.jobs import Job, Work
-from napari_chexanatomy.memory import give_back, settle
+from napari_chexanatomy.memory import give_back
 from training.errors import ChexanatomyError
 from training.progress import Progress, ProgressCallback
 
@@ -85,7 +85,6 @@ class DeskWidget(QWidget):
     def __init__(self, viewer: ViewerModel) -> None:
         """Build the frame; a subclass fills `body`."""
         super().__init__()
-        settle()
         # The window hands out a proxy whose layers compare unequal to those in events.
         self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
         self._job: Job | None = None

@@ -114,6 +114,7 @@ def pause(seconds: float) -> None:
 
 def use(given: argparse.Namespace) -> None:
     """Work in turns until the time is over."""
+    import napari_chexanatomy  # noqa: F401, I001  (first, as `chexanatomy demo` does)
     import napari
 
     from tools.long_use_hands import Hands
