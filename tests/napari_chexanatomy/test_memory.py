@@ -70,9 +70,8 @@ def test_a_program_that_ends_while_a_job_runs_ends_well():
 HOW_MUCH_STAYS = """
 import sys
 import numpy, psutil
-from napari_chexanatomy.memory import settle
 if sys.argv[1] == "settled":
-    settle()
+    import napari_chexanatomy
 np_ones, process, small = numpy.ones, psutil.Process(), []
 np_ones(2**22)  # freed, it teaches glibc to take arrays up to its size from the heap
 before = process.memory_info().rss
