@@ -19,7 +19,7 @@ from training.tokens.grammar import segment_prompt
 
 STRUCTURES = (
     "lung_left", "lung_right", "lung_field_left", "lung_field_right", "lung_outline_left", "lung_outline_right", "heart", "aorta",
-    "trachea", "liver", "spleen", "stomach", "spine", "clavicula_left", "clavicula_right", "scapula_left", "scapula_right",
+    "trachea", "liver", "spleen", "stomach", "vertebrae_T5", "clavicula_left", "clavicula_right", "scapula_left", "scapula_right",
     "rib_left_5", "rib_right_5", "sternum",
 )  # fmt: skip
 

@@ -3,8 +3,8 @@
 python tools/average_weights.py RUN/checkpoint RUN/checkpoint --dataset phb phc --out shipped
 
 Models that began with the same weights lie in one valley, and their mean is often better than each of them (Wortsman et al.,
-"Model soups", arXiv 2203.05482). The card is that of the first; its confidence, its threshold for "absent" and its validation
-are made anew on the held-out cases of the data sets, as the end of a run does it.
+"Model soups", arXiv 2203.05482). The card is that of the first; its confidence, its threshold for "absent", what it draws part by
+part and its validation are made anew on the held-out cases of the data sets, as the end of a run does it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from training.anatomy import trainable
 from training.errors import BrokenModel
 from training.fit.augment import Augmentation
+from training.fit.parts import better_in_parts
 from training.fit.records import load_records
 from training.fit.validate import calibrate, validate
 from training.model.checkpoint import Checkpoint, save_checkpoint
@@ -62,6 +63,7 @@ def main() -> None:
         cache = options.cache or options.out.with_name(options.out.name + "-cache")
         records = load_records(options.dataset, "val", trainable(), options.size, cache, 1, 2 * CALIBRATED)
         checkpoint.card |= calibrate(checkpoint, records, CALIBRATED, replace(Augmentation(), turn=options.turn))
+        checkpoint.card["in_parts"] = better_in_parts(checkpoint, records, CALIBRATED // 2)
         figures = validate(checkpoint, records, VALIDATED)
         checkpoint.card["validation"] = {name: round(value, 4) for name, value in figures.items() if value == value}
     save_checkpoint(checkpoint, options.out)

@@ -139,7 +139,7 @@ def read_page(folder: Path) -> str:
 
 def _misfit(card: Mapping[str, Any]) -> str:
     """The first entry of a card that has not the form in which it is used; "" where all have."""
-    for entry in ("structures", "learned", "from_drawings"):
+    for entry in ("structures", "learned", "from_drawings", "in_parts"):
         names = card.get(entry, [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             return entry

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from training.anatomy import find
 from training.errors import UnknownStructure
 from training.images.types import Radiograph
+from training.model.parts import united
 
 if TYPE_CHECKING:
     from training.model.predictor import Finding
@@ -70,20 +69,4 @@ def _one(key: str, parts: Sequence[Finding]) -> Finding:
     """The finding under the name it was asked by; of both lungs together if there are two."""
     if parts[0].structure == key or key not in AS_DRAWN:
         return parts[0]
-    masks = [part.mask for part in parts if part.mask is not None]
-    boxes = [part.box for part in parts if part.box is not None]
-    first = replace(parts[0], structure=key, convention=OUTLINE)
-    if len(parts) == 1 or not masks:
-        return first
-    tops, lefts, bottoms, rights = zip(*boxes, strict=True)
-    chances = [part.probability for part in parts if part.probability is not None]
-    return replace(
-        first,
-        present=True,
-        box=(min(tops), min(lefts), max(bottoms), max(rights)),
-        mask=np.logical_or.reduce(masks),
-        confidence=float(np.mean([part.confidence for part in parts if part.present])),
-        tokens=tuple(token for part in parts for token in part.tokens),
-        text=" ; ".join(part.text for part in parts),
-        probability=np.maximum.reduce(chances) if chances else None,
-    )
+    return replace(united(key, parts), convention=OUTLINE)

@@ -21,6 +21,7 @@ from training.model.loading import Say, load_checkpoint
 from training.model.looks import LOOKS, Box, Look, moved
 from training.model.marking import outlined, overlaid
 from training.model.packing import Prefix, Segment, recall, see
+from training.model.parts import answered_by, united
 from training.model.preprocess import Letterbox, letterbox, stretch
 from training.model.special import SpecialTokens
 from training.model.taught import Adapters, Weights
@@ -116,7 +117,8 @@ class Predictor:
         accurate: bool = False,
         progress: ProgressCallback | None = None,
     ) -> list[Finding]:
-        """Box and mask of every named structure (key, display name or synonym), in the order asked.
+        """Box and mask of every named structure (key, display name or synonym), in the order asked. Structures that the card
+        lists under `in_parts` are put together from the answers to their parts.
 
         batch: prompts answered at the same time; expectation: average over neighbouring box bins instead of taking the likeliest;
         accurate: average the masks of len(LOOKS) slightly moved looks at the image, in nine to twelve times the time.
@@ -129,7 +131,8 @@ class Predictor:
                 f"The model {self.checkpoint.name} came without a mask codebook: "
                 "give the path of vae-oid.npz (codebook=...) to see its masks."
             )
-        asked = [self._resolve(name) for name in structures]
+        wanted = [(key, answered_by(key, self.card)) for key, _ in map(self._resolve, structures)]
+        asked = [self._resolve(key) for key in dict.fromkeys(part for _, parts in wanted for part in parts)]
         if not asked:
             return []
         pixels, place = self.prepare(radiograph.pixels)
@@ -148,10 +151,11 @@ class Predictor:
                         for p in prefixes
                     ]
                     plain = self._findings(chunk, answers[0], place)
-                    found = self._averaged(plain, answers, looks, place) if accurate else plain
-                    findings |= zip(here, found, strict=True)
+                    seen = self._averaged(plain, answers, looks, place) if accurate else plain
+                    findings |= zip(here, seen, strict=True)
         report(progress, len(asked), len(asked), "Segmenting")
-        return [findings[i] for i in range(len(asked))]
+        found = {key: findings[i] for i, (key, _) in enumerate(asked)}
+        return [united(key, [found[part] for part in parts]) for key, parts in wanted]
 
     def _averaged(
         self, plain: Sequence[Finding], answers: Sequence[Sequence[decoding.Written]], looks: Sequence[Look], place: Letterbox
