@@ -212,7 +212,8 @@ def test_a_deeper_model_begins_as_the_one_it_grew_from(config: PretrainConfig) -
     pixels = torch.rand(1, 3, grown.image_size, grown.image_size)
     prompts = [tokens.prompt(segment_prompt("heart"))]
     answers = [decoding.write(c.model.eval(), tokens, see(c.model, pixels, packed=True), prompts)[0] for c in (grown, deeper)]
-    assert answers[0].codes == answers[1].codes and answers[0].bins == answers[1].bins
+    assert answers[0].codes == answers[1].codes
+    assert answers[0].bins == answers[1].bins
     assert answers[1].presence == pytest.approx(answers[0].presence, abs=1e-5)
     with pytest.raises(BrokenModel, match="no fewer layers"):
         take_weights(grown.model, deeper.model, Path("deeper"))
