@@ -21,7 +21,7 @@ from training.fit.adapters import HELD_OUT, write_card
 from training.fit.examples import Adapter, AdaptSettings, Example, hold_out, mean_score
 from training.fit.judging import FORGOTTEN, Judgement, Memory, Seen, judge
 from training.fit.lessons import Lessons, Look, without_name
-from training.fit.lora import adapter_weights, add_lora, write_adapter
+from training.fit.lora import adapter_weights, add_lora, origin, write_adapter
 from training.fit.losses import code_aims, mask_loss, token_loss
 from training.fit.optimiser import optimiser
 from training.folders import recover_folder, replacing_folder
@@ -109,7 +109,7 @@ def adapt(
         "settings": asdict(settings),
         "made": time.strftime("%Y-%m-%d %H:%M:%S"),
         "software": __version__,
-        "base": predictor.checkpoint.source or predictor.checkpoint.name,
+        **origin(predictor.checkpoint),
         "use": "Research only, not for diagnosis.",
     }
     _write(pupil, config, card, _comparison(held_out, before, after), out)
@@ -301,7 +301,7 @@ def _write(pupil: Predictor, config: Any, card: dict[str, Any], comparison: dict
 
     with replacing_folder(out) as partial:
         if config is not None:
-            write_adapter(partial, adapter_weights(pupil.model), config, card["base"], card)
+            write_adapter(partial, adapter_weights(pupil.model), config, pupil.checkpoint, card)
         else:
             checkpoint: Checkpoint = pupil.checkpoint
             known = taught_card(checkpoint.card, card["structure"])

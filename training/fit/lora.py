@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from training.model.checkpoint import CARD
+from training.model.checkpoint import CARD, Checkpoint
 from training.model.taught import ADAPTER_WEIGHTS
 
 # CheXanatomy's choice (arXiv 2606.08420): every projection of the decoder.
@@ -39,14 +39,20 @@ def adapter_weights(model: nn.Module) -> dict[str, Tensor]:
     return {f"base_model.model.{n}": p.detach().float().cpu().contiguous().clone() for n, p in named.items()}
 
 
-def write_adapter(folder: Path, weights: dict[str, Tensor], config: Any, base: str, card: dict[str, Any]) -> Path:
-    """Write an adapter folder that `training.model.load` and peft open. base: spec of the model it belongs on."""
+def origin(base: Checkpoint) -> dict[str, str]:
+    """What the card of an adapter says of the model it belongs on."""
+    return {"base": base.source or base.name, **({"base_weights": base.weights} if base.weights else {})}
+
+
+def write_adapter(folder: Path, weights: dict[str, Tensor], config: Any, base: Checkpoint, card: dict[str, Any]) -> Path:
+    """Write an adapter folder that `training.model.load` and peft open. base: the model it belongs on; the card keeps what opens
+    it again, and what tells its weights from another's."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    config.base_model_name_or_path = base
+    config.base_model_name_or_path = origin(base)["base"]
     config.inference_mode = True
     config.save_pretrained(str(folder))
-    (folder / CARD).write_text(json.dumps({**card, "base": base}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(json.dumps({**card, **origin(base)}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder

@@ -86,7 +86,7 @@ class TokenPupil:
         if self._lora is None:
             save_checkpoint(checkpoint, folder)
         else:
-            write_adapter(folder, adapter_weights(checkpoint.model), self._lora, checkpoint.source, checkpoint.card)
+            write_adapter(folder, adapter_weights(checkpoint.model), self._lora, checkpoint, checkpoint.card)
 
     def validate(self, records: Records, images: int) -> dict[str, float]:
         """See `training.fit.validate`."""

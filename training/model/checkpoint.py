@@ -31,7 +31,7 @@ class Checkpoint:
     be read; image_size: edge of the square the model sees [px]; packed: whether it was trained with the shared-prefix mask of
     `training.model.packing`; card: what is known about it (see `chexanatomy.json`); name: for lists and file names; source: the
     spec that opens it again; taught: name to ask for -> peft's names of the adapters in the model that answer it
-    (`training.model.taught`).
+    (`training.model.taught`); weights: what `sampled` says of the model's file, before any adapter, "" for one that has none.
     """
 
     model: Any
@@ -43,6 +43,7 @@ class Checkpoint:
     card: dict[str, Any] = field(default_factory=dict)
     source: str = ""
     taught: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    weights: str = ""
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change with the weights, those of the codebook, or the card."""
@@ -79,6 +80,15 @@ def create(tokenizer: Any, codebook: MaskCodebook | None, seed: int = 0, *, info
         if informed:
             inform(model, SpecialTokens(tokenizer, len(tokenizer)), codebook)
     return Checkpoint(model.eval(), tokenizer, codebook, config.vision_config.image_size, True, "chexanatomy-tiny")
+
+
+def sampled(model: Any) -> str:
+    """Twelve hexadecimal digits that tell a model's weights from another's: of a sample of each, whatever their names."""
+    samples = set()
+    for weights in model.state_dict().values():
+        some = weights.detach().flatten()[:: max(1, weights.numel() // 64)][:64].float().cpu().contiguous()
+        samples.add(hashlib.blake2b(repr(tuple(weights.shape)).encode() + some.numpy().tobytes()).digest())
+    return hashlib.blake2b(b"".join(sorted(samples)), digest_size=6).hexdigest()
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.errors import BrokenModel
-from training.model.checkpoint import CARD, CODEBOOK, Checkpoint, read_card
+from training.model.checkpoint import CARD, CODEBOOK, Checkpoint, read_card, sampled
 from training.model.folder import base_named, check_model_folder, read_json
 from training.model.taught import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OPENING_ERRORS, with_adapter
 
@@ -178,6 +178,7 @@ def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
         packed,
         str(card.get("name", name)),
         card,
+        weights=sampled(model),
     )
 
 

@@ -83,6 +83,11 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
             raise BrokenModel(f"{folder.name} is no adapter that can be opened, it has no {file}: {remedy}.")
     settings = lora_settings(folder, read_json(folder / ADAPTER_CONFIG))
     card, weights = read_card(folder), _read_weights(folder, base)
+    if base.weights and card.get("base_weights", base.weights) != base.weights:
+        raise BrokenModel(
+            f"The adapter {folder.name} was taught on other weights than those of {base.name}, perhaps of an earlier version: "
+            "open it on those, or teach it again."
+        )
     structure = card.get("structure")
     # Biases and modules that are trained themselves cannot be taken off again; what a vision tower sees is shared by all names.
     removable = settings.get("bias", "none") == "none" and not settings.get("modules_to_save")

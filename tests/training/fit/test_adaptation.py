@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.errors import Cancelled, ChexanatomyError
+from training.errors import BrokenModel, Cancelled, ChexanatomyError
 from training.fit import Adapter, AdaptSettings, Augmentation, Example, adapt
 from training.fit.adapters import adapters_in, delete_adapter, export_adapter, rename_adapter
 from training.fit.doubt import doubt_of, least_sure
@@ -271,6 +271,21 @@ def test_an_adapter_can_be_taught_on_an_adapter(base: Path, tmp_path: Path) -> N
     names = ["lung_left", "heart"]
     assert both.identify(plain, (5, 5, 50, 50), structures=names) == load(base).identify(plain, (5, 5, 50, 50), structures=names)
     assert both.view(plain) == load(base).view(plain)
+
+
+def test_an_adapter_of_other_weights_is_refused(base: Path, tmp_path: Path) -> None:
+    adapter = adapt(base, examples(3), NAME, tmp_path / "adapter", replace(QUICK, steps=2)).folder
+    again = save_checkpoint(load(base).checkpoint, tmp_path / "again")
+    assert load(f"{again}+{adapter}").learned == (NAME,), "another folder of the same weights"
+    later = load(base).checkpoint
+    with torch.no_grad():
+        later.model.model.language_model.layers[0].mlp.up_proj.weight.mul_(1.01)
+    with pytest.raises(BrokenModel, match="earlier version"):
+        load(f"{save_checkpoint(later, tmp_path / 'later')}+{adapter}")
+    card = json.loads((adapter / "chexanatomy.json").read_text())
+    del card["base_weights"]
+    (adapter / "chexanatomy.json").write_text(json.dumps(card))
+    assert load(f"{tmp_path / 'later'}+{adapter}").learned == (NAME,), "made before this was kept"
 
 
 def said(finding: Finding) -> tuple[object, ...]:
