@@ -21,9 +21,9 @@ class PretrainConfig:
     (`.safetensors` of ours, or vae-oid.npz); base: a PaliGemma to teach through LoRA instead of training chexanatomy-tiny from
     nothing; structures: keys to learn, by default the vocabulary's trainable ones. image_size to stem_depth: the shape of the
     model, see `tiny_config`; informed: start with smooth embeddings of places and codes; tower: a checkpoint whose vision tower
-    to start with; start: one whose weights to start with altogether; freeze_vision: the tower stays as it began. unet: train
-    the baseline instead, MONAI's U-Net of unet_widths, on the same images. images, queries: images per step and process, and
-    questions about each. sigma [bins], smoothing, near: width of the box targets, and of the codes' (see
+    to start with; start: one whose weights to start with altogether, which may have fewer layers; freeze_vision: the tower stays
+    as it began. unet: train the baseline instead, MONAI's U-Net of unet_widths, on the same images. images, queries: images per
+    step and process, and questions about each. sigma [bins], smoothing, near: width of the box targets, and of the codes' (see
     `training.fit.losses`). naming: weight of the loss on answers that are a name and nothing else: there are few of them, of
     three tokens. drawn: weight of the loss on the masks that the codes are expected to draw, drawn_most: for how many of a
     step's. dense: weight of the auxiliary loss, which also looks for what the questions point at in the picture; dense_factor:
