@@ -128,7 +128,8 @@ class FoundSection(Section):
         self.tokens.setReadOnly(True)
         self.tokens.setMaximumHeight(80)
         self.tokens.setToolTip(
-            "What the model wrote: four location tokens (top, left, bottom, right), sixteen mask codes, the name."
+            "What the model wrote: four location tokens (top, left, bottom, right), sixteen mask codes, the name. "
+            "A structure that is put together from its parts has an answer for each of them."
         )
         self.tokens.hide()
         self.body.addWidget(self.tokens)

@@ -14,6 +14,8 @@ KEPT = 64 * 2**20
 """Free memory at the end of the heap that the C library keeps [bytes]."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """glibc's numbers for `mallopt`, from malloc.h."""
+WITHOUT_GLIBC = (OSError, AttributeError, TypeError)
+"""What asking for its functions raises elsewhere, a TypeError on Windows."""
 
 
 @cache
@@ -23,7 +25,7 @@ def settle() -> None:
     `MALLOC_` variables keeps them."""
     if any(name.startswith("MALLOC_") for name in os.environ):
         return
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(*WITHOUT_GLIBC):
         library = ctypes.CDLL(None)
         for what, value in ((_MMAP_THRESHOLD, LARGE), (_TRIM_THRESHOLD, KEPT), (_ARENA_MAX, 2)):
             library.mallopt(what, value)
@@ -35,5 +37,5 @@ def give_back() -> None:
     Pictures and masks of a closed widget would otherwise stay counted as the program's. It takes some hundredths of a second.
     """
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(*WITHOUT_GLIBC):
         ctypes.CDLL(None).malloc_trim(0)

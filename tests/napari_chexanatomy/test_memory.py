@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtCore import QObject
 
 from napari_chexanatomy.jobs import Job
-from napari_chexanatomy.memory import give_back
+from napari_chexanatomy.memory import give_back, settle
 
 
 class Large:
@@ -83,6 +83,15 @@ for _ in range(24):
 held = sum(array.nbytes for array in small)
 print((process.memory_info().rss - before - held) / 2**20)
 """
+
+
+def test_other_systems_do_without(monkeypatch):
+    def nowhere(name):
+        raise TypeError("argument of type 'NoneType' is not iterable")
+
+    monkeypatch.setattr("ctypes.CDLL", nowhere)
+    settle.__wrapped__()
+    give_back()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is one of glibc")

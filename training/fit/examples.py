@@ -74,7 +74,7 @@ class AdaptSettings:
 
     seconds: float = 40.0
     steps: int = 300
-    least_steps: int = 40
+    least_steps: int = 32
     method: Method = "lora"
     rank: int = RANK
     learning_rate: float | None = None

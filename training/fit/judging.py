@@ -50,13 +50,13 @@ class Judgement:
     masks: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def judge(predictor: Predictor, images: Sequence[Seen], name: str) -> Judgement:
-    """Ask for one structure and compare with what is drawn; two empty masks agree fully."""
+def judge(predictor: Predictor, images: Sequence[Seen], *names: str) -> Judgement:
+    """Ask for one structure, or for its parts, and compare with what is drawn; two empty masks agree fully."""
     scores: dict[str, float] = {}
     masks: dict[str, np.ndarray] = {}
     for number, seen in enumerate(images):
         label = seen.example.label if seen.example.label not in scores else f"{seen.example.label} ({number + 1})"
-        (masks[label],) = answers(predictor, seen, [name])
+        masks[label] = np.logical_or.reduce(answers(predictor, seen, names))
         scores[label] = overlap(masks[label], seen.example.mask)
     return Judgement(scores, masks)
 

@@ -18,6 +18,7 @@ from training.fit.queries import MAIN
 from training.fit.records import PRESENT, Records, decode, gather
 from training.fit.targets import Moved
 from training.model.packing import Segment
+from training.model.parts import answered_by
 from training.model.predictor import Predictor, display_name
 from training.model.preprocess import stretch
 from training.model.special import SpecialTokens
@@ -149,9 +150,10 @@ def see_features(predictor: Predictor, pixels: Tensor) -> Tensor:
 
 
 def rehearsed(predictor: Predictor, taught: str) -> tuple[str, ...]:
-    """Structures that are not to be forgotten: the main ones of those the model knows, and what it was taught before."""
+    """Structures that are not to be forgotten: the main ones of those the model knows and answers at once, and what it was taught
+    before."""
     known = set(predictor.card.get("structures", ()))
-    main = [key for key in MAIN if key in known]
+    main = [key for key in MAIN if key in known and answered_by(key, predictor.card) == (key,)]
     return tuple(key for key in (*main, *predictor.learned) if taught not in (key, display_name(key)))
 
 

@@ -55,10 +55,11 @@ def validate(
 ) -> dict[str, float]:
     """Ask for the main structures and a sample of the others in up to `images` cases.
 
-    Returns box_error [bins] and dice (mean over structures, at SIDE pixels), dice/<main structure>, token_loss and code_accuracy
-    (given the right box and the right codes before), dense_dice (of the auxiliary head, which is not shipped), absent (share of
-    absent structures called absent), present (share of present ones called present); what counts as present is said by the
-    card. augmentation: changes the images before; judged: is given every answer.
+    Returns box_error [bins] and dice (mean over structures, at SIDE pixels), dice/<main structure>, token_loss and
+    code_accuracy (given the right box and the right codes before), dense_dice (of the auxiliary head, which is not shipped),
+    absent (share of absent structures called absent), present (share of present ones called present); what counts as present is
+    said by the card; what it puts together from parts is asked at once here. augmentation: changes the images before; judged:
+    is given every answer.
     """
     codebook, model = checkpoint.codebook, checkpoint.model
     assert codebook is not None

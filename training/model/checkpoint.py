@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.anatomy import vocabulary
 from training.errors import BrokenModel
 from training.model.confidence import Confidence
 
@@ -31,7 +32,8 @@ class Checkpoint:
     be read; image_size: edge of the square the model sees [px]; packed: whether it was trained with the shared-prefix mask of
     `training.model.packing`; card: what is known about it (see `chexanatomy.json`); name: for lists and file names; source: the
     spec that opens it again; taught: name to ask for -> peft's names of the adapters in the model that answer it
-    (`training.model.taught`); weights: what `sampled` says of the model's file, before any adapter, "" for one that has none.
+    (`training.model.taught`); weights: what `sampled` says of the model's file, and of the adapters on it, "" for one that has no
+    file.
     """
 
     model: Any
@@ -149,12 +151,17 @@ def read_page(folder: Path) -> str:
 
 def _misfit(card: Mapping[str, Any]) -> str:
     """The first entry of a card that has not the form in which it is used; "" where all have."""
-    for entry in ("structures", "learned", "from_drawings", "in_parts"):
+    for entry in ("structures", "learned", "from_drawings"):
         names = card.get(entry, [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             return entry
     if not isinstance(card.get("validation", {}), dict):
         return "validation"
+    in_parts = card.get("in_parts", {})
+    if not isinstance(in_parts, dict) or not all(
+        isinstance(parts, list) and all(part in vocabulary() for part in parts) for parts in in_parts.values()
+    ):
+        return "in_parts"
     threshold = card.get("presence_threshold", 0.5)
     if not isinstance(threshold, int | float) or not math.isfinite(threshold):
         return "presence_threshold"

@@ -53,7 +53,8 @@ class Finding:
     the Dice that is to be expected of the mask (`training.model.confidence`; the probability of presence in a model that has not
     learnt it), where absent the probability of absence; tokens: the answer token by token; text: the answer; probability: float32
     [row, column], mean over altered looks at the image (`accurate`), else None; convention: "outline" where the answer is a lung
-    as readers draw it, though the projected lung was asked for (`training.model.convention`).
+    as readers draw it, though the projected lung was asked for (`training.model.convention`). Of a structure that is put together
+    from parts (`training.model.parts`) tokens and text hold an answer for each, confidence is the mean of those present.
     """
 
     structure: str
@@ -118,7 +119,7 @@ class Predictor:
         progress: ProgressCallback | None = None,
     ) -> list[Finding]:
         """Box and mask of every named structure (key, display name or synonym), in the order asked. Structures that the card
-        lists under `in_parts` are put together from the answers to their parts.
+        has under `in_parts` are put together from the answers to their parts, without adapters that were taught one of these.
 
         batch: prompts answered at the same time; expectation: average over neighbouring box bins instead of taking the likeliest;
         accurate: average the masks of len(LOOKS) slightly moved looks at the image, in nine to twelve times the time.
@@ -131,14 +132,15 @@ class Predictor:
                 f"The model {self.checkpoint.name} came without a mask codebook: "
                 "give the path of vae-oid.npz (codebook=...) to see its masks."
             )
-        wanted = [(key, answered_by(key, self.card)) for key, _ in map(self._resolve, structures)]
-        asked = [self._resolve(key) for key in dict.fromkeys(part for _, parts in wanted for part in parts)]
+        wanted = [(key, self._asked_as(key)) for key, _ in map(self._resolve, structures)]
+        once = list(dict.fromkeys(question for _, questions in wanted for question in questions))
+        asked = [self._resolve(part) for part, _ in once]
         if not asked:
             return []
         pixels, place = self.prepare(radiograph.pixels)
         looks = LOOKS if accurate else LOOKS[:1]
         findings: dict[int, Finding] = {}
-        for adapters, places in self.weights.groups([name for _, name in asked]).items():
+        for adapters, places in self.weights.groups([answered for _, answered in once]).items():
             with self.weights.answering(adapters):
                 prefixes = [self._see(moved(pixels, look), keep=look == LOOKS[0]) for look in looks]
                 for start in range(0, len(places), batch):
@@ -154,8 +156,8 @@ class Predictor:
                     seen = self._averaged(plain, answers, looks, place) if accurate else plain
                     findings |= zip(here, seen, strict=True)
         report(progress, len(asked), len(asked), "Segmenting")
-        found = {key: findings[i] for i, (key, _) in enumerate(asked)}
-        return [united(key, [found[part] for part in parts]) for key, parts in wanted]
+        found = dict(zip(once, (findings[i] for i in range(len(once))), strict=True))
+        return [united(key, [found[question] for question in questions]) for key, questions in wanted]
 
     def _averaged(
         self, plain: Sequence[Finding], answers: Sequence[Sequence[decoding.Written]], looks: Sequence[Look], place: Letterbox
@@ -285,6 +287,15 @@ class Predictor:
                 return name, clean_name(name)
             raise
         return structure.key, clean_name(structure.name)
+
+    def _asked_as(self, key: str) -> tuple[tuple[str, str], ...]:
+        """What is asked for a structure: keys, and under which name the weights that answer are looked for. Parts of a whole are
+        answered by the model as it was before one of them was taught."""
+        parts = answered_by(key, self.card)
+        if len(parts) == 1:
+            return ((parts[0], self._resolve(parts[0])[1]),)
+        names = [self._resolve(part)[1] for part in parts]
+        return tuple((part, "" if self.weights.of(name) else name) for part, name in zip(parts, names, strict=True))
 
     def _asked_for(self, text: str) -> str:
         try:

@@ -8,6 +8,7 @@ another project, is merged and answers everything.
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,7 +95,7 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
     alone = isinstance(structure, str) and removable and all("language_model" in name for name in weights)
     base = base if alone else settled(base)
     name = f"taught{len(_chain(base))}"
-    tuner = _put_on(base, folder, settings, weights, name)
+    tuner = _put_on(base, folder, settings, weights, name, whole=bool(card))
     taught = {**base.taught, _asked_for(structure): (*_chain(base), name)} if alone else {}
     return replace(
         base,
@@ -103,7 +104,14 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
         card=_together(base.card, card, alone),
         name=f"{base.name}+{folder.name}",
         source=f"{base.source}+{folder.resolve()}",
+        weights=_sampled_with(base.weights, folder),
     )
+
+
+def _sampled_with(weights: str, folder: Path) -> str:
+    """As `Checkpoint.weights`, for a model that has an adapter on it."""
+    own = (folder / ADAPTER_WEIGHTS).read_bytes()
+    return hashlib.blake2b(weights.encode() + own, digest_size=6).hexdigest() if weights else ""
 
 
 def answers_alone(card: Mapping[str, Any]) -> bool:
@@ -177,8 +185,11 @@ def _read_weights(folder: Path, base: Checkpoint) -> dict[str, Tensor]:
     return {_current(name): weight for name, weight in weights.items()}
 
 
-def _put_on(base: Checkpoint, folder: Path, settings: Mapping[str, Any], weights: Mapping[str, Tensor], name: str) -> LoraModel:
-    """Add an adapter to the modules of a base, in place; returns peft's frame around it."""
+def _put_on(
+    base: Checkpoint, folder: Path, settings: Mapping[str, Any], weights: Mapping[str, Tensor], name: str, whole: bool
+) -> LoraModel:
+    """Add an adapter to the modules of a base, in place; returns peft's frame around it. whole: it must have weights for all
+    layers of the decoder, as those written here do."""
     from peft import LoraConfig, LoraModel, set_peft_model_state_dict
 
     try:
@@ -192,6 +203,9 @@ def _put_on(base: Checkpoint, folder: Path, settings: Mapping[str, Any], weights
         raise _unfit(folder, base, _first_line(error)) from error
     if outcome.unexpected_keys:
         raise _unfit(folder, base, f"it holds {outcome.unexpected_keys[0]}")
+    lacking = [key for key in outcome.missing_keys if "language_model" in key and "lora_" in key and f".{name}." in key]
+    if whole and lacking:
+        raise _unfit(folder, base, f"it lacks {lacking[0]}")
     return tuner
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from training.errors import BrokenModel, Cancelled, ChexanatomyError
 from training.fit import Adapter, AdaptSettings, Augmentation, Example, adapt
@@ -286,6 +287,49 @@ def test_an_adapter_of_other_weights_is_refused(base: Path, tmp_path: Path) -> N
     del card["base_weights"]
     (adapter / "chexanatomy.json").write_text(json.dumps(card))
     assert load(f"{tmp_path / 'later'}+{adapter}").learned == (NAME,), "made before this was kept"
+
+
+def test_an_adapter_belongs_on_the_adapters_it_was_taught_on(base: Path, tmp_path: Path) -> None:
+    first = adapt(base, examples(3), NAME, tmp_path / "first", replace(QUICK, steps=2)).folder
+    second = adapt(first, examples(3), "my thing", tmp_path / "second", replace(QUICK, steps=2)).folder
+    assert load(second).learned == (NAME, "my thing")
+    with pytest.raises(BrokenModel, match="other weights"):
+        load(f"{base}+{second}")
+    other = adapt(base, examples(3, row=20), NAME, tmp_path / "other", replace(QUICK, steps=3)).folder
+    with pytest.raises(BrokenModel, match="other weights"):
+        load(f"{base}+{other}+{second}")
+
+
+def test_an_adapter_without_weights_for_every_layer_is_refused(base: Path, tmp_path: Path) -> None:
+    adapter = adapt(base, examples(3), NAME, tmp_path / "adapter", replace(QUICK, steps=2)).folder
+    weights = load_file(adapter / "adapter_model.safetensors")
+    save_file({k: v for k, v in weights.items() if ".layers.1." not in k}, adapter / "adapter_model.safetensors")
+    with pytest.raises(BrokenModel, match="lacks"):
+        load(adapter)
+
+
+def test_a_whole_is_compared_with_what_its_parts_were_and_keeps_them(base: Path, tmp_path: Path) -> None:
+    checkpoint = load(base).checkpoint
+    lobes = ["lung_upper_lobe_left", "lung_lower_lobe_left"]
+    checkpoint.card |= {"structures": ["lung_left", *lobes], "in_parts": {"lung_left": lobes}}
+    parted = save_checkpoint(checkpoint, tmp_path / "parted")
+    film = examples(1)[0].radiograph
+    before = load(parted).segment(film, ["lung_left"])[0]
+    lobe = load(adapt(parted, examples(3), lobes[0], tmp_path / "lobe", replace(QUICK, steps=3)).folder)
+    after = lobe.segment(film, ["lung_left", lobes[0]])
+    assert said(after[0]) == said(before), "a whole is answered as it was before one of its parts was taught"
+    assert after[1].confidence != load(parted).segment(film, lobes[:1])[0].confidence
+    whole = adapt(
+        parted,
+        [replace(e, held_out=e.label == "film2") for e in examples(3)],
+        "lung_left",
+        tmp_path / "whole",
+        replace(QUICK, steps=2),
+    )
+    (kept,) = [e for e in examples(3) if e.label == "film2"]
+    (united,) = load(parted).segment(kept.radiograph, ["lung_left"])
+    drawn = np.zeros_like(kept.mask) if united.mask is None else united.mask
+    assert whole.before["film2"] == pytest.approx(2 * (drawn & kept.mask).sum() / (drawn.sum() + kept.mask.sum()), abs=1e-5)
 
 
 def said(finding: Finding) -> tuple[object, ...]:

@@ -39,7 +39,7 @@ class Reader:
     rows = 1.0
 
     def __init__(self, checkpoint: Any, device: str) -> None:
-        assert checkpoint.card["in_parts"] == []
+        assert checkpoint.card["in_parts"] == {}
 
     def segment(self, picture: Radiograph, asked: list[str]) -> list[Finding]:
         there = picture.pixels > 0.5
@@ -53,9 +53,9 @@ class Reader:
         return [Finding(key, True, (0.0, 0.0, 1.0, 1.0), cut[key], 1.0, (), "") for key in asked]
 
 
-@pytest.mark.parametrize(("rows", "better"), [(0.5, [WHOLE]), (1.0, [])])
+@pytest.mark.parametrize(("rows", "better"), [(0.5, {WHOLE: [UPPER, LOWER]}), (1.0, {})])
 def test_what_is_drawn_better_in_parts_is_found(
-    config: PretrainConfig, lobes: Records, monkeypatch: pytest.MonkeyPatch, rows: float, better: list[str]
+    config: PretrainConfig, lobes: Records, monkeypatch: pytest.MonkeyPatch, rows: float, better: dict[str, list[str]]
 ) -> None:
     monkeypatch.setattr(parts, "Predictor", Reader)
     monkeypatch.setattr(Reader, "rows", rows)
@@ -65,4 +65,4 @@ def test_what_is_drawn_better_in_parts_is_found(
 
 def test_a_model_of_no_parts_has_nothing_to_put_together(config: PretrainConfig, records: Records) -> None:
     checkpoint, _ = starting_point(config)
-    assert parts.better_in_parts(checkpoint, records, 4) == []
+    assert parts.better_in_parts(checkpoint, records, 4) == {}
