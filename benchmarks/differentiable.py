@@ -37,7 +37,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def main(slices: int = 300, edge: int = 512, pixels: int = 512) -> None:
     """Print the differences and the times of three views, and the time of one with gradients."""
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     ct = body(slices, edge)
     values = torch.from_numpy(ct.hu.astype(np.float32)).to(device)
     print(f"{edge} x {edge} x {slices} voxels, {pixels} px, {device}, {torch.get_num_threads()} threads")
