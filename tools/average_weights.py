@@ -18,7 +18,6 @@ import torch
 from training.anatomy import trainable
 from training.errors import BrokenModel
 from training.fit.augment import Augmentation
-from training.fit.parts import better_in_parts
 from training.fit.records import load_records
 from training.fit.validate import calibrate, validate
 from training.model.checkpoint import Checkpoint, save_checkpoint
@@ -43,7 +42,8 @@ def averaged(folders: list[str]) -> Checkpoint:
         for name, mean in means.items():
             weights[0][name].copy_(mean)
     made = [model.card.get("training", {}) for model in models]
-    models[0].card["averaged"] = [{"steps": m.get("steps"), "seed": m.get("settings", {}).get("seed")} for m in made]
+    if len(made) > 1:  # of one model, only what is learnt at the end of a run is made anew
+        models[0].card["averaged"] = [{"steps": m.get("steps"), "seed": m.get("settings", {}).get("seed")} for m in made]
     return models[0]
 
 
@@ -63,7 +63,6 @@ def main() -> None:
         cache = options.cache or options.out.with_name(options.out.name + "-cache")
         records = load_records(options.dataset, "val", trainable(), options.size, cache, 1, 2 * CALIBRATED)
         checkpoint.card |= calibrate(checkpoint, records, CALIBRATED, replace(Augmentation(), turn=options.turn))
-        checkpoint.card["in_parts"] = better_in_parts(checkpoint, records, CALIBRATED // 2)
         figures = validate(checkpoint, records, VALIDATED)
         checkpoint.card["validation"] = {name: round(value, 4) for name, value in figures.items() if value == value}
     save_checkpoint(checkpoint, options.out)

@@ -19,7 +19,7 @@ from training.anatomy import find, vocabulary
 from training.errors import BrokenModel, Cancelled, ChexanatomyError, UnknownStructure
 from training.fit.adapters import HELD_OUT, write_card
 from training.fit.examples import Adapter, AdaptSettings, Example, hold_out, mean_score
-from training.fit.judging import FORGOTTEN, Judgement, Memory, Seen, judge
+from training.fit.judging import FORGOTTEN, Judgement, Memory, Seen, judge, judge_in_parts
 from training.fit.lessons import Lessons, Look, without_name
 from training.fit.lora import adapter_weights, add_lora, origin, write_adapter
 from training.fit.losses import code_aims, mask_loss, token_loss
@@ -29,7 +29,7 @@ from training.images import to_rle
 from training.model.checkpoint import Checkpoint, save_checkpoint
 from training.model.packing import Segments, logits_of, read, recall
 from training.model.parts import answered_by
-from training.model.predictor import Predictor, display_name, load
+from training.model.predictor import Predictor, load
 from training.model.taught import settled, taught_card
 from training.progress import ProgressCallback, report
 from training.tokens.grammar import clean_name
@@ -75,7 +75,8 @@ def adapt(
     report(progress, 0, settings.steps, "Looking at the images")
     frozen = settings.method != "model"
     held_out = [Seen.of(predictor, e, features=frozen) for e in kept]
-    before = judge(predictor, held_out, *_asked(predictor, key, called))
+    at_once = answered_by(key, predictor.card) == (key,)
+    before = judge(predictor, held_out, called) if at_once else judge_in_parts(predictor, held_out, key)
     watched = held_out + [Seen.of(predictor, e, features=frozen) for e in taught]
     # An adapter answers for its own structure alone (`training.model.taught`); other weights are asked about the rest as well.
     memory = Memory.of(predictor, watched, called) if settings.method != "lora" else None
@@ -266,12 +267,6 @@ def _free(out: Path) -> Path:
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "chexanatomy.json").exists())):
         raise ChexanatomyError(f"{out} exists and is no adapter: choose a new folder.")
     return out
-
-
-def _asked(predictor: Predictor, key: str, called: str) -> list[str]:
-    """What the model is asked, before it is taught, when somebody wants the structure: its name, or those of its parts."""
-    parts = answered_by(key, predictor.card)
-    return [called] if parts == (key,) else [display_name(part) for part in parts]
 
 
 def _pupil(predictor: Predictor) -> Predictor:

@@ -13,7 +13,7 @@ from training.fit.examples import Example
 from training.fit.lessons import rehearsed, see_features
 from training.model import decoding
 from training.model.packing import recall
-from training.model.predictor import Predictor, display_name
+from training.model.predictor import Finding, Predictor, display_name
 from training.model.preprocess import Letterbox
 from training.tokens import bins_to_box
 from training.tokens.codebook import paste_mask
@@ -50,15 +50,29 @@ class Judgement:
     masks: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def judge(predictor: Predictor, images: Sequence[Seen], *names: str) -> Judgement:
-    """Ask for one structure, or for its parts, and compare with what is drawn; two empty masks agree fully."""
-    scores: dict[str, float] = {}
-    masks: dict[str, np.ndarray] = {}
-    for number, seen in enumerate(images):
-        label = seen.example.label if seen.example.label not in scores else f"{seen.example.label} ({number + 1})"
-        masks[label] = np.logical_or.reduce(answers(predictor, seen, names))
-        scores[label] = overlap(masks[label], seen.example.mask)
-    return Judgement(scores, masks)
+def judge(predictor: Predictor, images: Sequence[Seen], name: str) -> Judgement:
+    """Ask for one structure and compare with what is drawn; two empty masks agree fully."""
+    return _compared(images, [answers(predictor, seen, [name])[0] for seen in images])
+
+
+def judge_in_parts(predictor: Predictor, images: Sequence[Seen], key: str) -> Judgement:
+    """The same for a structure that the model puts together from its parts."""
+    found = [predictor.segment(seen.example.radiograph, [key])[0] for seen in images]
+    return _compared(images, [drawn(one, seen.place.shape) for one, seen in zip(found, images, strict=True)])
+
+
+def drawn(finding: Finding, shape: tuple[int, ...]) -> np.ndarray:
+    """The mask of a finding, bool [row, column], empty where it is absent."""
+    return np.zeros(shape, bool) if finding.mask is None else finding.mask
+
+
+def _compared(images: Sequence[Seen], masks: Sequence[np.ndarray]) -> Judgement:
+    judgement = Judgement()
+    for number, (seen, mask) in enumerate(zip(images, masks, strict=True)):
+        label = seen.example.label
+        label = label if label not in judgement.dice else f"{label} ({number + 1})"
+        judgement.masks[label], judgement.dice[label] = mask, overlap(mask, seen.example.mask)
+    return judgement
 
 
 @torch.inference_mode()

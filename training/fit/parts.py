@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from training.fit.augment import Augmentation, place
+from training.fit.judging import drawn, overlap
 from training.fit.records import PRESENT, Records
 from training.fit.targets import Moved
 from training.images import Radiograph
@@ -36,11 +37,7 @@ def better_in_parts(checkpoint: Checkpoint, records: Records, images: int) -> di
         for key, made_of in parts.items():
             mask = masks[keys.index(key)]
             if records.state[case][keys.index(key)] == PRESENT and mask.any():
-                whole, together = found[key].mask, united(key, [found[part] for part in made_of]).mask
-                gains[key].append(_dice(together, mask) - _dice(whole, mask))
+                at_once, together = found[key], united(key, [found[part] for part in made_of])
+                gains[key].append(overlap(drawn(together, mask.shape), mask) - overlap(drawn(at_once, mask.shape), mask))
     proven = [key for key, gain in gains.items() if len(gain) > 1 and np.mean(gain) > 2 * np.std(gain, ddof=1) / len(gain) ** 0.5]
     return {key: list(parts[key]) for key in proven}
-
-
-def _dice(drawn: np.ndarray | None, mask: np.ndarray) -> float:
-    return 0.0 if drawn is None else float(2 * (drawn & mask).sum() / (drawn.sum() + mask.sum()))

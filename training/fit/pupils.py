@@ -14,7 +14,6 @@ from training.fit.batches import Batch, Plan
 from training.fit.dense import DenseHead, dense_loss
 from training.fit.lora import adapter_weights, add_lora, write_adapter
 from training.fit.losses import code_aims, mask_loss, names_alone, token_loss
-from training.fit.parts import better_in_parts
 from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.settings import PretrainConfig
@@ -94,8 +93,7 @@ class TokenPupil:
 
     def finish(self, records: Records, images: int) -> dict[str, Any]:
         """Learn on held-out images what the model's certainty is worth, and what it draws better part by part."""
-        learnt = calibrate(self.checkpoint, records, images, self._config.augmentation)
-        return learnt | {"in_parts": better_in_parts(self.checkpoint, records, images // 2)}
+        return calibrate(self.checkpoint, records, images, self._config.augmentation)
 
 
 class Learner(nn.Module):

@@ -14,6 +14,7 @@ import torch
 from training.fit.augment import Augmentation, Overlays, photograph, place, resample, spread
 from training.fit.dense import DenseHead, dense_dice
 from training.fit.losses import token_loss
+from training.fit.parts import better_in_parts
 from training.fit.queries import MAIN
 from training.fit.records import ABSENT, PRESENT, Records
 from training.fit.targets import Moved
@@ -136,7 +137,8 @@ def validate(
 
 def calibrate(checkpoint: Checkpoint, records: Records, images: int, augmentation: Augmentation) -> dict[str, Any]:
     """Learn, on held-out images as they are and changed as in training, what an answer's certainty says about its mask, and from
-    which probability on a structure is to be called there; for the card, empty where there were too few answers."""
+    which probability on a structure is to be called there, both left out where there were too few answers; and, on half of the
+    images, what is drawn better part by part. For the card."""
     judged: list[Judged] = []
     checkpoint.card.pop("presence_threshold", None)
     for changes in (None, augmentation):
@@ -151,6 +153,7 @@ def calibrate(checkpoint: Checkpoint, records: Records, images: int, augmentatio
         columns = zip(*((j.structure, j.answer, j.dice, j.image) for j in drawn), strict=True)
         learnt["confidence"] = Confidence.learn(*columns).to_dict()
     checkpoint.card.update(learnt)
+    learnt["in_parts"] = checkpoint.card["in_parts"] = better_in_parts(checkpoint, records, images // 2)
     return learnt
 
 

@@ -159,7 +159,8 @@ def _misfit(card: Mapping[str, Any]) -> str:
         return "validation"
     in_parts = card.get("in_parts", {})
     if not isinstance(in_parts, dict) or not all(
-        isinstance(parts, list) and all(part in vocabulary() for part in parts) for parts in in_parts.values()
+        isinstance(parts, list) and all(isinstance(part, str) and part in vocabulary() for part in parts)
+        for parts in in_parts.values()
     ):
         return "in_parts"
     threshold = card.get("presence_threshold", 0.5)

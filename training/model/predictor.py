@@ -122,7 +122,7 @@ class Predictor:
         has under `in_parts` are put together from the answers to their parts, without adapters that were taught one of these.
 
         batch: prompts answered at the same time; expectation: average over neighbouring box bins instead of taking the likeliest;
-        accurate: average the masks of len(LOOKS) slightly moved looks at the image, in nine to twelve times the time.
+        accurate: average the masks of len(LOOKS) slightly moved looks at the image, in eight to twelve times the time.
         Raises UnknownStructure for names nobody knows, BrokenModel without a mask codebook, ChexanatomyError for a batch below 1.
         """
         if batch < 1:
@@ -156,7 +156,7 @@ class Predictor:
                     seen = self._averaged(plain, answers, looks, place) if accurate else plain
                     findings |= zip(here, seen, strict=True)
         report(progress, len(asked), len(asked), "Segmenting")
-        found = dict(zip(once, (findings[i] for i in range(len(once))), strict=True))
+        found = {question: findings[i] for i, question in enumerate(once)}
         return [united(key, [found[question] for question in questions]) for key, questions in wanted]
 
     def _averaged(

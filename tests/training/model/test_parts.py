@@ -69,7 +69,9 @@ def test_parts_are_what_the_model_was_taught(predictor: Predictor) -> None:
     assert answered_by("ribs_left", {}) == ("ribs_left",)
 
 
-@pytest.mark.parametrize("wrong", ["ribs", ["ribs"], {"ribs": "rib_left_1"}, {"ribs": ["rib"]}, {"ribs": [3]}])
+@pytest.mark.parametrize(
+    "wrong", ["ribs", ["ribs"], {"ribs": "rib_left_1"}, {"ribs": ["rib"]}, {"ribs": [3]}, {"ribs": [["rib_left_1"]]}]
+)
 def test_parts_of_another_form_are_refused(predictor: Predictor, tmp_path: Path, wrong: object) -> None:
     save_checkpoint(replace(predictor.checkpoint, card={**predictor.card, "in_parts": wrong}), tmp_path)
     with pytest.raises(BrokenModel, match="in_parts"):
