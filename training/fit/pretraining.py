@@ -162,6 +162,11 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
             save()
         if log:
             log.close()
+    # What follows is the first process's alone. The others leave, without threads of the connection that would outlive them.
+    del prepared
+    accelerator.free_memory()
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
     if held_out is not None and accelerator.is_main_process:
         with ema.applied(learner):
             card = card_of(config, structures, records, step, world) | pupil.finish(held_out, config.calibrate_images)
