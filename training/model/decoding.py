@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,13 +22,15 @@ EXPECTATION_BINS = 24
 @dataclass(frozen=True)
 class Written:
     """One answer. presence: probability that the structure is there, 0..1; bins: (y0, x0, y1, x1); codes: 16 mask codes;
-    box_spread: standard deviation of each edge [bins]; code_entropy: of each code [nats]."""
+    box_spread: standard deviation of each edge [bins]; code_entropy: of each code [nats]; code_shares: float32 [16, codes of the
+    codebook], how probable each code was at each place, where it was asked for."""
 
     presence: float
     bins: tuple[int, int, int, int]
     codes: tuple[int, ...]
     box_spread: tuple[float, ...]
     code_entropy: tuple[float, ...]
+    code_shares: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 @torch.inference_mode()
@@ -40,16 +42,17 @@ def write(
     *,
     batch: int = 32,
     expectation: bool = False,
+    shares: bool = False,
 ) -> list[Written]:
-    """Answer "segment" prompts about one image, greedily, `batch` at a time."""
+    """Answer "segment" prompts about one image, greedily, `batch` at a time. shares: tell how probable every code was."""
     written: list[Written] = []
     for start in range(0, len(prompts), batch):
         chunk = Segments.of([Segment(p) for p in prompts[start : start + batch]], tokens.pad).to(prefix.features.device)
-        written += _write(model, tokens, prefix, chunk, expectation)
+        written += _write(model, tokens, prefix, chunk, expectation, shares)
     return written
 
 
-def _write(model: Any, tokens: SpecialTokens, prefix: Prefix, chunk: Segments, expectation: bool) -> list[Written]:
+def _write(model: Any, tokens: SpecialTokens, prefix: Prefix, chunk: Segments, expectation: bool, shares: bool) -> list[Written]:
     device = chunk.ids.device
     loc, seg = tokens.loc.to(device), tokens.seg.to(device)
     now = begin(model, prefix, chunk, len(chunk.ids), copy.deepcopy(prefix.cache))
@@ -75,20 +78,23 @@ def _write(model: Any, tokens: SpecialTokens, prefix: Prefix, chunk: Segments, e
         spread.append((p * (ruler[None] - mean).square()).sum(-1).sqrt())
     codes: list[Tensor] = []
     entropy: list[Tensor] = []
+    probable: list[Tensor] = []
     for place in range(CODES_PER_MASK):
         now = step(model, now, seg[codes[-1]] if place else loc[bins[-1]])
         scores = now.logits[:, seg].log_softmax(-1)
         codes.append(scores.argmax(-1))
-        entropy.append(-(scores.exp() * scores).sum(-1))
+        probable.append(scores.exp())
+        entropy.append(-(probable[-1] * scores).sum(-1))
     rows = zip(
         presence.tolist(),
         torch.stack(bins, 1).tolist(),
         torch.stack(codes, 1).tolist(),
         torch.stack(spread, 1).tolist(),
         torch.stack(entropy, 1).tolist(),
+        torch.stack(probable, 1).float().cpu() if shares else [None] * len(chunk.ids),
         strict=True,
     )
-    return [Written(p, (b[0], b[1], b[2], b[3]), tuple(c), tuple(s), tuple(e)) for p, b, c, s, e in rows]
+    return [Written(p, (b[0], b[1], b[2], b[3]), tuple(c), tuple(s), tuple(e), q) for p, b, c, s, e, q in rows]
 
 
 @torch.inference_mode()

@@ -122,7 +122,8 @@ class Predictor:
         has under `in_parts` are put together from the answers to their parts, without adapters that were taught one of these.
 
         batch: prompts answered at the same time; expectation: average over neighbouring box bins instead of taking the likeliest;
-        accurate: average the masks of len(LOOKS) slightly moved looks at the image, in eight to twelve times the time.
+        accurate: average len(LOOKS) slightly moved looks at the image, blending the codes between which each hesitates, in eight
+        to twelve times the time.
         Raises UnknownStructure for names nobody knows, BrokenModel without a mask codebook, ChexanatomyError for a batch below 1.
         """
         if batch < 1:
@@ -149,7 +150,7 @@ class Predictor:
                     chunk = [asked[i] for i in here]
                     prompts = [self.tokens.prompt(segment_prompt(name)) for _, name in chunk]
                     answers = [
-                        decoding.write(self.model, self.tokens, p, prompts, batch=batch, expectation=expectation)
+                        decoding.write(self.model, self.tokens, p, prompts, batch=batch, expectation=expectation, shares=accurate)
                         for p in prefixes
                     ]
                     plain = self._findings(chunk, answers[0], place)
@@ -173,9 +174,10 @@ class Predictor:
             trust = 0.0
             for look, written in zip(looks, answers, strict=True):
                 answer = written[i]
+                assert answer.code_shares is not None
                 top, left, bottom, right = look.back(bins_to_box(answer.bins, (place.size, place.size)), place.size)
                 with torch.inference_mode():
-                    logits = self.checkpoint.codebook.decode(torch.tensor([answer.codes]))[0].cpu().numpy()
+                    logits = self.checkpoint.codebook.blend(answer.code_shares[None])[0].cpu().numpy()
                 pasted = paste_logits(logits, place.out_of((top, left, bottom, right)), place.shape)
                 total += answer.presence / len(looks) / (1 + np.exp(-pasted))
                 trust += (guess(finding.structure, answer) if guess else answer.presence) / len(looks)

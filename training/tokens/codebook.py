@@ -94,6 +94,12 @@ class MaskCodebook(nn.Module):
             parts = [self.logits(self.embedding[part]) for part in wanted.split(_BATCH)]
         return torch.cat(parts) if parts else torch.empty(0, CROP, CROP)
 
+    def blend(self, shares: Tensor) -> Tensor:
+        """Return mask logits float32 [n, 64, 64] of codes that are only known to be so probable: float [n, 16, codes]. Where a
+        model hesitates between codes, what they draw is blended; where it is sure, this is `decode`."""
+        with torch.no_grad():
+            return self.logits(shares.to(self.embedding) @ self.embedding)
+
     def features(self, masks: Tensor) -> Tensor:
         """Return the encoder's output [n, 16, code_width] for mask crops float32 [n, 64, 64] in 0..1."""
         encoded: Tensor = self.encoder(2 * masks[:, None] - 1)

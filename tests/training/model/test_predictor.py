@@ -106,8 +106,12 @@ def test_absent_structures_have_neither_box_nor_mask(predictor: Predictor, radio
 def test_what_has_no_pixel_in_the_picture_is_absent(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch, accurate: bool
 ) -> None:
+    assert predictor.checkpoint.codebook is not None
+    shares = torch.nn.functional.one_hot(torch.zeros(16, dtype=torch.int64), len(predictor.checkpoint.codebook.embedding))
+
     def in_the_black(*_: object, **__: object) -> list[Written]:
-        return [Written(0.9, (0, 10, 60, 900), (0,) * 16, (1.0,) * 4, (0.0,) * 16)]  # above a strip in the middle of the square
+        box = (0, 10, 60, 900)  # above a strip in the middle of the square
+        return [Written(0.9, box, (0,) * 16, (1.0,) * 4, (0.0,) * 16, shares)]
 
     monkeypatch.setattr(decoding, "write", in_the_black)
     strip = Radiograph(np.random.default_rng(0).random((20, 120), dtype=np.float32))

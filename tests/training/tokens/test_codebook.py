@@ -105,6 +105,18 @@ def test_the_decoder_places_each_code_in_its_own_cell(published, tmp_path):
     assert column >= 32
 
 
+def test_codes_that_are_certain_blend_to_what_they_draw_and_doubt_lies_between(published, tmp_path):
+    np.savez(tmp_path / "v.npz", **published)
+    codebook = MaskCodebook.load(tmp_path / "v.npz")
+    count = len(codebook.embedding)
+    codes = torch.randint(0, count, (2, 16), generator=torch.Generator().manual_seed(0))
+    sure = torch.nn.functional.one_hot(codes, count).float()
+    assert torch.allclose(codebook.blend(sure), codebook.decode(codes), atol=1e-5)
+    undecided = codebook.blend(sure.mean(0, keepdim=True))
+    assert not torch.allclose(undecided, codebook.decode(codes)[:1], atol=1e-3)
+    assert torch.allclose(undecided, codebook.logits(codebook.embedding[codes].mean(0, keepdim=True)), atol=1e-5)
+
+
 def test_own_widths_survive_saving_in_half_precision(tmp_path):
     torch.manual_seed(0)
     codebook = MaskCodebook((4, 8, 8, 16), 12)
