@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from training.evaluate.comparison import Segments
+
+if TYPE_CHECKING:
+    from training.images import Radiograph
+    from training.model import Finding
 
 
 def open_model(spec: str, codebook: Path | None = None) -> Segments:
@@ -19,6 +25,28 @@ def open_model(spec: str, codebook: Path | None = None) -> Segments:
     if (folder / WEIGHTS).exists():
         return load_unet(folder)
     return load(folder if folder.is_dir() else spec, codebook=codebook)
+
+
+@dataclass(frozen=True)
+class Accurate:
+    """A model that takes its time over every answer: `Predictor.segment(..., accurate=True)`. A U-Net answers as ever."""
+
+    model: Any
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The model's own."""
+        return card_of(self.model)
+
+    def segment(self, radiograph: Radiograph, structures: Sequence[str], **options: Any) -> list[Finding]:
+        """One Finding per structure, in the order asked. Raises as the model does."""
+        found: list[Finding] = self.model.segment(radiograph, structures, **{**options, "accurate": True})
+        return found
+
+    def untaught(self, names: Sequence[str]) -> list[str]:
+        """As the model."""
+        keys: list[str] = self.model.untaught(names)
+        return keys
 
 
 def card_of(model: Any) -> dict[str, Any]:
