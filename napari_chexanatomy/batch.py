@@ -120,7 +120,7 @@ class BatchSection(Section):
         from training.evaluate.measurements import needed
 
         desk, measure = self._desk, self.measure.isChecked()
-        projected = not desk.as_drawn.isChecked()
+        projected, accurate = not desk.as_drawn.isChecked(), desk.accurate.isChecked()
         open_model, arrived = desk.model.opener(), self._arrived
         title_of = {source.folder: (title, step) for step, (source, title) in enumerate(zip(sources, titles, strict=True))}
 
@@ -131,7 +131,7 @@ class BatchSection(Section):
             taught = [name for name in wanted if name not in predictor.untaught(wanted)]
             if not taught:
                 raise ChexanatomyError("This model was taught none of these structures: choose others, or teach it.")
-            wishes = Wishes(taught, measure=measure, projected=projected)
+            wishes = Wishes(taught, accurate=accurate, measure=measure, projected=projected)
             for answered in answer_all(predictor, sources, wishes, out, open_model.spec, progress):
                 arrived.append(_row(answered, *title_of[answered.source.folder]))
             return predictor, out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QPlainTextEdit, QP
 
 from napari_chexanatomy.findings_table import FindingsTable
 from napari_chexanatomy.layers import core_of
-from napari_chexanatomy.overlay import CompositeOverlay, Patch, compose, patches
+from napari_chexanatomy.overlay import CompositeOverlay, Patch, compose, hazy, patches
 from napari_chexanatomy.section import Section
 from training.images.types import Radiograph
 
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from training.model import Finding
 
 
+PROBABILITY = "probability"
+
+
 @dataclass
 class Shown:
-    """Findings of one radiograph layer. untaught: structures that the model does not know; model: its spec."""
+    """Findings of one radiograph layer. untaught: structures that the model does not know; model: its spec; cuts, hazes: masks
+    and probabilities as they are painted, the latter kept in this form alone: as whole pictures they would fill the memory."""
 
     radiograph: Radiograph
     findings: list[Finding]
@@ -35,6 +39,7 @@ class Shown:
     untaught: tuple[str, ...] = ()
     view: str = ""
     cuts: list[Patch] = field(default_factory=list)
+    hazes: list[Patch] = field(default_factory=list)
     _layer: weakref.ref[Layer] | None = None
     _print: int = 0
 
@@ -44,7 +49,11 @@ class Shown:
     ) -> Shown:
         """Findings in the picture that a layer shows now."""
         cuts = patches({f.structure: f.mask for f in findings if f.present and f.mask is not None})
-        return cls(radiograph, list(findings), model, tuple(untaught), radiograph.view, cuts, weakref.ref(layer), _print(layer))
+        sure = {f.structure: (f.probability * 255).round().astype(np.uint8) for f in findings if f.probability is not None}
+        bare = [replace(f, probability=None) for f in findings]
+        return cls(
+            radiograph, bare, model, tuple(untaught), radiograph.view, cuts, patches(sure), weakref.ref(layer), _print(layer)
+        )
 
     @property
     def layer(self) -> Layer | None:
@@ -68,8 +77,20 @@ class Shown:
     def with_more(self, findings: Sequence[Finding]) -> list[Finding]:
         """All findings, newer ones in place of older ones of the same structure."""
         newer = {f.structure: f for f in findings}
-        kept = [newer.pop(f.structure, f) for f in self.findings]
+        kept = [newer.pop(f.structure, f) for f in self.whole()]
         return [*kept, *newer.values()]
+
+    def whole(self) -> list[Finding]:
+        """The findings with their probabilities, as the model gave them, in steps of 1/255."""
+        hazes = {haze.structure: haze for haze in self.hazes}
+        whole = []
+        for finding in self.findings:
+            if haze := hazes.get(finding.structure):
+                probability = np.zeros(self.radiograph.pixels.shape, np.float32)
+                probability[haze.window] = haze.crop / np.float32(255)
+                finding = replace(finding, probability=probability)
+            whole.append(finding)
+        return whole
 
 
 def _print(layer: Layer) -> int:
@@ -96,7 +117,12 @@ class FoundSection(Section):
         self.style_combo = QComboBox()
         self.style_combo.addItem("Filled", "fill")
         self.style_combo.addItem("Outlines", "outline")
-        self.style_combo.setToolTip("Paint structures as areas or as outlines. What the model doubts is always dotted.")
+        self.style_combo.addItem("Probability", PROBABILITY)
+        self.style_combo.setToolTip(
+            "Paint structures as areas or as outlines; what the model doubts is always dotted. After an accurate look also as "
+            "probabilities: the surer, the denser, of the selected structure or of all."
+        )
+        self._offer_probability(False)
         self.style_combo.currentIndexChanged.connect(lambda _: self.repaint_all())
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
@@ -141,7 +167,15 @@ class FoundSection(Section):
             self.table.show_findings([], None)
         else:
             self.table.show_findings(shown.findings, shown.radiograph.spacing, shown.untaught)
+        self._offer_probability(shown is not None and bool(shown.hazes))
         self.repaint_all()
+
+    def _offer_probability(self, there: bool) -> None:
+        """Let probabilities be chosen where there are some."""
+        place = self.style_combo.findData(PROBABILITY)
+        self.style_combo.model().item(place).setEnabled(there)
+        if not there and self.style_combo.currentIndex() == place:
+            self.style_combo.setCurrentIndex(0)
 
     def show_free_text(self, text: str) -> None:
         """Show what the model wrote to a prompt that was sent as it is."""
@@ -160,7 +194,11 @@ class FoundSection(Section):
         boxes = {f.structure: f.box for f in shown.findings if f.box is not None} if self.boxes.isChecked() else {}
         doubtful = {f.structure for f in shown.findings if f.doubtful}
         shape = (shown.radiograph.pixels.shape[0], shown.radiograph.pixels.shape[1])
-        picture = compose(shape, shown.cuts, self.style_combo.currentData(), self.table.structure, doubtful, boxes)
+        style = self.style_combo.currentData()
+        if style == PROBABILITY:
+            picture = hazy(shape, shown.hazes, self.table.structure)
+        else:
+            picture = compose(shape, shown.cuts, style, self.table.structure, doubtful, boxes)
         self.overlay.show(picture, layer, shown.masks)
         self._set_opacity(self.opacity.value())
 

@@ -20,13 +20,16 @@ DOT = 3
 """Length of a dot of a doubtful mask's outline, in widths of a line."""
 FILL = 0.42
 """Opacity of a filled mask, 0..1; edges are drawn opaque."""
+HAZE = 0.75
+"""Opacity where a structure is certain, 0..1, when probabilities are shown."""
 CHOSEN: dict[Style, float] = {"fill": 0.5, "outline": 0.12}
 """The same for the highlighted mask: among outlines a tint that leaves the picture under it to be judged."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A mask cut to its bounding box: bool `crop` [row, column] whose first pixel is at `corner` (row, column) of the picture."""
+    """A mask cut to its bounding box: bool `crop` [row, column], or uint8 for a probability in 255ths, whose first pixel is at
+    `corner` (row, column) of the picture."""
 
     structure: str
     corner: tuple[int, int]
@@ -37,9 +40,15 @@ class Patch:
         """Number of pixels of the mask."""
         return int(np.count_nonzero(self.crop))
 
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Where it lies in the picture: rows, columns."""
+        (row, column), (height, width) = self.corner, self.crop.shape
+        return slice(row, row + height), slice(column, column + width)
+
 
 def cut(structure: str, mask: np.ndarray) -> Patch | None:
-    """The mask (bool [row, column]) cut to its bounding box; None for an empty one."""
+    """The mask (bool, or a share of 255 as uint8, [row, column]) cut to its bounding box; None for an empty one."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return None
@@ -49,7 +58,7 @@ def cut(structure: str, mask: np.ndarray) -> Patch | None:
 
 
 def patches(masks: Mapping[str, np.ndarray]) -> list[Patch]:
-    """Cut every mask that is not empty, the largest first, so that small structures are painted over large ones."""
+    """Cut every mask, as `cut` takes it, that is not empty, the largest first, so that small ones are painted over large ones."""
     found = (cut(structure, mask) for structure, mask in masks.items())
     return sorted((patch for patch in found if patch is not None), key=lambda patch: -patch.crop.size)
 
@@ -70,9 +79,7 @@ def compose(
     width = max(1, round(max(shape) / 400))
     ordered = sorted(parts, key=lambda patch: patch.structure == highlight)
     for patch in ordered:
-        rows = slice(patch.corner[0], patch.corner[0] + patch.crop.shape[0])
-        columns = slice(patch.corner[1], patch.corner[1] + patch.crop.shape[1])
-        window = canvas[rows, columns]
+        window = canvas[patch.window]
         colour = np.array(colour_of(patch.structure), np.float32)
         chosen = patch.structure == highlight
         unsure = patch.structure in doubtful
@@ -85,6 +92,20 @@ def compose(
     for structure, box in (boxes or {}).items():
         colour = np.full(3, 255, np.float32) if structure == highlight else np.array(colour_of(structure), np.float32)
         _over(canvas, _frame(shape, box, width), colour, 1.0)
+    canvas[..., 3] *= 255
+    return canvas.round().astype(np.uint8)
+
+
+def hazy(shape: tuple[int, int], parts: Iterable[Patch], highlight: str | None = None) -> np.ndarray:
+    """Paint probabilities (uint8 patches) into one uint8 [row, column, 4] picture: the surer, the denser. Of the highlighted one
+    alone if there is one, with a white line where it is half sure."""
+    canvas = np.zeros((*shape, 4), np.float32)
+    every = list(parts)
+    for patch in [part for part in every if part.structure == highlight] or every:
+        window, share = canvas[patch.window], patch.crop / np.float32(255)
+        _over(window, patch.crop > 0, np.array(colour_of(patch.structure), np.float32), HAZE * share[patch.crop > 0])
+        if patch.structure == highlight:
+            _over(window, edge(share > 0.5, max(1, round(max(shape) / 400))), np.full(3, 255, np.float32), 1.0)
     canvas[..., 3] *= 255
     return canvas.round().astype(np.uint8)
 
@@ -112,11 +133,12 @@ def _frame(shape: tuple[int, int], box: tuple[float, float, float, float], width
     return edge(inside, width)
 
 
-def _over(window: np.ndarray, where: np.ndarray, colour: np.ndarray, alpha: float) -> None:
-    """Blend a colour over the RGBA window (alpha in 0..1 in the last channel) where the mask is set."""
+def _over(window: np.ndarray, where: np.ndarray, colour: np.ndarray, alpha: float | np.ndarray) -> None:
+    """Blend a colour over the RGBA window (alpha in 0..1 in the last channel) where the mask is set; alpha: 0..1, above 0, of all
+    its pixels or of each."""
     below = window[where]
     total = alpha + below[:, 3] * (1 - alpha)
-    below[:, :3] = (colour * alpha + below[:, :3] * (below[:, 3] * (1 - alpha))[:, None]) / total[:, None]
+    below[:, :3] = (colour * np.reshape(alpha, (-1, 1)) + below[:, :3] * (below[:, 3] * (1 - alpha))[:, None]) / total[:, None]
     below[:, 3] = total
     window[where] = below
 

@@ -125,7 +125,15 @@ class PredictWidget(DeskWidget):
             "Pictures taken from a CT always get the shadow."
         )
         self.as_drawn.setChecked(True)
-        ask.body.addWidget(self.as_drawn)
+        self.accurate = QCheckBox("Accurate (slow)")
+        self.accurate.setToolTip(
+            "Look five times at the picture, a little moved, and average: more exact masks and a probability for every pixel, "
+            "in about ten times the time."
+        )
+        look = QHBoxLayout()
+        look.addWidget(self.as_drawn)
+        look.addWidget(self.accurate)
+        ask.body.addLayout(look)
         return ask
 
     # The model ------------------------------------------------------------------------------------------------------
@@ -217,7 +225,7 @@ class PredictWidget(DeskWidget):
         radiograph = radiograph_of(base)
         assert base is not None
         open_model = self.model.opener()
-        as_drawn = self.as_drawn.isChecked()
+        as_drawn, accurate = self.as_drawn.isChecked(), self.accurate.isChecked()
 
         def work(progress: ProgressCallback) -> tuple[Any, Answer]:
             from training.model.convention import AsDrawn
@@ -228,7 +236,7 @@ class PredictWidget(DeskWidget):
             names = wanted(predictor)
             untaught = predictor.untaught(names)
             known = [name for name in names if name not in untaught]
-            findings = asked.segment(radiograph, known, batch=BATCH, progress=progress)
+            findings = asked.segment(radiograph, known, batch=BATCH, accurate=accurate, progress=progress)
             view = interruptible(lambda: view_of(predictor, radiograph), progress, "Looking")
             return predictor, Answer(base, radiograph, findings, untaught, view, open_model.spec)
 
@@ -300,10 +308,10 @@ class PredictWidget(DeskWidget):
         shown = self.found.shown
         if shown is None or not shown.findings:
             raise ChexanatomyError("There is nothing to save yet: press “Find them” first.")
-        radiograph, findings, model = shown.radiograph, list(shown.findings), shown.model
+        radiograph, model = shown.radiograph, shown.model
 
         def work(progress: ProgressCallback) -> Path:
-            earlier = earlier_records(folder / PREDICTIONS)
+            findings, earlier = shown.whole(), earlier_records(folder / PREDICTIONS)
             record = write_findings(folder, file_stem(radiograph.name), radiograph.name, radiograph, findings, model, earlier)
             keep_record(folder / PREDICTIONS, record)
             return folder

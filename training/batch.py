@@ -203,8 +203,6 @@ def _write(writer: _Writer, answered: Answered, radiograph: Radiograph, wishes: 
     record = write_findings(writer.out, source.folder, source.name, radiograph, answered.findings, writer.model, writer.earlier)
     writer.add(record)
     stored = as_stored(radiograph, answered.findings)
-    if wishes.accurate:
-        _write_probabilities(writer.out / source.folder, stored)
     writer.rows(FINDINGS, FINDING_COLUMNS, [finding_row(source, finding, spacing) for finding in stored])
     if answered.measured is not None:
         writer.rows(MEASUREMENTS, MEASUREMENT_COLUMNS, [measurement_row(source.name, answered.measured)])
@@ -241,15 +239,6 @@ def agreement_row(image: str, one: Agreement) -> list[Any]:
     """One line of agreement.csv; the distance is empty when a mask is."""
     distance = "" if np.isnan(one.hd95) else f"{one.hd95:.2f}"
     return [image, one.structure, f"{one.dice:.4f}", f"{one.iou:.4f}", distance, one.unit, one.verdict]
-
-
-def _write_probabilities(folder: Path, findings: Sequence[Finding]) -> None:
-    from PIL import Image
-
-    for finding in findings:
-        if finding.probability is not None:
-            grey = Image.fromarray((finding.probability * 255).round().astype("uint8"))
-            grey.save(folder / f"{file_stem(finding.structure)}.probability.png")
 
 
 OVERLAP_COLOURS = ((0, 0, 0), (255, 255, 255), (230, 120, 20), (50, 120, 240))

@@ -110,7 +110,8 @@ def write_findings(
     model: str,
     earlier: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Write one mask per finding into out/folder and return the image's record for predictions.json.
+    """Write one mask per finding, and its probability where there is one, into out/folder and return the image's record for
+    predictions.json.
 
     A structure that is not there gets an all-zero mask, so that every structure that was asked for has a file. Masks and boxes
     (top, left, bottom, right) [px] lie on the pixels as they stand in the image's file, `turned` says how the model saw them;
@@ -125,6 +126,8 @@ def write_findings(
         mask = finding.mask if finding.present and finding.mask is not None else np.zeros((rows, columns), bool)
         file = f"{folder}/{file_stem(finding.structure)}.png"
         write_mask_png(mask, out / file)
+        if finding.probability is not None:
+            _write_probability(finding.probability, out / folder / f"{file_stem(finding.structure)}.probability.png")
         entries.append(
             {
                 "structure": finding.structure,
@@ -141,6 +144,12 @@ def write_findings(
     turned = {"turned": asdict(radiograph.turn)} if radiograph.turn != AS_STORED else {}
     notes = {"notes": list(radiograph.notes)} if radiograph.notes else {}
     return {"image": image, "folder": folder, "size": [rows, columns], "model": model, **turned, **notes, "findings": entries}
+
+
+def _write_probability(probability: np.ndarray, path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray((probability * 255).round().astype(np.uint8)).save(path)
 
 
 def as_stored(radiograph: Radiograph, findings: Sequence[Finding]) -> list[Finding]:
