@@ -1,6 +1,6 @@
 """What each change of the training images is worth on real radiographs: U-Nets taught alike, each without one group of changes.
 
-python benchmarks/randomisation.py --dataset DATA... --radiographs FOLDER --lungs FOLDER [--steps 300] [--seeds 2] [--out FILE]
+python benchmarks/randomisation.py --dataset DATA... --radiographs FOLDER --lungs FOLDER [--steps 300] [--seeds 2] [--only ROW...] [--out FILE]
 
 A U-Net learns in minutes what a model that writes tokens learns in hours, so it can be taught many times. All see the same
 synthetic radiographs in the same order; the answer is the union of both lung outlines. What `synthesize` varies by itself (pose,
@@ -45,20 +45,21 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=192, help="edge of the images [px]")
     parser.add_argument("--limit", type=int, help="use so many radiographs of each data set")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="rows of the table")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cache", type=Path, help="folder for the decoded data sets")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
+    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in given.only}
     with tempfile.TemporaryDirectory() as scratch:
         for seed in range(given.seeds):
-            for name, changes in VARIANTS.items():
+            for name in given.only:
                 config = PretrainConfig(
-                    tuple(given.dataset), Path(scratch) / f"{seed}-{len(rows[name])}-{list(VARIANTS).index(name)}", unet=True,
+                    tuple(given.dataset), Path(scratch) / f"{seed}-{given.only.index(name)}", unet=True,
                     structures=STRUCTURES, image_size=given.size, images=given.images, cache_size=given.size * 9 // 8, seed=seed,
                     cache=given.cache or Path(scratch) / "cache", max_steps=given.steps, threads=given.threads, bf16=True,
                     limit=given.limit, ema=0.98, cooldown=0.5, validate_minutes=1e9, validate_images=1, save_minutes=1e9,
-                    augmentation=changes,
+                    augmentation=VARIANTS[name],
                 )  # fmt: skip
                 net = load_unet(pretrain(config))
                 images = from_folders(pairs(given.radiographs, given.lungs), TARGET)
