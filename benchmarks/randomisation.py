@@ -1,6 +1,7 @@
 """What each change of the training images is worth on real radiographs: U-Nets taught alike, each without one group of changes.
 
-python benchmarks/randomisation.py --dataset DATA... --radiographs FOLDER --lungs FOLDER [--steps 300] [--seeds 2] [--only ROW...] [--out FILE]
+python benchmarks/randomisation.py --dataset DATA... --radiographs FOLDER --lungs FOLDER [--steps 300] [--seeds 2]
+    [--only ROW...] [--out FILE]
 
 A U-Net learns in minutes what a model that writes tokens learns in hours, so it can be taught many times. All see the same
 synthetic radiographs in the same order; the answer is the union of both lung outlines. What `synthesize` varies by itself (pose,
