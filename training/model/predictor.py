@@ -168,18 +168,19 @@ class Predictor:
 
         assert self.checkpoint.codebook is not None
         guess = Confidence.from_card(self.card)
+        drawn = []
+        for written in answers:
+            shares = torch.stack([w.code_shares for w in written if w.code_shares is not None])
+            drawn.append(self.checkpoint.codebook.blend(shares).cpu().numpy())
         averaged = []
         for i, finding in enumerate(plain):
             total = np.zeros(place.shape, np.float32)
             trust = 0.0
-            for look, written in zip(looks, answers, strict=True):
+            for look, written, logits in zip(looks, answers, drawn, strict=True):
                 answer = written[i]
-                assert answer.code_shares is not None
-                top, left, bottom, right = look.back(bins_to_box(answer.bins, (place.size, place.size)), place.size)
-                with torch.inference_mode():
-                    logits = self.checkpoint.codebook.blend(answer.code_shares[None])[0].cpu().numpy()
-                pasted = paste_logits(logits, place.out_of((top, left, bottom, right)), place.shape)
-                total += answer.presence / len(looks) / (1 + np.exp(-pasted))
+                box = look.back(bins_to_box(answer.bins, (place.size, place.size)), place.size)
+                window, pasted = paste_logits(logits[i], place.out_of(box), place.shape)
+                total[window] += answer.presence / len(looks) / (1 + np.exp(-pasted))
                 trust += (guess(finding.structure, answer) if guess else answer.presence) / len(looks)
             mask = total > 0.5
             if not finding.present or not mask.any():

@@ -35,9 +35,6 @@ OWN_WIDTHS = (8, 24, 64, 80)
 OWN_CODE_WIDTH = 64
 """Channels of this project's codebook: few where the picture is large, so that it trains in minutes on one core."""
 
-OUTSIDE = -20.0
-"""Logit where there is no mask for certain."""
-
 EMBEDDING = "_vq_vae._embedding"
 _TRAINING_ONLY = {"_vq_vae._ema_w", "_vq_vae._ema_cluster_size"}
 _BATCH = 256
@@ -187,16 +184,17 @@ def paste_mask(logits: NDArray, box: Box, size: tuple[int, int]) -> NDArray[np.b
     The logits are interpolated linearly at the pixels whose centre lies in the box, and are mask where they are above 0. A box
     too narrow to hold a pixel centre gets the pixels nearest to its middle.
     """
-    return paste_logits(logits, box, size) > 0
+    window, pasted = paste_logits(logits, box, size)
+    mask = np.zeros(size, bool)
+    mask[window] = pasted > 0
+    return mask
 
 
-def paste_logits(logits: NDArray, box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the logits float32 [rows, columns] behind `paste_mask`; OUTSIDE beyond the box."""
-    pasted = np.full(size, OUTSIDE, np.float32)
+def paste_logits(logits: NDArray, box: Box, size: tuple[int, int]) -> tuple[tuple[slice, slice], NDArray[np.float32]]:
+    """Return what is behind `paste_mask`: which rows and columns of an image of `size` lie in the box, and the logits there."""
     rows, by_row = _spreading(box[0], box[2], size[0])
     columns, by_column = _spreading(box[1], box[3], size[1])
-    pasted[rows, columns] = by_row @ np.asarray(logits, dtype=np.float32) @ by_column.T
-    return pasted
+    return (rows, columns), by_row @ np.asarray(logits, dtype=np.float32) @ by_column.T
 
 
 def _sampling(low: float, high: float, length: int, cells: int) -> tuple[slice, NDArray]:
