@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
+from training import __version__
 from training.cli import main
 from training.cli.entry import _COMMANDS, _SAMPLES
 from training.images import CT, LabelMap, read_radiograph, write_ct_nifti, write_labels_nifti
@@ -82,6 +83,10 @@ def test_every_command_explains_itself_with_an_example(run: Run, command: str) -
     status, out, _ = run(*command.split(), "--help")
     assert status == 0
     assert f"Example: chexanatomy {command}" in out
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert run("--version") == (0, f"chexanatomy {__version__}\n", "")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
+from training import __version__
 from training.cli.console import Command
 from training.cli.exchange import Convert, Export
 from training.cli.learn import Adapt, Suggest, Train
@@ -50,6 +51,9 @@ _SAMPLES: dict[str, type[Command]] = {"ct": SampleCT, "phantom": SamplePhantom}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, 2 for bad input, 130 when interrupted, 143 when terminated."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        print(f"chexanatomy {__version__}")  # noqa: T201 - what was asked for
+        return 0
     _quieten()
     try:
         command = _parse(given)
