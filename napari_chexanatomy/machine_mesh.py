@@ -33,7 +33,7 @@ TILT = np.array([[2, -1, 2], [2, 2, -1], [-1, 2, 2]]) / 3
 
 
 def size(geometry: Geometry) -> np.ndarray:
-    """Distance, height and width of the detector, float [3] [mm]: what the shape of the machine depends on."""
+    """Distance, height and width of the detector, float [3] in mm: what the shape of the machine depends on."""
     return np.array([geometry.sdd, geometry.rows * geometry.spacing[0], geometry.columns * geometry.spacing[1]])
 
 

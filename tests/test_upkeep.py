@@ -47,6 +47,11 @@ def test_every_page_has_its_place_in_the_site() -> None:
     assert {page.name for page in (ROOT / "docs").glob("*.md")} <= listed
 
 
+def test_no_unit_after_a_shape_reads_as_a_link_in_the_site() -> None:
+    for file in [*(ROOT / "training").rglob("*.py"), *(ROOT / "napari_chexanatomy").rglob("*.py")]:
+        assert not re.findall(r"\] \[[A-Za-z]\w*[,\] ]", file.read_text(encoding="utf-8")), file
+
+
 def test_npe2_finds_nothing_wrong_with_the_manifest() -> None:
     command = [sys.executable, "-W", "ignore", "-m", "npe2", "validate", str(ROOT / "napari_chexanatomy/napari.yaml")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)

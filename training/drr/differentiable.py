@@ -55,7 +55,7 @@ def line_integrals(
 
 
 def _rays(geometry: Geometry, pose: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Focal spot (x, y, z) and the vectors from it to every pixel's centre, [row, column, 3] [mm, LPS]; as Geometry has them."""
+    """Focal spot (x, y, z) and the vectors from it to every pixel's centre, [row, column, 3] in mm, LPS; as Geometry has them."""
     sdd, sid = pose[0], pose[1]
     a, b, roll = torch.deg2rad(pose[2:5])
     nothing = torch.zeros_like(a)

@@ -134,7 +134,7 @@ class Geometry:
         return first, row_step, column_step
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Detector (row, column) in pixels, float [n, 2], of points (x, y, z) float [n, 3] [mm, LPS]; NaN behind the source."""
+        """Detector (row, column) in pixels, float [n, 2], of points (x, y, z) float [n, 3] in mm, LPS; NaN behind the source."""
         offsets = np.asarray(points, float).reshape(-1, 3) - self.source
         depth = offsets @ self.beam
         with np.errstate(divide="ignore", invalid="ignore"):

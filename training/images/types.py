@@ -20,8 +20,8 @@ LONGEST_NAME = 120
 class CT:
     """A CT volume, axis-aligned in DICOM's LPS frame (x to patient left, y to posterior, z to superior).
 
-    hu: int16 [z, y, x] [HU]; spacing: (x, y, z) voxel edge lengths [mm], all positive; origin: (x, y, z) of the centre of
-    voxel [0, 0, 0] [mm, LPS]; name: a short label without patient data; notes: plain sentences on what reading changed.
+    hu: int16 [z, y, x] in HU; spacing: (x, y, z) voxel edge lengths [mm], all positive; origin: (x, y, z) of the centre of
+    voxel [0, 0, 0] in mm, LPS; name: a short label without patient data; notes: plain sentences on what reading changed.
     """
 
     hu: np.ndarray

@@ -99,7 +99,7 @@ def flesh(fascia, marbling, muscle, fat):  # type: ignore[no-untyped-def]  # pra
 def depth(x, y, frame, roundness):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Return float32 [z, y, x]: how deep points lie inside a superellipse of an exponent in every slice [mm].
 
-    frame: middle x, middle y, left, right and front half-axis of every slice [5, z] [mm].
+    frame: middle x, middle y, left, right and front half-axis of every slice [5, z] in mm.
     """
     out = np.empty((frame.shape[1], len(y), len(x)), np.float32)
     for k in range(frame.shape[1]):

@@ -28,7 +28,7 @@ LOBES = (
 
 
 class Canvas:
-    """hu: float32 [z, y, x] [HU]; ids: uint8 [z, y, x]; every painted voxel also belongs to the body."""
+    """hu: float32 [z, y, x] in HU; ids: uint8 [z, y, x]; every painted voxel also belongs to the body."""
 
     def __init__(self, grid: Grid, rng: np.random.Generator, bone_density: float = 1.0) -> None:
         self.grid = grid

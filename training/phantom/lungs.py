@@ -80,7 +80,7 @@ def _pleura(canvas: Canvas, scaffold: Scaffold, box: Box) -> np.ndarray:
 
 
 def _junction(canvas: Canvas, scaffold: Scaffold, box: Box) -> tuple[np.ndarray, np.ndarray]:
-    """Return x of the plane where both lungs meet [z, y, 1], and how far each keeps off it [z, 1, 1] [mm]."""
+    """Return x of the plane where both lungs meet [z, y, 1], and how far each keeps off it [z, 1, 1] in mm."""
     p, k = scaffold.parameters, scaffold.size
     _, y, z = canvas.grid.axes(box)
     heights = z[:, 0, 0]

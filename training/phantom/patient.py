@@ -55,7 +55,7 @@ class Patient:
         return np.asarray(chosen[self.ids[box]])
 
     def course(self, structure: str) -> np.ndarray | None:
-        """Return a structure's middle in every slice from below upwards, [n, 3] [mm]; None where there is none of it."""
+        """Return a structure's middle in every slice from below upwards, [n, 3] in mm; None where there is none of it."""
         box = self.box(structure)
         if box is None:
             return None

@@ -17,7 +17,7 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxel centres: shape (z, y, x), cubic voxels of spacing [mm], origin (x, y, z) of voxel [0, 0, 0] [mm, LPS]."""
+    """Voxel centres: shape (z, y, x), cubic voxels of spacing [mm], origin (x, y, z) of voxel [0, 0, 0] in mm, LPS."""
 
     shape: tuple[int, int, int]
     spacing: float
@@ -128,7 +128,7 @@ def _tube(distance, first, spacing, points, radii, normals, margin):  # type: ig
 
 
 def tube(grid: Grid, points: ArrayLike, radii: ArrayLike, normals: ArrayLike = (0.0, 1.0, 0.0), margin: float = 4.0) -> Shape:
-    """Return a tube along a polyline (x, y, z) [n, 3] [mm].
+    """Return a tube along a polyline (x, y, z) [n, 3] in mm.
 
     radii [mm]: one number, one per point [n], or two per point [n, 2]: along the normals and across them; normals: [3] or [n, 3];
     margin: how far [mm] beyond the tube its distance is known at least.
@@ -179,7 +179,7 @@ def _strands(cover, distance, first, spacing, starts, ends, radii, named):  # ty
 def strands(grid: Grid, starts: np.ndarray, ends: np.ndarray, radii: np.ndarray, named: float) -> tuple[Shape, Shape]:
     """Return many thin straight tubes: (the share of each voxel they fill in 0..1, the distance to those of radius >= named).
 
-    starts, ends: [n, 3] (x, y, z) [mm]; radii: [n] [mm], also below a voxel.
+    starts, ends: [n, 3] (x, y, z) [mm]; radii: [n] in mm, also below a voxel.
     """
     reach = float(radii.max()) + grid.spacing
     box = grid.box(np.minimum(starts, ends).min(0) - reach, np.maximum(starts, ends).max(0) + reach)

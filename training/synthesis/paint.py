@@ -108,7 +108,7 @@ def paint(labels: LabelMap, seed: int = 0) -> CT:
 
 
 def _between_organs(shape: tuple[int, ...], spacing: tuple[float, float, float], rng: np.random.Generator) -> np.ndarray:
-    """Muscle with sheets and pads of fat, float32 [z, y, x] [HU]: what no label of the inner body says."""
+    """Muscle with sheets and pads of fat, float32 [z, y, x] in HU: what no label of the inner body says."""
     from scipy import ndimage
 
     coarse = [max(2, int(np.ceil(n * s / 9.0))) for n, s in zip(shape, spacing[::-1], strict=True)]
