@@ -64,7 +64,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Answered:
-    """What came of one source: findings, or the reason why there are none. record: its part of predictions.json, if written."""
+    """What came of one source: findings, or the reason why there are none. untaught: what the model was not taught of what was
+    asked; record: its part of predictions.json, if written."""
 
     source: Source
     shape: tuple[int, int] = (0, 0)
@@ -74,6 +75,7 @@ class Answered:
     agreements: tuple[Agreement, ...] = ()
     problem: str = ""
     notes: tuple[str, ...] = ()
+    untaught: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -165,7 +167,10 @@ def _answer(predictor: Predictor, source: Source, wishes: Wishes, writer: _Write
     measured = measure(predictor, radiograph, found) if wishes.measure else None
     names = matching(found, references) if references is not None else []
     agreements = tuple(agree(name, found[name], references[name], radiograph.spacing) for name in names) if references else ()
-    answered = Answered(source, shape, radiograph.spacing, tuple(findings), measured, agreements, notes=radiograph.notes)
+    untaught = tuple(predictor.untaught(wishes.structures))
+    answered = Answered(
+        source, shape, radiograph.spacing, tuple(findings), measured, agreements, notes=radiograph.notes, untaught=untaught
+    )
     if writer is not None:
         answered = replace(answered, record=_write(writer, answered, radiograph, wishes))
         for name in names:
@@ -200,7 +205,9 @@ def _references(folder: Path, source: Source, shape: tuple[int, int], turn: Turn
 
 def _write(writer: _Writer, answered: Answered, radiograph: Radiograph, wishes: Wishes) -> dict[str, Any]:
     source, spacing = answered.source, answered.spacing
-    record = write_findings(writer.out, source.folder, source.name, radiograph, answered.findings, writer.model, writer.earlier)
+    record = write_findings(
+        writer.out, source.folder, source.name, radiograph, answered.findings, writer.model, writer.earlier, answered.untaught
+    )
     writer.add(record)
     stored = as_stored(radiograph, answered.findings)
     writer.rows(FINDINGS, FINDING_COLUMNS, [finding_row(source, finding, spacing) for finding in stored])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,13 +109,15 @@ def write_findings(
     findings: Sequence[Finding],
     model: str,
     earlier: Mapping[str, Mapping[str, Any]] | None = None,
+    untaught: Collection[str] = (),
 ) -> dict[str, Any]:
     """Write one mask per finding, and its probability where there is one, into out/folder and return the image's record for
     predictions.json.
 
     A structure that is not there gets an all-zero mask, so that every structure that was asked for has a file. Masks and boxes
     (top, left, bottom, right) [px] lie on the pixels as they stand in the image's file, `turned` says how the model saw them;
-    rle is COCO's. earlier: what `earlier_records` gave before; masks that it lists for this image make room.
+    rle is COCO's. earlier: what `earlier_records` gave before; masks that it lists for this image make room; untaught:
+    structures that the model was not taught, which their entries say.
     """
     (out / folder).mkdir(parents=True, exist_ok=True)
     for entry in (earlier or {}).get(folder, {}).get("findings", ()):
@@ -139,6 +141,7 @@ def write_findings(
                 "tokens": list(finding.tokens),
                 "text": finding.text,
                 **({"convention": finding.convention} if finding.convention else {}),
+                **({"untaught": True} if finding.structure in untaught else {}),
             }
         )
     turned = {"turned": asdict(radiograph.turn)} if radiograph.turn != AS_STORED else {}

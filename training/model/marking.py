@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from training.errors import ChexanatomyError
 
 COLOURS = ((1.0, -0.6, -0.6), (-0.6, 1.0, -0.6), (1.0, 1.0, -0.8), (-0.8, 1.0, 1.0))
 """Red, green, yellow and cyan, in the model's -1..1."""
@@ -14,6 +19,18 @@ OPACITY = 0.5
 
 LINE = 0.008
 """Half the width of a drawn box's line, as a share of the picture's side."""
+
+
+def sound_box(box: Sequence[float], shape: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The box (top, left, bottom, right) [px] of a picture of `shape` (rows, columns). Raises ChexanatomyError where it is none,
+    or beside the picture."""
+    if len(box) == 4 and all(map(math.isfinite, box)):
+        top, left, bottom, right = (float(edge) for edge in box)
+        if top < bottom and left < right and bottom > 0 and right > 0 and top < shape[0] and left < shape[1]:
+            return top, left, bottom, right
+    raise ChexanatomyError(
+        f"{tuple(box)} is no box in a picture of {shape[0]} rows and {shape[1]} columns: give top, left, bottom, right in pixels."
+    )
 
 
 def outlined(pixels: Tensor, boxes: Tensor, colours: Tensor) -> Tensor:

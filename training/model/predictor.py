@@ -19,7 +19,7 @@ from training.model.checkpoint import Checkpoint
 from training.model.confidence import LOW_CONFIDENCE, Confidence
 from training.model.loading import Say, load_checkpoint
 from training.model.looks import LOOKS, Box, Look, moved
-from training.model.marking import outlined, overlaid
+from training.model.marking import outlined, overlaid, sound_box
 from training.model.packing import Prefix, Segment, recall, see
 from training.model.parts import answered_by, united
 from training.model.preprocess import Letterbox, letterbox, stretch
@@ -163,7 +163,11 @@ class Predictor:
     def _averaged(
         self, plain: Sequence[Finding], answers: Sequence[Sequence[decoding.Written]], looks: Sequence[Look], place: Letterbox
     ) -> list[Finding]:
-        """The plain findings with the mean mask over all looks; tokens and text stay those of the plain look."""
+        """The plain findings with the mean mask over all looks; presence, tokens and text stay those of the plain look.
+
+        The mask is where the mean is above one half or, where it nowhere is, above half of its highest value: then that is all
+        the confidence there is.
+        """
         from training.tokens.codebook import paste_logits
 
         assert self.checkpoint.codebook is not None
@@ -182,10 +186,11 @@ class Predictor:
                 window, pasted = paste_logits(logits[i], place.out_of(box), place.shape)
                 total[window] += answer.presence / len(looks) / (1 + np.exp(-pasted))
                 trust += (guess(finding.structure, answer) if guess else answer.presence) / len(looks)
-            mask = total > 0.5
-            if not finding.present or not mask.any():
+            if not finding.present or not total.any():
                 averaged.append(replace(finding, probability=total))
                 continue
+            surest = float(total.max())
+            mask, trust = (total > 0.5, trust) if surest > 0.5 else (total > surest / 2, min(trust, surest))
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             box = (float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1))
             averaged.append(replace(finding, box=box, mask=mask, confidence=trust, probability=total))
@@ -200,19 +205,22 @@ class Predictor:
         *,
         drawn: bool = False,
     ) -> list[tuple[str, float]]:
-        """What a box (top, left, bottom, right) [px] or a mask bool [row, column] shows: (structure, probability), likeliest
-        first.
+        """What a box (top, left, bottom, right) [px] or a mask [row, column], set where it is not 0, shows: (structure,
+        probability), likeliest first.
 
         structures: the candidates, by default all the model knows; drawn: show box or mask in the picture instead of naming its
-        tokens. The probabilities sum to 1 over the candidates.
+        tokens. The probabilities sum to 1 over the candidates. Raises ChexanatomyError for a box that is none.
         """
-        if mask is not None and mask.shape != radiograph.pixels.shape:
+        rows, columns = radiograph.pixels.shape
+        if mask is not None and mask.shape != (rows, columns):
             raise ChexanatomyError(
-                f"The mask has {mask.shape} pixels, the radiograph {radiograph.pixels.shape}: draw it on this radiograph."
+                f"The mask has {mask.shape} pixels, the radiograph {rows, columns}: draw it on this radiograph."
             )
+        mask = None if mask is None else mask != 0
         box = box if mask is None else tight_box(mask)
         if box is None:
             raise ChexanatomyError("There is nothing to name: give a box, or a mask with at least one pixel.")
+        box = sound_box(box, (rows, columns))
         from training.tokens.codebook import crop_mask
 
         side = self.checkpoint.image_size
@@ -229,7 +237,7 @@ class Predictor:
             if crop is not None and self.checkpoint.codebook is not None:
                 with torch.inference_mode():
                     prompts.append(caption_mask_prompt(self.checkpoint.codebook.encode(crop[None])[0].tolist(), bins))
-        candidates = [self._resolve(s) for s in structures or (*self._known(), *self.learned)]
+        candidates = list(dict.fromkeys(self._resolve(s) for s in structures or (*self._known(), *self.learned)))
         answers = self._likely(pixels, prompts, [name for _, name in candidates])
         return sorted(((key, p) for (key, _), p in zip(candidates, answers, strict=True)), key=lambda pair: -pair[1])
 
@@ -327,7 +335,9 @@ class Predictor:
 
     def prepare(self, pixels: np.ndarray) -> tuple[torch.Tensor, Letterbox]:
         """What the model sees of pixels float [row, column]: float32 [1, 3, size, size] in -1..1, and where the image lies in
-        it."""
+        it. Raises ChexanatomyError for pixels that are no numbers, or none."""
+        if not pixels.size or not np.isfinite(pixels).all():
+            raise ChexanatomyError("The radiograph has no pixels, or some that are no numbers (NaN, infinite): replace them.")
         seen = stretch(pixels) if self.stretches else np.clip(pixels, 0, 1)
         square, place = letterbox(seen, self.checkpoint.image_size)
         return torch.from_numpy(square * 2 - 1).expand(1, 3, -1, -1), place

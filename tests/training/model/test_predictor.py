@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -269,6 +270,55 @@ def test_the_accurate_mode_keeps_the_tokens_and_gives_a_probability(predictor: P
         assert 0 <= finding.probability.min() <= finding.probability.max() <= 1
         assert finding.mask is not None
     assert plain[0].probability is None
+
+
+def test_looks_that_disagree_give_a_doubtful_mask_where_most_of_them_agree(
+    predictor: Predictor, radiograph: Radiograph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mask and a probability that say the opposite of each other would be two answers."""
+    write, top = decoding.write, iter(range(150, 900, 150))
+
+    def scattered(*given: Any, **options: Any) -> list[Written]:
+        low = next(top)
+        return [replace(w, bins=(low, 100, low + 120, 900), presence=1.0) for w in write(*given, **options)]
+
+    monkeypatch.setattr(decoding, "write", scattered)
+    (finding,) = willing(predictor).segment(radiograph, ["heart"], accurate=True)
+    assert finding.mask is not None
+    assert finding.probability is not None
+    surest = finding.probability.max()
+    assert 0 < surest < 0.5
+    np.testing.assert_array_equal(finding.mask, finding.probability > surest / 2)
+    assert finding.confidence <= surest
+    assert finding.doubtful
+
+
+@pytest.mark.parametrize("pixels", [np.full((40, 50), np.nan), np.where(np.eye(40), np.inf, 0.5), np.zeros((0, 5))])
+def test_pixels_that_are_no_numbers_are_refused(predictor: Predictor, pixels: np.ndarray) -> None:
+    odd = Radiograph(pixels.astype(np.float32))
+    for ask in (
+        lambda: predictor.segment(odd, ["heart"]),
+        lambda: predictor.view(odd),
+        lambda: predictor.ask(odd, "segment heart"),
+    ):
+        with pytest.raises(ChexanatomyError, match="no numbers"):
+            ask()
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 0), (10, 10, 5, 5), (5000, 5000, 6000, 6000), (np.nan, 0, 1, 1), (1, 2, 3)])
+def test_a_box_that_is_none_is_refused(predictor: Predictor, radiograph: Radiograph, box: Any) -> None:
+    with pytest.raises(ChexanatomyError, match="is no box in a picture"):
+        predictor.identify(radiograph, box)
+
+
+def test_a_mask_is_set_where_it_is_not_zero_and_a_candidate_counts_once(predictor: Predictor, radiograph: Radiograph) -> None:
+    mask = np.zeros(radiograph.pixels.shape, bool)
+    mask[10:20, 5:25] = True
+    candidates = ["heart", "liver", "heart"]
+    for drawn in (False, True):
+        plain = predictor.identify(radiograph, mask=mask, structures=candidates, drawn=drawn)
+        assert plain == predictor.identify(radiograph, mask=mask * np.uint8(255), structures=candidates, drawn=drawn)
+        assert sorted(key for key, _ in plain) == ["heart", "liver"]
 
 
 def test_a_free_answer_ends_by_itself_or_at_the_limit(predictor: Predictor, radiograph: Radiograph) -> None:
