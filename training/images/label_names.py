@@ -52,7 +52,7 @@ def read_names(path: str | os.PathLike[str]) -> dict[int, tuple[str, ...]]:
     for row in rows:
         try:
             number = int(float(row[id_column] or ""))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UnreadableFile(f"{table.name} has the id {row[id_column]!r} where a whole number belongs; {form}.") from error
         name = (row[name_column] or "").strip()
         if number and name:
