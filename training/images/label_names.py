@@ -42,8 +42,12 @@ def read_names(path: str | os.PathLike[str]) -> dict[int, tuple[str, ...]]:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     header = lines[0] if lines else ""
     delimiter = max(",;\t", key=header.count)
-    rows = csv.DictReader(lines, delimiter=delimiter)
-    columns = {str(column).strip().lower(): column for column in rows.fieldnames or () if column}
+    reader = csv.DictReader(lines, delimiter=delimiter)
+    try:
+        columns = {str(column).strip().lower(): column for column in reader.fieldnames or () if column}
+        rows = list(reader)
+    except csv.Error as error:
+        raise UnreadableFile(f"{table.name} has a field that is longer than any name; {form}.") from error
     id_column = next((columns[c] for c in _ID_COLUMNS if c in columns), None)
     name_column = next((columns[c] for c in _NAME_COLUMNS if c in columns), None)
     if id_column is None or name_column is None:
