@@ -87,6 +87,7 @@ ENTRIES = [
     Entry("label map cut short", "labels", _cut, "damaged or incomplete"),
     Entry("label table without columns", "labels", _table("one\ntwo\n"), "has the columns"),
     Entry("label table with words for ids", "labels", _table("id,name\nheart,heart\n"), "whole number belongs"),
+    Entry("label table with an endless number", "labels", _table("id,name\n1,heart\ninf,lung_left\n"), "whole number belongs"),
     Entry("label names that lead elsewhere", "labels", _table('id,name\n1,../../up\n2,"<b>{0}%s\x1b[31m"\n3,/etc/x\n')),
     Entry("mask folder", "labels", _folder()),
     Entry("mask folder with several labels in one", "labels", _folder(several=True), "several labels"),

@@ -116,6 +116,17 @@ ElementDataFile = ../secret.raw
 """
 
 
+def _flipped(folder: Path) -> Path:
+    """A compressed MetaImage file with a damaged byte."""
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.GetImageFromArray(sampled(MATRIX, SIZE)), str(folder / "ct.mha"), True)
+    content = bytearray((folder / "ct.mha").read_bytes())
+    content[-100] ^= 0x55
+    (folder / "ct.mha").write_bytes(content)
+    return folder / "ct.mha"
+
+
 def _huge_nrrd(folder: Path) -> Path:
     head = _NHDR.replace("8 8 8", "60000 60000 60000").replace("data file: ../secret.raw\n", "").replace("raw", "gzip")
     (folder / "ct.nrrd").write_bytes(head.encode() + gzip.compress(bytes(1000)))
@@ -151,6 +162,13 @@ ENTRIES = [
     Entry("NRRD with data outside its folder", "ct", _outside(_NHDR, "ct.nhdr"), "outside its own folder"),
     Entry("MetaImage cut short", "ct", _cut(".mha", 0.5), "damaged or incomplete"),
     Entry("MetaImage with data outside its folder", "ct", _outside(_MHD, "ct.mhd"), "outside its own folder"),
+    Entry(
+        "NRRD with a long header", "ct", _outside(_NHDR.replace("\n", "\n#" + "x" * 70_000 + "\n", 1), "ct.nhdr"), "outside its"
+    ),
+    Entry("MetaImage compressed and damaged", "ct", _flipped, "damaged or incomplete"),
+    Entry(
+        "MetaImage with formats for names", "ct", _outside(_MHD.replace("../secret.raw", "%s%n%d 1 8 1"), "ct.mhd"), "no files"
+    ),
     Entry("label map as a CT", "ct", _plain(array=np.tile(np.arange(9, dtype=np.uint8), (7, 8, 1))), "open it as labels"),
     Entry("text as a CT", "ct", _text("ct.nii.gz", b"patient is well"), "damaged or not what its name says"),
     Entry("empty file", "ct", _text("ct.nii", b""), "empty file"),

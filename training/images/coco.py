@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
@@ -18,6 +19,11 @@ from training.images.mask_sets import MaskSet
 from training.images.paths import existing, replacing
 from training.images.radiograph import MOST_MEGAPIXELS, WRITTEN_BY
 from training.images.turning import Turn
+
+FARTHEST = 1.5
+"""A corner of a polygon lies this many image widths (heights) from the middle at most: one image beyond each side."""
+LONGEST_OUTLINE = 100
+"""Times width and height together, what a polygon's outline may take; that of a box takes two."""
 
 
 def write_coco(sets: Iterable[MaskSet], path: str | os.PathLike[str]) -> int:
@@ -40,7 +46,7 @@ def write_coco(sets: Iterable[MaskSet], path: str | os.PathLike[str]) -> int:
             if structure in absent:
                 continue
             annotation = _annotation(len(annotations) + 1, number, category, mask)
-            if structure in one.scores:
+            if math.isfinite(one.scores.get(structure, math.nan)):
                 annotation["score"] = float(one.scores[structure])
             annotations.append(annotation)
     content = {
@@ -52,7 +58,7 @@ def write_coco(sets: Iterable[MaskSet], path: str | os.PathLike[str]) -> int:
         "annotations": annotations,
     }  # fmt: skip
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+        temporary.write_text(json.dumps(content, separators=(",", ":"), allow_nan=False), encoding="utf-8")
     return len(annotations)
 
 
@@ -63,11 +69,12 @@ def read_coco(path: str | os.PathLike[str]) -> list[MaskSet]:
     """
     source = existing(path)
     try:
-        content = json.loads(source.read_text(encoding="utf-8"))
+        content = json.loads(source.read_text(encoding="utf-8-sig"))
         if isinstance(content, list):
+            _check_memory(math.prod(int(n) for n in record["size"]) * len(record["findings"]) for record in content)
             return [predicted(record) for record in content]
         return _instances(content)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError, OverflowError) as error:
         raise UnreadableFile(f"{source.name} is no COCO file and no predictions.json; give one with images and masks.") from error
 
 
@@ -101,7 +108,7 @@ def predicted(record: Mapping[str, Any]) -> MaskSet:
     rows, columns = (int(n) for n in record["size"])
     _check_size(rows, columns)
     masks = {str(f["structure"]): from_rle(f["rle"]) if f["rle"] else np.zeros((rows, columns), bool) for f in record["findings"]}
-    scores = {str(f["structure"]): float(f["confidence"]) for f in record["findings"]}
+    scores = {str(f["structure"]): float(f["confidence"]) for f in record["findings"] if math.isfinite(float(f["confidence"]))}
     stored = MaskSet(Path(str(record["image"])).name, (rows, columns), masks, scores)
     turn = turn_in(record)
     return replace(stored.on_read(turn), turn=turn)
@@ -116,20 +123,22 @@ def turn_in(record: Mapping[str, Any]) -> Turn:
 
 def _instances(content: Mapping[str, Any]) -> list[MaskSet]:
     names = {int(category["id"]): _key(str(category["name"])) for category in content["categories"]}
-    masks: dict[int, dict[str, np.ndarray]] = {}
-    scores: dict[int, dict[str, float]] = {}
     sizes: dict[int, tuple[int, int]] = {}
+    absent: dict[int, list[str]] = {}
     for image in content["images"]:
         number, size = int(image["id"]), (int(image["height"]), int(image["width"]))
         _check_size(*size)
-        sizes[number], scores[number] = size, {}
-        masks[number] = {_key(str(structure)): np.zeros(size, bool) for structure in image.get("absent", [])}
-    for annotation in content["annotations"]:
-        number, structure = int(annotation["image_id"]), names[int(annotation["category_id"])]
+        sizes[number], absent[number] = size, [_key(str(structure)) for structure in image.get("absent", [])]
+    drawn = [((int(one["image_id"]), names[int(one["category_id"])]), one) for one in content["annotations"]]
+    held = {place for place, _ in drawn} | {(number, structure) for number in absent for structure in absent[number]}
+    _check_memory(math.prod(sizes[number]) for number, _ in held)
+    masks = {number: {structure: np.zeros(size, bool) for structure in absent[number]} for number, size in sizes.items()}
+    scores: dict[int, dict[str, float]] = {number: {} for number in sizes}
+    for (number, structure), annotation in drawn:
         mask = _mask(annotation["segmentation"], sizes[number])
-        held = masks[number].get(structure)
-        masks[number][structure] = mask if held is None else held | mask
-        if "score" in annotation:
+        other = masks[number].get(structure)
+        masks[number][structure] = mask if other is None else other | mask
+        if math.isfinite(float(annotation.get("score", math.nan))):
             scores[number][structure] = max(float(annotation["score"]), scores[number].get(structure, 0.0))
     files = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
     return [MaskSet(files[number], sizes[number], masks[number], scores[number]) for number in sizes]
@@ -141,10 +150,24 @@ def _mask(code: Any, size: tuple[int, int]) -> np.ndarray:
     if isinstance(code, list):
         if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in code) or not code:
             raise ValueError("a polygon has three corners or more")
-        return coco.decode(coco.merge(coco.frPyObjects(code, *size))).astype(bool)
+        outlines = [_outline(polygon, size) for polygon in code]
+        return coco.decode(coco.merge(coco.frPyObjects(outlines, *size))).astype(bool)
     if tuple(code["size"]) != size:
         raise ChexanatomyError(f"A mask of the COCO file is {code['size']} pixels and its image {list(size)}; export it again.")
     return from_rle(code)
+
+
+def _outline(polygon: list[Any], size: tuple[int, int]) -> list[float]:
+    """The corners of a polygon, x and y by turns [px]. pycocotools would end the process on some that lie far off."""
+    rows, columns = size
+    corners = np.array(polygon, np.float64).reshape(-1, 2)
+    near = np.abs(corners / (columns, rows) - 0.5) <= FARTHEST
+    length = np.abs(np.diff(corners, axis=0, append=corners[:1])).max(axis=1).sum()
+    if not near.all() or length > LONGEST_OUTLINE * (rows + columns):
+        raise ChexanatomyError(
+            f"A polygon of the COCO file leads far beyond its image of {columns} x {rows} px; export it again."
+        )
+    return corners.ravel().tolist()  # type: ignore[no-any-return]
 
 
 def _key(name: str) -> str:
@@ -157,3 +180,15 @@ def _key(name: str) -> str:
 def _check_size(rows: int, columns: int) -> None:
     if not (rows > 0 and columns > 0 and rows * columns <= MOST_MEGAPIXELS * 1_000_000):
         raise ChexanatomyError(f"The COCO file claims an image of {rows} x {columns} pixels; no radiograph is as large.")
+
+
+def _check_memory(pixels: Iterable[int]) -> None:
+    """Raise ChexanatomyError for masks of so many pixels together, a byte each, that they would fill half of the memory."""
+    import psutil
+
+    needed, memory = sum(pixels), psutil.virtual_memory().total
+    if needed > memory / 2:
+        raise ChexanatomyError(
+            f"The file's masks unpack to {needed / 1e9:.1f} GB, more than half of this machine's memory of {memory / 1e9:.1f} "
+            "GB; give them in parts."
+        )

@@ -112,7 +112,7 @@ def _read(dataset: Any, path: Path) -> MaskSet:
         raise UnreadableFile(f"{path.name} holds {frames} frames; give the segmentation of one radiograph.")
     values = decoded(path, dataset).reshape(frames, *size)
     notes: tuple[str, ...] = ()
-    names = {int(s.SegmentNumber): structure_in(s) for s in dataset.SegmentSequence}
+    names = described(dataset, path)
     _same_image(dataset, path)
     planes: dict[int, np.ndarray] = {number: np.zeros(size, bool) for number in names}
     if kind == "LABELMAP":
@@ -136,6 +136,18 @@ def _read(dataset: Any, path: Path) -> MaskSet:
         masks[name] = masks[name] | turned if name in masks else turned
     shape = next(iter(masks.values())).shape if masks else size
     return MaskSet("", shape, masks, notes=notes, turn=turn)  # type: ignore[arg-type]  # two numbers
+
+
+def described(dataset: Any, path: Path) -> dict[int, str]:
+    """Segment number -> structure. Raises UnreadableFile where a number has several descriptions, or a frame's number none."""
+    numbers = [int(segment.SegmentNumber) for segment in dataset.SegmentSequence]
+    if len(set(numbers)) < len(numbers):
+        raise UnreadableFile(f"{path.name} describes several segments under one number; export it again.")
+    labelmap = str(dataset.get("SegmentationType", "") or "").strip().upper() == "LABELMAP"
+    unknown = sorted(set(() if labelmap else _segment_numbers(dataset)) - set(numbers))
+    if unknown:
+        raise UnreadableFile(f"{path.name} holds frames of segment {unknown[0]}, which it does not describe; export it again.")
+    return dict(zip(numbers, map(structure_in, dataset.SegmentSequence), strict=True))
 
 
 def structure_in(segment: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from training.errors import UnreadableFile
 from training.images.dicom_headers import dicom_errors, quiet, read_dataset, read_header
-from training.images.dicom_seg import structure_in
+from training.images.dicom_seg import described
 from training.images.grid import Stored
 from training.images.labels import labels_from_stored
 from training.images.mask_joining import Mask, join
@@ -39,17 +40,18 @@ def read_seg_labels(path: Path, ct: CT | None) -> LabelMap:
     """
     import highdicom as hd
 
+    errors: tuple[type[Exception], ...] = (*dicom_errors(), sqlite3.Error)  # highdicom looks frames up in a database
     with quiet():
         try:
             dataset = read_dataset(path)
             check_volume_size(path, (dataset.Rows, dataset.Columns, dataset.get("NumberOfFrames", None) or 1), 1)
+            names = described(dataset, path)
             seg = hd.seg.Segmentation.from_dataset(dataset, copy=False)
             if seg.get_volume_geometry() is None:
                 raise UnreadableFile(
                     f"The slices of the segmentation in {path.name} are unevenly spaced or turned against each other, which no "
                     "volume can hold; give one that was drawn on an evenly spaced series."
                 )
-            names = {int(s.SegmentNumber): structure_in(s) for s in seg.SegmentSequence}
             notes = () if seg.segmentation_type.value != "FRACTIONAL" else ("Its fractional values were cut at one half.",)
             together = _together(seg)
             if together is not None:
@@ -57,7 +59,7 @@ def read_seg_labels(path: Path, ct: CT | None) -> LabelMap:
                 labels = labels_from_stored(path, together, ct, numbered)
                 return LabelMap(labels.ids, labels.members, labels.spacing, labels.origin, labels.name, (*notes, *labels.notes))
             return join(_apart(seg, names, path, ct), path, ct, notes)
-        except dicom_errors() as error:
+        except errors as error:
             raise damaged(path, "a DICOM segmentation of a CT") from error
 
 

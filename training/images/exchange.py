@@ -18,6 +18,8 @@ from training.images.types import CT, LabelMap, Radiograph
 
 _ONE_RUN = 7
 """Characters that the longest run takes in COCO's compressed text."""
+_MOST_BITS = 60
+"""A run of COCO's compressed text that goes on beyond this is longer than any mask."""
 
 
 def to_rle(mask: np.ndarray) -> dict[str, Any]:
@@ -43,12 +45,12 @@ def from_rle(code: Mapping[str, Any]) -> np.ndarray:
         counts = code["counts"]
         if isinstance(counts, list):
             runs = np.array(counts, np.int64)
-            if rows < 0 or columns < 0 or (runs < 0).any() or runs.sum() != rows * columns:
+            if rows < 0 or columns < 0 or ((runs < 0) | (runs > rows * columns)).any() or runs.sum() != rows * columns:
                 raise ChexanatomyError(broken)
             values = np.arange(len(runs)) % 2 == 1
             return np.repeat(values, runs).reshape(columns, rows).T
-        text = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
-        if rows < 0 or columns < 0 or sum(_runs(text)) != rows * columns:
+        text = counts.encode("ascii") if isinstance(counts, str) else counts
+        if not isinstance(text, bytes) or rows < 0 or columns < 0 or sum(_runs(text)) != rows * columns:
             raise ChexanatomyError(broken)
         return coco.decode({"size": [rows, columns], "counts": text}).astype(bool)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
@@ -69,6 +71,8 @@ def _runs(text: bytes) -> list[int]:
         bits = character - 48
         value |= (bits & 0x1F) << shift
         shift += 5
+        if shift > _MOST_BITS:
+            raise ValueError("a run longer than any mask")
         if bits & 0x20:
             continue
         if bits & 0x10:

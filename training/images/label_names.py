@@ -42,8 +42,12 @@ def read_names(path: str | os.PathLike[str]) -> dict[int, tuple[str, ...]]:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     header = lines[0] if lines else ""
     delimiter = max(",;\t", key=header.count)
-    rows = csv.DictReader(lines, delimiter=delimiter)
-    columns = {str(column).strip().lower(): column for column in rows.fieldnames or () if column}
+    reader = csv.DictReader(lines, delimiter=delimiter)
+    try:
+        columns = {str(column).strip().lower(): column for column in reader.fieldnames or () if column}
+        rows = list(reader)
+    except csv.Error as error:
+        raise UnreadableFile(f"{table.name} has a field that is longer than any name; {form}.") from error
     id_column = next((columns[c] for c in _ID_COLUMNS if c in columns), None)
     name_column = next((columns[c] for c in _NAME_COLUMNS if c in columns), None)
     if id_column is None or name_column is None:
@@ -52,7 +56,7 @@ def read_names(path: str | os.PathLike[str]) -> dict[int, tuple[str, ...]]:
     for row in rows:
         try:
             number = int(float(row[id_column] or ""))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UnreadableFile(f"{table.name} has the id {row[id_column]!r} where a whole number belongs; {form}.") from error
         name = (row[name_column] or "").strip()
         if number and name:

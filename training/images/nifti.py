@@ -44,7 +44,9 @@ _MOST_DEFLATED = 1100
 """Deflate packs at most about 1030 bytes into one: more is claimed only by a file that breaks off."""
 MOST_HEADER_BYTES = 1 << 26
 """TotalSegmentator's names take some kilobytes; a header beyond this is no header."""
-_LABEL = re.compile(r'<Label\b[^>]*?\bKey="(\d+)"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>', re.DOTALL)
+MOST_EXTENSION_BYTES = 1 << 23
+"""What of a header's extensions is searched for names; the longest tables in use take some hundred kilobytes."""
+_KEY = re.compile(r'\sKey="(\d{1,9})"')
 
 
 def read_nifti(path: Path) -> Stored:
@@ -163,20 +165,24 @@ def _rotation(quatern: np.ndarray) -> np.ndarray:
 
 def _names(extensions: bytes, order: str) -> dict[int, tuple[str, ...]]:
     """Return id -> names of the label table that TotalSegmentator writes into a header extension (a CIFTI LabelTable)."""
-    names: dict[int, tuple[str, ...]] = {}
+    names: dict[int, list[str]] = {}
     byteorder = "little" if order == "<" else "big"
-    position = 4
+    extensions, position = extensions[:MOST_EXTENSION_BYTES], 4
     while extensions[:1] not in (b"", b"\0") and position + 8 <= len(extensions):
         size = int.from_bytes(extensions[position : position + 4], byteorder)  # type: ignore[arg-type]
         if size < 8:
             break
         text = extensions[position + 8 : position + size].decode("utf-8", "replace")
-        for key, quoted, plain in _LABEL.findall(text):
-            name = (quoted or html.unescape(plain)).strip()
-            if int(key) and name:
-                names[int(key)] = (*names.get(int(key), ()), name)
+        for piece in text.split("</Label>")[:-1]:
+            attributes, _, content = piece[piece.rfind("<Label") :].partition(">")
+            key = _KEY.search(attributes)
+            content = content.strip()
+            quoted = content.startswith("<![CDATA[") and content.endswith("]]>")
+            name = (content[9:-3] if quoted else html.unescape(content)).strip()
+            if key and int(key[1]) and name:
+                names.setdefault(int(key[1]), []).append(name)
         position += size
-    return names
+    return {number: tuple(held) for number, held in names.items()}
 
 
 def write_nifti(path: Path, array: np.ndarray, grid: HasGrid, names: Mapping[int, tuple[str, ...]] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,68 @@ def test_corrupted_gzip_is_refused(tmp_path: Path) -> None:
     raw[len(raw) // 2 : len(raw) // 2 + 40] = bytes(40)
     path.write_bytes(raw)
     assert "damaged" in refusal(path)
+
+
+def compressed(path: Path, change: str = "") -> Path:
+    """A compressed MetaImage file of a CT, its data in a file of their own for .mhd, with one thing wrong."""
+    array = sampled(affine(np.eye(3), SPACING, (0, 0, -9)), SIZE)
+    stream = bytearray(zlib.compress(array.tobytes()[: -100 if change == "short" else None]))
+    size = f"CompressedDataSize = {len(stream) - 9 * (change == 'cut')}\n" if change != "unsized" else ""
+    if change == "flipped":
+        stream[len(stream) // 2] ^= 0x55
+    elif change == "garbage":
+        stream = bytearray(b"garbage" * 2000)
+    head = f"ObjectType = Image\nNDims = 3\nCompressedData = True\n{size}DimSize = 9 8 7\nElementType = MET_SHORT\n"
+    if path.suffix == ".mhd":
+        path.with_suffix(".zraw").write_bytes(stream)
+        path.write_text(head + f"ElementDataFile = {path.stem}.zraw\n")
+    else:
+        path.write_bytes((head + "ElementDataFile = LOCAL\n").encode() + stream)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".mha", ".mhd"])
+def test_compressed_metaimages_are_read_whole_or_refused(tmp_path: Path, ending: str) -> None:
+    ct = read_ct(compressed(tmp_path / f"v{ending}"))
+    assert np.array_equal(ct.hu, sampled(affine(np.eye(3), SPACING, (0, 0, -9)), SIZE))
+    for change in ("short", "cut", "flipped", "garbage"):
+        assert "damaged" in refusal(compressed(tmp_path / f"{change}{ending}", change))
+    assert "damaged" in refusal(compressed(tmp_path / "unsized.mha", "unsized"))
+
+
+SLICES = "ObjectType = Image\nNDims = 3\nDimSize = 9 8 7\nElementType = MET_SHORT\nElementDataFile = "
+NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 9 8 7\nendian: little\nencoding: raw\ndata file: "
+
+
+@pytest.mark.parametrize(("head", "ending"), [(SLICES, ".mhd"), (NRRD, ".nhdr")])
+def test_data_in_a_file_for_each_slice(tmp_path: Path, head: str, ending: str) -> None:
+    array = sampled(affine(np.eye(3), SPACING, (0, 0, -9)), SIZE)
+    for number, plane in enumerate(array):
+        (tmp_path / f"s{number:02}.raw").write_bytes(plane.tobytes())
+    path = tmp_path / f"v{ending}"
+    for names in ("s%02d.raw 0 6 1", "LIST\n" + "\n".join(f"s{number:02}.raw" for number in range(7))):
+        path.write_text(head + names + "\n")
+        assert np.array_equal(read_ct(path).hu, array)
+    for names in ("%s%s%d 0 6 1", "%s%n%d 0 6 1", "s%02d.raw"):
+        path.write_text(head + names + "\n")
+        assert "numbers no files" in refusal(path)
+    for names in ("s%02d.raw 0 6 0", "s%02d.raw 0 999999999 1", "s%02d.raw 0 3 1"):
+        path.write_text(head + names + "\n")
+        assert "damaged" in refusal(path)
+
+
+@pytest.mark.parametrize(("head", "ending"), [(SLICES, ".mhd"), (NRRD, ".nhdr")])
+def test_data_of_another_folder_are_not_read(tmp_path: Path, head: str, ending: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "secret.raw").write_bytes(sampled(affine(np.eye(3), SPACING, (0, 0, -9)), SIZE).tobytes())
+    (tmp_path / "in" / "link.raw").symlink_to(tmp_path / "secret.raw")
+    path = tmp_path / "in" / f"v{ending}"
+    for names in ("../secret.raw", "link.raw", "LIST\n" + "s.raw\n" * 6 + "link.raw"):
+        path.write_text(head + names + "\n")
+        assert "outside its own folder" in refusal(path)
+    begin, end = head.rsplit("\n", 1)
+    path.write_text(f"{begin}\n# Comment = {'x' * (1 << 20)}\n{end}link.raw\n")
+    assert "more than a megabyte" in refusal(path)
 
 
 def test_header_of_absurd_size_is_refused_without_unpacking(tmp_path: Path) -> None:

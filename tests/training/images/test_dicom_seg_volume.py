@@ -120,6 +120,20 @@ def test_a_damaged_segmentation_gets_one_sentence(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_segments_that_are_described_twice_or_not_at_all_are_refused(tmp_path: Path) -> None:
+    seg = write_seg(ct_series(tmp_path / "ct", COUNT), AT, tmp_path / "seg.dcm")
+    twice = pydicom.dcmread(seg)
+    twice.SegmentSequence[1].SegmentNumber = 1
+    twice.save_as(tmp_path / "twice.dcm")
+    with pytest.raises(UnreadableFile, match=r"twice\.dcm describes several segments under one number"):
+        read_labels(tmp_path / "twice.dcm", None)
+    unknown = pydicom.dcmread(seg)
+    unknown.PerFrameFunctionalGroupsSequence[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 9
+    unknown.save_as(tmp_path / "unknown.dcm")
+    with pytest.raises(UnreadableFile, match=r"unknown\.dcm holds frames of segment 9"):
+        read_labels(tmp_path / "unknown.dcm", None)
+
+
 def test_a_segmentation_of_unevenly_spaced_slices_is_refused_as_such(tmp_path: Path) -> None:
     files = ct_series(tmp_path / "ct", COUNT)
     for number, file in enumerate(files):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.training.images.makers import affine, places_of, write_itk
 from training.errors import ChexanatomyError, FrameMismatch, UnreadableFile
 from training.images import read_labels, write_labels_nifti
 from training.images.grid import Grid
+from training.images.label_names import read_names
 from training.images.nifti import write_nifti
 from training.images.types import CT, LabelMap
 
@@ -61,6 +63,12 @@ def test_names_come_from_a_table_and_known_ones_become_keys(tmp_path: Path, ct: 
     assert read_labels(path, ct, {1: "heart", 2: "aorta"}).structures == ("heart", "aorta")
 
 
+def test_a_table_with_an_endless_field_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("id,name\n1," + "x" * 200_000 + "\n")
+    with pytest.raises(UnreadableFile, match=r"names\.csv has a field that is longer"):
+        read_names(tmp_path / "names.csv")
+
+
 def test_names_come_from_a_table_beside_the_file_and_are_said(tmp_path: Path, ct: CT) -> None:
     path = same_grid_file(tmp_path / "labels.nii.gz", ct)
     (tmp_path / "label_names.csv").write_text("id,name\n1,liver\n2,spleen\n")
@@ -69,23 +77,40 @@ def test_names_come_from_a_table_beside_the_file_and_are_said(tmp_path: Path, ct
     assert "label_names.csv" in labels.notes[0]
 
 
-def test_names_come_from_totalsegmentators_header_extension(tmp_path: Path, ct: CT) -> None:
-    """The extension as nibabel writes it: code 0, padded to 16 bytes, labels with colours, names as CDATA or plain."""
-    xml = (
-        b'<?xml version="1.0" encoding="UTF-8"?> <CaretExtension> <VolumeInformation Index="0"> <LabelTable>'
-        b'<Label Key="1" Red="0.5" Green="0.2" Blue="0.1" Alpha="1.0"><![CDATA[lung_upper_lobe_right]]></Label>'
-        b'<Label Key="2" Red="0" Green="0" Blue="0" Alpha="1.0">heart</Label>'
-        b"</LabelTable> </VolumeInformation> </CaretExtension>"
-    )
+def with_extension(plain: Path, xml: bytes, path: Path) -> Path:
+    """A .nii file with a header extension as nibabel writes it: code 0, padded to 16 bytes."""
     size = -(-(len(xml) + 8) // 16) * 16
-    raw = bytearray(same_grid_file(tmp_path / "plain.nii", ct).read_bytes())
+    raw = bytearray(plain.read_bytes())
     raw[108:112] = np.array([352 + size], "<f4").tobytes()
     raw[348:352] = b"\1\0\0\0"
     extension = size.to_bytes(4, "little") + bytes(4) + xml.ljust(size - 8, b"\0")
-    (tmp_path / "total.nii.gz").write_bytes(gzip.compress(bytes(raw[:352]) + extension + bytes(raw[352:])))
-    labels = read_labels(tmp_path / "total.nii.gz", ct)
-    assert dict(labels.members) == {1: ("lung_upper_lobe_right",), 2: ("heart",)}
+    path.write_bytes(gzip.compress(bytes(raw[:352]) + extension + bytes(raw[352:])))
+    return path
+
+
+def test_names_come_from_totalsegmentators_header_extension(tmp_path: Path, ct: CT) -> None:
+    """Labels with colours, names as CDATA or plain."""
+    xml = (
+        b'<?xml version="1.0" encoding="UTF-8"?> <CaretExtension> <VolumeInformation Index="0"> <LabelTable>'
+        b'<Label Key="1" Red="0.5" Green="0.2" Blue="0.1" Alpha="1.0"><![CDATA[lung_upper_lobe_right]]></Label>'
+        b'<Label Red="0" Green="0" Blue="0" Alpha="1.0" Key="2"> heart &amp; aorta\n</Label><Label Key="3"/>'
+        b"</LabelTable> </VolumeInformation> </CaretExtension>"
+    )
+    labels = read_labels(with_extension(same_grid_file(tmp_path / "plain.nii", ct), xml, tmp_path / "total.nii.gz"), ct)
+    assert dict(labels.members) == {1: ("lung_upper_lobe_right",), 2: ("heart & aorta",)}
     assert np.array_equal(labels.ids, ids_at(*places_of(ct)))
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [b'<Label Key="1">' + b" " * 60_000, b'<Label Key="1"><![CDATA[' * 40_000, b"<Label " + b' Key="1"' * 40_000],
+    ids=["spaces", "CDATA", "keys"],
+)
+def test_names_that_never_end_take_no_time(tmp_path: Path, ct: CT, xml: bytes) -> None:
+    began = time.perf_counter()
+    labels = read_labels(with_extension(same_grid_file(tmp_path / "plain.nii", ct), xml, tmp_path / "l.nii.gz"), ct)
+    assert time.perf_counter() - began < 5
+    assert labels.structures == ("spleen", "kidney_right")
 
 
 def test_names_come_from_3d_slicers_header(tmp_path: Path, ct: CT) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +56,52 @@ def test_pycocotools_reads_the_file(tmp_path: Path) -> None:
         mask = some(0).masks[names[annotation["category_id"]]]
         np.testing.assert_array_equal(coco.annToMask(annotation), mask)
         assert annotation["area"] == mask.sum()
+
+
+def drawn(path: Path, segmentation: object, **more: object) -> Path:
+    """A COCO file of one annotation on an image of 30 x 44 pixels; more: entries of the annotation."""
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "width": 44, "height": 30}],
+        "categories": [{"id": 3, "name": "heart"}],
+        "annotations": [{"image_id": 7, "category_id": 3, "segmentation": segmentation, **more}],
+    }
+    path.write_text(json.dumps(content), encoding="utf-8-sig")
+    return path
+
+
+@pytest.mark.parametrize("far", [1e9, -1e9, 90.0, float("nan"), float("inf"), 10**400])
+def test_polygons_far_beyond_their_image_are_refused(tmp_path: Path, far: float) -> None:
+    for corner in ([far, 3], [3, far]):
+        with pytest.raises(ChexanatomyError):
+            read_coco(drawn(tmp_path / "c.json", [[0, 0, *corner, 20, 20]]))
+    (one,) = read_coco(drawn(tmp_path / "c.json", [[-40, -30, 80, -30, 80, 55, -40, 55]]))
+    assert one.masks["heart"].all()
+
+
+def test_polygons_without_end_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ChexanatomyError, match="far beyond"):
+        read_coco(drawn(tmp_path / "c.json", [[0, 0, 43, 29] * 1000]))
+
+
+def test_a_score_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    (one,) = read_coco(drawn(tmp_path / "c.json", [[1, 1, 20, 1, 20, 20]], score=float("nan")))
+    assert one.scores == {}
+    write_coco([MaskSet("a.png", one.size, one.masks, {"heart": float("nan")})], tmp_path / "d.json")
+    assert "score" not in (tmp_path / "d.json").read_text()
+
+
+def test_masks_that_fill_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=10**9))
+    image = {"file_name": "a.png", "width": 10_000, "height": 10_000, "absent": ["heart", "lung_left"]}
+    content = {"images": [{"id": i, **image} for i in range(3)], "categories": [], "annotations": []}
+    finding = {"structure": "heart", "rle": None, "confidence": 1.0}
+    predictions = [{"image": "a.png", "size": [10_000, 10_000], "findings": [finding] * 6}]
+    for text in (content, predictions):
+        (tmp_path / "c.json").write_text(json.dumps(text))
+        with pytest.raises(ChexanatomyError, match="more than half of this machine's memory"):
+            read_coco(tmp_path / "c.json")
 
 
 def test_polygons_and_several_parts_of_other_programs_are_read(tmp_path: Path) -> None:
