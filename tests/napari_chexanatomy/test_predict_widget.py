@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from napari_chexanatomy.layers import core_of, from_radiograph
 from napari_chexanatomy.model_chooser import limits_text
@@ -305,38 +304,6 @@ def test_the_tick_says_which_lung_is_meant_for_one_image_and_for_many(desk, radi
         desk.wait()
         (record,) = json.loads((out / "predictions.json").read_text())
         assert record["findings"][0].get("convention", "") == convention
-
-
-def test_an_accurate_look_can_be_seen_as_probabilities_and_saved(desk, radiograph, add, tmp_path):
-    add(desk.viewer, from_radiograph(radiograph))
-    desk.structures.set_checked(["heart", "lung_left"])
-    probability = desk.style_combo.findData("probability")
-    offered = desk.style_combo.model().item(probability)
-    desk.run()
-    desk.wait()
-    assert not offered.isEnabled(), "there are none"
-    desk.accurate.setChecked(True)
-    desk.run()
-    desk.wait()
-    assert offered.isEnabled()
-    desk.style_combo.setCurrentIndex(probability)
-    desk.table.select("heart")
-    painted = desk.found.overlay.layer.data
-    heart = next(f for f in desk.findings if f.structure == "heart")
-    whole = {f.structure: f.probability for f in desk.found.shown.whole()}
-    sure, unsure = whole["heart"] > 0.9, (whole["heart"] > 0.1) & (whole["heart"] < 0.4)
-    assert painted[sure][:, 3].mean() > painted[unsure][:, 3].mean() > 0
-    assert not painted[whole["heart"] == 0].any(), "of the selected structure alone"
-    np.testing.assert_array_equal(whole["heart"] > 0.5, heart.mask)
-    desk.save(tmp_path)
-    desk.wait()
-    saved = np.asarray(Image.open(tmp_path / radiograph.name / "heart.probability.png"))
-    np.testing.assert_array_equal(saved, np.round(whole["heart"] * 255))
-    desk.accurate.setChecked(False)
-    desk.run()
-    desk.wait()
-    assert desk.style_combo.currentData() == "fill"
-    assert not offered.isEnabled()
 
 
 def test_many_images_become_rows_and_files_and_can_be_looked_at(desk, radiograph, add, tmp_path):
