@@ -108,7 +108,9 @@ def test_no_identifier_is_in_anything_that_commands_write_say_or_log(
     assert found_in(tmp_path / "words") == []
 
 
-def test_no_identifier_is_in_data_sets_models_and_reports(patient: dict[str, Path], tmp_path: Path) -> None:
+def test_no_identifier_is_in_data_sets_models_and_reports(
+    patient: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     model, out = corpus_models.good(tmp_path), tmp_path / "out"
     home = patient["chest"].parent
     ct, chest = read_ct(patient["ct"]), read_radiograph(patient["chest"])
@@ -141,6 +143,7 @@ def test_no_identifier_is_in_data_sets_models_and_reports(patient: dict[str, Pat
     assert kept is not None
     assert list(kept.per_image) != []
     export_adapter(kept, out / "adapter.zip")
+    (out / "said").write_text(capfd.readouterr().out)
     assert found_in(out) == []
 
 
