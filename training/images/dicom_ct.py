@@ -13,7 +13,7 @@ from training.errors import UnreadableFile
 from training.images.dicom_headers import Found, Slice, dicom_errors, preference, quiet, read_dataset, read_header, scan
 from training.images.grid import Stored
 from training.images.hounsfield import AIR, Hounsfield
-from training.images.identity import IDENTIFYING, shown_name
+from training.images.identity import header_of, shown_name
 from training.images.paths import check_volume_size, stem
 from training.images.unpacking import unpacked
 
@@ -41,9 +41,7 @@ def read_dicom_ct(path: Path, series: str | None = None) -> tuple[Stored, Hounsf
         more = (*more, f"{chosen.localizers} localizer images of the series were left out.")
     if chosen.damaged:
         more = (*more, f"{len(chosen.damaged)} damaged DICOM files were left out, such as {chosen.damaged[0]}.")
-    with quiet():
-        name = shown_name(path, read_header(slices[0].path, list(IDENTIFYING)))
-    return Stored(array, matrix, notes=(*notes, *more)), values, name
+    return Stored(array, matrix, notes=(*notes, *more)), values, shown_name(path, header_of(slices[0].path))
 
 
 def _choose(found: list[Found], path: Path, series: str | None) -> tuple[Found, tuple[str, ...]]:
