@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from training.errors import UnreadableFile
-from training.images.dicom_headers import Found, Slice, dicom_errors, preference, quiet, read_dataset, read_header, scan
+from training.images.dicom_headers import (
+    Found,
+    Slice,
+    believable,
+    dicom_errors,
+    preference,
+    quiet,
+    read_dataset,
+    read_header,
+    scan,
+)
 from training.images.grid import Stored
 from training.images.hounsfield import AIR, Hounsfield
 from training.images.identity import header_of, shown_name
@@ -105,6 +115,11 @@ def _ordered(chosen: Found, path: Path) -> tuple[list[Slice], np.ndarray, tuple[
         )
     if len(slices) < FEWEST_SLICES:
         raise UnreadableFile(f"The CT series in {name} has {len(slices)} slices; at least {FEWEST_SLICES} are needed.")
+    if not believable(slices[0].spacing):
+        raise UnreadableFile(
+            f"The CT series in {name} states a pixel spacing of {slices[0].spacing[0]:g} x {slices[0].spacing[1]:g} mm, which no "
+            "scanner has; export it again."
+        )
     _check_alike(slices, name)
     across, down = np.array(slices[0].orientation[:3]), np.array(slices[0].orientation[3:])
     normal = np.cross(across, down)
