@@ -19,7 +19,7 @@ from training.cli import main
 from training.drr import Geometry
 from training.fit.adapters import export_adapter, read_adapter
 from training.images import LabelMap, read_ct, read_radiograph, write_labels_nifti, write_mask_png
-from training.images.identity import BURNED_IN, PERHAPS_BURNED_IN
+from training.images.identity import BURNED_IN, PERHAPS_BURNED_IN, names_patient, neutral
 
 PLANTED = {
     "PatientName": "Zebulon^Quixworth",
@@ -108,7 +108,9 @@ def test_no_identifier_is_in_anything_that_commands_write_say_or_log(
     assert found_in(tmp_path / "words") == []
 
 
-def test_no_identifier_is_in_data_sets_models_and_reports(patient: dict[str, Path], tmp_path: Path) -> None:
+def test_no_identifier_is_in_data_sets_models_and_reports(
+    patient: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     model, out = corpus_models.good(tmp_path), tmp_path / "out"
     home = patient["chest"].parent
     ct, chest = read_ct(patient["ct"]), read_radiograph(patient["chest"])
@@ -141,6 +143,7 @@ def test_no_identifier_is_in_data_sets_models_and_reports(patient: dict[str, Pat
     assert kept is not None
     assert list(kept.per_image) != []
     export_adapter(kept, out / "adapter.zip")
+    (out / "said").write_text(capfd.readouterr().out)
     assert found_in(out) == []
 
 
@@ -217,8 +220,67 @@ def test_a_dicom_subject_of_a_data_set_goes_by_a_pseudonym(patient: dict[str, Pa
 def test_a_name_is_known_in_every_spelling(name: str, text: str, told: bool) -> None:
     from pydicom import Dataset as Header
 
-    from training.images.identity import names_patient
-
     header = Header()
     header.PatientName = name
     assert names_patient(text, header) == told
+
+
+LATER = {
+    "PatientName": "Yamada^Tarou=山田^太郎",
+    "PatientID": "7Q",
+    "PatientBirthDate": "19750312",
+    "StudyDate": "20240131",
+    "AcquisitionDateTime": "20230203142233.5+0100",
+    "PerformingPhysicianName": "Quackenbush^Q",
+    "RequestingPhysician": "Ng^An",
+    "InstitutionName": "Sankt Gallen Hospital",
+    "PatientAddress": "Elmstreet 17",
+    "PatientComments": "daughter of Zenobia",
+    "StudyDescription": "CHEST PA Xanthippe",
+    "FrameOfReferenceUID": "1.2.840.99.424242",
+    "Modality": "CR",
+    "BodyPartExamined": "THORAX",
+    "ViewPosition": "PA",
+    "Manufacturer": "Siemens",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *((name, True) for name in ("山田太郎", "太郎 chest", "tarouYamada2", "7Q", "7q_pa", "12.03.1975_thorax")),
+        *((name, True) for name in ("thorax-01-31-2024", "cxr240131", "img_20230203142233", "NgAn42", "an_ng")),
+        *(
+            (name, True)
+            for name in ("Quackenbush2", "Gallen-1", "Elmstreet", "Zenobia", "Xanthippe", "1.2.840.99.424242", "MRN887766")
+        ),
+        *((name, True) for name in ("ACCN9911_1", "2023-02-03")),
+        *(
+            (name, False)
+            for name in ("chest_pa", "CHEST PA", "thorax", "IM0001", "I77Q3", "cr siemens", "hospital 3", "angnu", "cxr 2024")
+        ),
+    ],
+)
+def test_a_name_may_repeat_nothing_that_tells_of_the_patient(tmp_path: Path, name: str, told: bool) -> None:
+    from pydicom import Dataset as Header
+
+    asked, other = Header(), Header()
+    asked.AccessionNumber, other.PatientID = "ACCN9911", "MRN887766"
+    nested = {"RequestAttributesSequence": [asked], "OtherPatientIDsSequence": [other], "SpecificCharacterSet": "ISO_IR 192"}
+    path = dicom(tmp_path / f"{name}.dcm", ramp(), **nested, **LATER)
+    assert (read_radiograph(path).name != name) == told
+    assert (neutral(path) != path) == told
+
+
+def test_chinese_names_are_known_without_spaces() -> None:
+    from pydicom import Dataset as Header
+
+    header = Header()
+    header.PatientName = "王^小明"
+    assert [names_patient(text, header) for text in ("王小明", "小明", "王", "大王 3")] == [True, True, False, False]
+
+
+def test_a_damaged_element_does_not_hide_the_others(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "Quixworth.dcm", ramp(), Modality="DX", **PLANTED, PatientWeight="70")
+    path.write_bytes(path.read_bytes().replace(b"DS\x02\x0070", b"DS\x02\x00\xff\xfe"))
+    assert neutral(path) != path

@@ -49,6 +49,7 @@ def test_masks_go_through_every_form_unchanged(run: Run, body: Path, tmp_path: P
         ("nowhere --form coco --out x", "nowhere"),
         ("a.png --form coco --out x", "COCO JSON"),
         ("c.json --form dicom --out x --image small.png", "40 x 40"),
+        ("c.json --form coco --out x --image nothere.png", "no file"),
     ],
 )
 def test_what_cannot_be_converted_is_one_line(
@@ -83,6 +84,16 @@ def test_predictions_name_the_patient_only_where_that_was_asked_for(run: Run, un
     assert not [p for p in (tmp_path / "found").rglob("*") if p.is_file() and b"geheim" in p.read_bytes()]
     assert pydicom.dcmread(tmp_path / "attached/x/masks.dcm").PatientID == "4711-geheim"
     assert run(*ask, "--also", "dicom", "dicom-attached", "--out", tmp_path / "both")[0] == 2
+
+
+def test_a_coco_file_does_not_repeat_an_image_name_that_names_the_patient(run: Run, tmp_path: Path) -> None:
+    from training.images import MaskSet, write_coco
+
+    write_coco([MaskSet("a.png", (48, 64), {"heart": np.eye(48, 64, dtype=bool)})], tmp_path / "c.json")
+    for name, kept in (("Secret_Person.dcm", False), ("chest.dcm", True)):
+        image = dicom(tmp_path / name, np.arange(48 * 64, dtype=np.uint16).reshape(48, 64), Modality="CR")
+        assert run("convert", tmp_path / "c.json", "--form", "coco", "--image", image, "--out", tmp_path / "d.json")[0] == 0
+        assert (read_coco(tmp_path / "d.json")[0].image == name) == kept
 
 
 def test_a_name_in_a_file_leads_nowhere_out_of_the_folder(run: Run, tmp_path: Path) -> None:

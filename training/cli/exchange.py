@@ -89,7 +89,10 @@ class Convert(Command):
     def run(self) -> int:
         """Read and write."""
         from training.images import read_masks, read_radiograph, write_coco, write_mask_folder
+        from training.images.paths import existing
 
+        if self.image is not None:
+            existing(self.image)
         sets = read_masks(self.masks)
         if not any(one.masks for one in sets):
             raise ChexanatomyError(f"There is no mask in {self.masks.name}.")
@@ -111,8 +114,11 @@ class Convert(Command):
         return 0
 
     def _named(self, one: MaskSet, sets: Sequence[MaskSet]) -> MaskSet:
-        alone = self.image is not None and not self.image.is_dir() and len(sets) == 1
-        return replace(one, image=self.image.name) if alone and self.image is not None else one
+        from training.images.identity import neutral
+
+        if self.image is None or self.image.is_dir() or len(sets) > 1:
+            return one
+        return replace(one, image=neutral(self.image).name)
 
     def _image(self, one: MaskSet, sets: Sequence[MaskSet]) -> Path:
         if self.image is None:

@@ -243,11 +243,10 @@ class Suggest(Command):
         files = image_files(self.images, self.warn)
         predictor = load(self.model, say=self.warn)
         with self.reporting() as progress:
-            stems = {image_stem(neutral(path)): image_stem(path) for path in files}
             images = [replace(read_radiograph(path), name=image_stem(neutral(path))) for path in files]
             doubts = least_sure(predictor, images, self.structure, progress)
         for doubt in doubts:
-            self.say(f"{doubt.doubt:.3f}  {stems[doubt.name]}")
+            self.say(f"{doubt.doubt:.3f}  {doubt.name}")
         if self.out is not None:
             write_json(self.out, [asdict(doubt) for doubt in doubts])
         return 0

@@ -76,7 +76,7 @@ def from_dataset(dataset: Dataset, cases: Iterable[Case], targets: Sequence[str]
 def from_folders(files: Iterable[tuple[Path, Path]], target: str) -> Iterator[Scored]:
     """Give each (radiograph, mask) pair of files with the mask, drawn on the file's own pixels, as the reference of one target.
 
-    Each goes by its stem; a DICOM file whose name repeats a word of its header goes by a stand-in, see `images.identity`.
+    Each goes by its stem; a DICOM file whose name repeats what its header tells of people by a stand-in, see `images.identity`.
     Raises ChexanatomyError when a mask has another size than its radiograph.
     """
     from training.images import read_mask_png, read_radiograph

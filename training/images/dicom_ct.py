@@ -10,10 +10,20 @@ from typing import Any
 import numpy as np
 
 from training.errors import UnreadableFile
-from training.images.dicom_headers import Found, Slice, dicom_errors, preference, quiet, read_dataset, read_header, scan
+from training.images.dicom_headers import (
+    Found,
+    Slice,
+    believable,
+    dicom_errors,
+    preference,
+    quiet,
+    read_dataset,
+    read_header,
+    scan,
+)
 from training.images.grid import Stored
 from training.images.hounsfield import AIR, Hounsfield
-from training.images.identity import IDENTIFYING, shown_name
+from training.images.identity import header_of, shown_name
 from training.images.paths import check_volume_size, stem
 from training.images.unpacking import unpacked
 
@@ -41,9 +51,7 @@ def read_dicom_ct(path: Path, series: str | None = None) -> tuple[Stored, Hounsf
         more = (*more, f"{chosen.localizers} localizer images of the series were left out.")
     if chosen.damaged:
         more = (*more, f"{len(chosen.damaged)} damaged DICOM files were left out, such as {chosen.damaged[0]}.")
-    with quiet():
-        name = shown_name(path, read_header(slices[0].path, list(IDENTIFYING)))
-    return Stored(array, matrix, notes=(*notes, *more)), values, name
+    return Stored(array, matrix, notes=(*notes, *more)), values, shown_name(path, header_of(slices[0].path))
 
 
 def _choose(found: list[Found], path: Path, series: str | None) -> tuple[Found, tuple[str, ...]]:
@@ -107,6 +115,11 @@ def _ordered(chosen: Found, path: Path) -> tuple[list[Slice], np.ndarray, tuple[
         )
     if len(slices) < FEWEST_SLICES:
         raise UnreadableFile(f"The CT series in {name} has {len(slices)} slices; at least {FEWEST_SLICES} are needed.")
+    if not believable(slices[0].spacing):
+        raise UnreadableFile(
+            f"The CT series in {name} states a pixel spacing of {slices[0].spacing[0]:g} x {slices[0].spacing[1]:g} mm, which no "
+            "scanner has; export it again."
+        )
     _check_alike(slices, name)
     across, down = np.array(slices[0].orientation[:3]), np.array(slices[0].orientation[3:])
     normal = np.cross(across, down)

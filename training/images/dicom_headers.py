@@ -8,7 +8,7 @@ import struct
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,9 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 MOST_FILES = 50_000
 """A folder with more files is somebody's whole disk, not an examination."""
+
+PIXEL_SPACING_MM = 0.01, 20.0
+"""No detector and no scanner has a finer or coarser pixel spacing; a file that states one is wrong."""
 
 _TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality", "ImageType"),
@@ -266,6 +269,11 @@ def word(header: Any, keyword: str, most: int = 64) -> str:
     """Return a text of a header, cut to what such texts may have; "" where it is no text: a sequence would tell everything."""
     value = header.get(keyword, None)
     return str(value).strip()[:most] if isinstance(value, str) else ""
+
+
+def believable(spacing: Iterable[float]) -> bool:
+    """True for pixel spacings [mm] that a detector or scanner may have."""
+    return all(PIXEL_SPACING_MM[0] <= step <= PIXEL_SPACING_MM[1] for step in spacing)
 
 
 def _list(header: Any, keyword: str) -> list[Any]:

@@ -10,10 +10,10 @@ import numpy as np
 from training.errors import UnreadableFile
 from training.images.dicom_ct import decoded
 from training.images.dicom_geometry import geometry_in
-from training.images.dicom_headers import dicom_errors, quiet, read_dataset, word
+from training.images.dicom_headers import believable, dicom_errors, quiet, read_dataset, word
 from training.images.identity import burned_in_note, shown_name
 from training.images.paths import damaged
-from training.images.radiograph import RECONSTRUCTED, check_size, first_frame, grey_of, oriented
+from training.images.radiograph import RECONSTRUCTED, check_size, first_frame, grey_of, oriented, without_gaps
 from training.images.turning import AS_STORED
 from training.images.types import Radiograph
 
@@ -76,7 +76,8 @@ def _read(dataset: Any, path: Path) -> Radiograph:
     # A radiograph of ours lies as its pose says, rolled ones too.
     turn, turned = oriented(dataset.get("PatientOrientation", None)) if pose is None else (AS_STORED, ())
     notes.extend(turned)
-    spacing = _spacing(dataset) if pose is None else (float(pose["spacing"][0]), float(pose["spacing"][1]))
+    spacing, note = _spacing(dataset) if pose is None else ((float(pose["spacing"][0]), float(pose["spacing"][1])), "")
+    notes.extend([note] if note else [])
     if spacing is not None and turn.transposed:
         spacing = spacing[::-1]
     view = _VIEWS.get(word(dataset, "ViewPosition").upper(), "")
@@ -89,9 +90,7 @@ def _display(values: np.ndarray, dataset: Any) -> tuple[np.ndarray, str]:
     """Return float32 0..1 through the modality LUT and the VOI LUT or window that the file asks for, and a note."""
     from pydicom.pixels import apply_modality_lut
 
-    if values.dtype.kind == "f":
-        return (values / max(float(values.max()), 1e-9)).astype(np.float32), ""
-    real = np.asarray(apply_modality_lut(values, dataset), np.float64)
+    real = without_gaps(np.asarray(apply_modality_lut(values, dataset), np.float64))
     shown = _by_lut(real, dataset)
     if shown is None:
         shown = _by_window(real, dataset)
@@ -110,7 +109,8 @@ def _by_lut(real: np.ndarray, dataset: Any) -> np.ndarray | None:
         return None
     count, first, bits = (int(v) for v in tables[0].LUTDescriptor)
     data = tables[0].LUTData
-    table = np.frombuffer(data, "<u2" if bits > 8 else "u1") if isinstance(data, bytes) else np.asarray(data)
+    order = ">" if dataset.original_encoding[1] is False else "<"
+    table = np.frombuffer(data, f"{order}u2" if bits > 8 else "u1") if isinstance(data, bytes) else np.asarray(data)
     table = table[: count or 65536].astype(np.float64)
     if first > 32767 and real.min() < 0:
         first -= 65536
@@ -140,10 +140,18 @@ def _first_number(dataset: Any, keyword: str) -> float | None:
     return float(value if isinstance(value, (str, int, float)) else value[0] if hasattr(value, "__getitem__") else value)
 
 
-def _spacing(dataset: Any) -> tuple[float, float] | None:
-    """Pixel pitch (row, column) [mm]: at the detector where stated."""
+def _spacing(dataset: Any) -> tuple[tuple[float, float] | None, str]:
+    """Pixel pitch (row, column) [mm], at the detector where stated, None where it is not known; and a note."""
+    note = ""
     for keyword in ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing"):
         value = dataset.get(keyword, None)
-        if value is not None and len(value) == 2 and min(float(v) for v in value) > 0:
-            return float(value[0]), float(value[1])
-    return None
+        if value is None or len(value) != 2:
+            continue
+        row, column = float(value[0]), float(value[1])
+        if believable((row, column)):
+            return (row, column), ""
+        note = note or f"The file states a pixel spacing of {row:g} x {column:g} mm, which no detector has; it was not used."
+    ratio = dataset.get("PixelAspectRatio", None)
+    if not note and ratio is not None and len(ratio) == 2 and int(ratio[0]) != int(ratio[1]):
+        note = f"The file states pixels that are not square ({ratio[0]} to {ratio[1]}); they were read as if they were."
+    return None, note

@@ -15,7 +15,7 @@ from training.images.codes import ANATOMICAL_STRUCTURE, Code, code_of, structure
 from training.images.dicom_ct import decoded
 from training.images.dicom_geometry import geometry_in, put_geometry
 from training.images.dicom_headers import dicom_errors, quiet, read_dataset
-from training.images.dicom_write import RESEARCH_ONLY, coded
+from training.images.dicom_write import RESEARCH_ONLY, UNICODE, coded
 from training.images.mask_sets import MaskSet
 from training.images.paths import damaged, existing, replacing
 from training.images.pseudonyms import pseudonymous_uid
@@ -62,6 +62,7 @@ def write_masks_dicom(masks: Mapping[str, np.ndarray], path: str | os.PathLike[s
             content_description=RESEARCH_ONLY,
             omit_empty_frames=False,
             series_description="Anatomy",
+            specific_character_set=UNICODE,
         )
         for item, structure in zip(seg.SegmentSequence, masks, strict=True):
             side = code_of(structure).side

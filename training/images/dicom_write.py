@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from training.drr import Geometry
 
 RESEARCH_ONLY = "Research use, not for diagnosis."
+UNICODE = "ISO_IR 192"
+"""Specific Character Set UTF-8: names of structures are in any script."""
 _VIEWS = {"PA": ("PA", "postero-anterior", "272479007"), "AP": ("AP", "antero-posterior", "399348003")}
 _LATERALS = {1: ("LL", "left lateral", "399173006"), -1: ("RL", "right lateral", "399198007")}
 
@@ -90,6 +92,7 @@ def radiograph_dataset(radiograph: Radiograph, geometry: Geometry | None = None,
     owner = owner or Owner(pseudonym("patient", generate_uid()), generate_uid(), generate_uid())
     pixels = np.rint(np.clip(np.nan_to_num(radiograph.pixels), 0, 1) * FULL_SCALE).astype("<u2")
     d = Dataset()
+    d.SpecificCharacterSet = UNICODE
     d.SOPClassUID = DigitalXRayImageStorageForPresentation if geometry is not None else SecondaryCaptureImageStorage
     d.SOPInstanceUID = uid = pseudonymous_uid(owner.image_uid, hashlib.sha256(pixels.tobytes()).hexdigest())
     d.PatientName, d.PatientID = f"{owner.patient}^Pseudonym", owner.patient

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 from training.errors import UnreadableFile
-from training.images.dicom_headers import dicom_files, quiet, read_header, word
+from training.images.dicom_headers import dicom_errors, dicom_files, quiet, read_dataset, word
 from training.images.paths import kind, stem
 from training.images.pseudonyms import pseudonym
 
-IDENTIFYING = (
-    *("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName"),
-    *("PatientBirthDate", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "AccessionNumber", "StudyID"),
-    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "ReferringPhysicianName", "OperatorsName"),
+PEOPLE_AND_DATES = ("PN", "DA", "DT")
+"""Value representations of which a file's name must repeat nothing, whatever the attribute."""
+
+PATIENT_IDS = ("PatientID", "OtherPatientIDs")
+IDS = (
+    *PATIENT_IDS,
+    *("AccessionNumber", "StudyID", "AdmissionID", "RequestedProcedureID", "ScheduledProcedureStepID"),
+    *("PerformedProcedureStepID", "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest"),
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"),
 )
-"""Attributes (PS3.15, table E.1-1) of which a file's name must not repeat a word."""
+TEXTS = ("PatientAddress", "PatientComments", "InstitutionName", "InstitutionAddress", "StudyDescription")
+"""Attributes (PS3.15, table E.1-1), at any depth, of which a file's name must not repeat a word."""
+
+_PLAIN = """
+abdomen and ap bedside body case chest children clinic cr ct data department digital dicom dr dx erect for frontal heart hospital
+image images lat lateral left ll lung lungs pa patient portable radiography radiology ray rib ribs right routine rx scan series
+spine standing study supine the thorax torax upright view views with without xr xray
+"""
+PLAIN = frozenset(_PLAIN.split())
+"""Words that descriptions and addresses share with names of files that tell nobody."""
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 SHORTEST = 3
 """Letters or digits that make a word worth hiding; shorter ones are in every name."""
+SHORTEST_ID, SHORTEST_JOINED, SHORTEST_UID, SHORTEST_OF_OTHER_SCRIPTS = 2, 4, 6, 2
+"""The same for a patient's id, for the words of a value or of a UID in one, and for scripts that need fewer letters."""
+INSIDE_OTHERS = 6
+"""Letters or digits from which a word is also found inside a longer one."""
 
 BURNED_IN = "Text is burned into the picture and may name the patient: look at it before passing anything on."
 PERHAPS_BURNED_IN = "Nobody says whether text is burned into the picture: look at it before passing anything on."
@@ -34,9 +54,8 @@ def shown_name(path: Path, header: Any | None = None) -> str:
 
     header: of a DICOM file, read here where it is not given; files of other kinds say nothing of the patient but their name.
     """
-    if header is None and path.is_file() and kind(path) == "dicom":
-        with quiet():
-            header = read_header(path, list(IDENTIFYING))
+    if header is None:
+        header = header_of(path)
     name = stem(path)
     if header is None or not names_patient(name, header):
         return name
@@ -45,15 +64,65 @@ def shown_name(path: Path, header: Any | None = None) -> str:
 
 
 def names_patient(text: str, header: Any) -> bool:
-    """True when a text repeats a word of the header that tells who was examined, or when."""
-    said, joined = _words(text), _joined(text)
-    for keyword in IDENTIFYING:
-        value = header.get(keyword, None)
-        for part in value if isinstance(value, (list, tuple)) else [value]:
-            found = str(part) if part is not None else ""
-            if _words(found) & said or any(len(w) >= 2 * SHORTEST and w in j for w in _joined(found) for j in joined):
-                return True
-    return False
+    """True when a text repeats what the header, or a sequence in it, tells of who was examined, when, where or by whom."""
+    spellings = [(one, "".join(_words(one))) for one in _spellings(text)]
+    with quiet():
+        told = set(_told(header))
+    return any(_repeats(*one, words) for what, value in told for words in _telling(what, value) for one in spellings)
+
+
+def _told(header: Any) -> Iterator[tuple[str, str]]:
+    """(keyword or value representation, value) of whatever tells of the patient; a damaged element tells nothing."""
+    from pydicom.datadict import dictionary_VR, keyword_for_tag
+
+    for tag in list(header.keys()):
+        keyword = keyword_for_tag(tag)
+        what = keyword if keyword in IDS + TEXTS else dictionary_VR(tag) if keyword else ""
+        if what not in (*IDS, *TEXTS, *PEOPLE_AND_DATES, "SQ"):
+            continue
+        with contextlib.suppress(*dicom_errors()):
+            element = header[tag]
+            for value in element.value if element.VM > 1 or element.VR == "SQ" else [element.value]:
+                if element.VR == "SQ":
+                    yield from _told(value)
+                elif value is not None:
+                    yield what, str(value)
+
+
+def _telling(what: str, value: str) -> Iterator[tuple[str, ...]]:
+    """The words of a value, each alone and several in one, that a text must not repeat."""
+    if what in ("DA", "DT"):
+        digits = re.sub(r"\D", "", value)
+        year, month, day = digits[:4], digits[4:6], digits[6:8]
+        if len(day) == 2:
+            yield from ((year, month, day), (day, month, year), (month, day, year), (year[2:], month, day))
+        return
+    least = SHORTEST_ID if what in PATIENT_IDS else SHORTEST_UID if what.endswith("UID") else SHORTEST_JOINED
+    for spelling in _spellings(value):
+        for group in spelling.split("=") if what == "PN" else (spelling,):  # in letters, in ideographs, by sound
+            words = tuple(w for w in _words(group) if not (what in TEXTS and w in PLAIN))
+            yield from ((w,) for w in words if _long(w, SHORTEST))
+            several = (words, *permutations(words, 2)) if what == "PN" else (words,)
+            yield from (some for some in several if _long("".join(some), least))
+
+
+def _long(word: str, least: int) -> bool:
+    return len(word) >= (least if word.isascii() else SHORTEST_OF_OTHER_SCRIPTS)
+
+
+def _repeats(text: str, joined: str, words: tuple[str, ...]) -> bool:
+    """True where the words follow each other in a text, `joined` without what stands between its words.
+
+    Short ones must not be a part of another word, or, from four letters or digits on, of a longer row of letters or of digits.
+    """
+    word = "".join(words)
+    if word not in joined:
+        return False
+    pattern = r"[\W_]*".join(words)
+    if word.isascii() and len(word) < INSIDE_OTHERS:
+        kinds = [r"\d" if c.isdigit() else r"[^\W\d_]" for c in (word[0], word[-1])] if len(word) > SHORTEST else [r"[^\W_]"] * 2
+        pattern = f"(?<!{kinds[0]}){pattern}(?!{kinds[1]})"
+    return re.search(pattern, text) is not None
 
 
 def burned_in_note(header: Any, capture: bool) -> str:
@@ -77,20 +146,16 @@ def _spellings(text: str) -> tuple[str, str]:
 
 
 def _bare(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return unicodedata.normalize("NFC", "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)))
 
 
-def _words(text: str) -> set[str]:
-    return {part for one in _spellings(text) for part in re.findall(r"[^\W_]+", one) if len(part) >= SHORTEST}
-
-
-def _joined(text: str) -> set[str]:
-    return {"".join(re.findall("[a-z0-9]+", one)) for one in _spellings(text)}
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text)
 
 
 def neutral(path: Path) -> Path:
     """Return the path of a file as results may repeat it: as it stands, or a pseudonym where it names the patient."""
-    header = _header_of(path) if path.is_file() else None
+    header = header_of(path)
     if header is None or not names_patient(str(path), header):
         return path
     suffix = path.suffix.lower() if path.suffix.lower() in _DICOM_SUFFIXES else ""  # a name without one may end in a name
@@ -99,17 +164,13 @@ def neutral(path: Path) -> Path:
 
 def neutral_texts(texts: Iterable[str], source: Path) -> list[str]:
     """Return texts as they stand, or a pseudonym in place of one that names the patient of a DICOM file or folder."""
-    header = _header_of(source)
+    header = header_of(next(iter(dicom_files(source)), source) if source.is_dir() else source)
     return [pseudonym("text", text) if header is not None and names_patient(text, header) else text for text in texts]
 
 
-def _header_of(source: Path) -> Any | None:
-    """What a DICOM file, or the first one in a folder, says about the patient; None for files of other kinds."""
-    path = next(iter(dicom_files(source)), source) if source.is_dir() else source
-    try:
-        if not path.is_file() or kind(path) != "dicom":
-            return None
-    except UnreadableFile:
-        return None
-    with quiet():
-        return read_header(path, list(IDENTIFYING))
+def header_of(path: Path) -> Any | None:
+    """Return what a DICOM file says beside its pixels; None for files of other kinds and where nothing can be read."""
+    with contextlib.suppress(UnreadableFile, *dicom_errors()), quiet():
+        if path.is_file() and kind(path) == "dicom":
+            return read_dataset(path, stop_before_pixels=True)
+    return None

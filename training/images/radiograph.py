@@ -159,9 +159,7 @@ def grey_of(colours: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
 
 def _scaled(values: np.ndarray, dtype: np.dtype, path: Path, ours: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return float32 0..1 of values that the file stores as `dtype`; whole numbers by the range of their type."""
-    finite = np.isfinite(values)
-    if not finite.all():
-        values = np.where(finite, values, values[finite].min() if finite.any() else 0)
+    values = without_gaps(values)
     low, high = float(values.min()), float(values.max())
     if ours:
         return values.astype(np.float32) / np.float32(FULL_SCALE), ()
@@ -177,6 +175,12 @@ def _scaled(values: np.ndarray, dtype: np.dtype, path: Path, ours: bool) -> tupl
         return values.astype(np.float32) / np.float32(full), notes
     pixels = ((values.astype(np.float64) - low) / (high - low)).astype(np.float32)
     return pixels, (f"Its values from {low:g} to {high:g} were spread over 0 to 1.",)
+
+
+def without_gaps(values: np.ndarray) -> np.ndarray:
+    """Values with the lowest finite one in place of those that are not finite."""
+    finite = np.isfinite(values)
+    return values if finite.all() else np.where(finite, values, values[finite].min() if finite.any() else 0)
 
 
 def full_scale(values: np.ndarray) -> int:

@@ -46,7 +46,25 @@ def unpacked(path: Path, dataset: Any) -> np.ndarray:
         return _from_child(path)
     if syntax in _PLUGINS:
         dataset.pixel_array_options(decoding_plugin=_PLUGINS[syntax])
-    return np.asarray(dataset.pixel_array)
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return np.asarray(dataset.pixel_array)
+    return _lowered(dataset)
+
+
+def _lowered(dataset: Any) -> np.ndarray:
+    """Stored values of plain pixels, brought down where they fill the upper bits of their words, as in files of old scanners.
+
+    A file that states a high bit above its values, which lie at the bottom all the same, is left as it is.
+    """
+    stored, above = dataset.get("BitsStored", None), 0
+    if stored is not None and dataset.get("HighBit", None) is not None:
+        above = int(dataset.HighBit) + 1 - int(stored)
+    if above <= 0:
+        return np.asarray(dataset.pixel_array)
+    dataset.BitsStored = int(stored) + above
+    values = np.asarray(dataset.pixel_array)
+    dataset.BitsStored = stored
+    return values >> above if values.max() >= 2 ** int(stored) else values
 
 
 def _from_child(path: Path) -> np.ndarray:

@@ -170,6 +170,17 @@ def test_slices_shifted_sideways_are_refused(tmp_path: Path) -> None:
     assert "shifted" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("spacing", [(-1.0, -1.0), (1e-9, 1e-9), (1.0, 300.0), (float("nan"), 1.0)])
+def test_a_pixel_spacing_that_no_scanner_has_is_refused(tmp_path: Path, spacing: tuple[float, float]) -> None:
+    import pydicom
+
+    for path in ct_series(tmp_path / "ct"):
+        dataset = pydicom.dcmread(path)
+        dataset.add_new("PixelSpacing", "LO", [str(step) for step in spacing])
+        dataset.save_as(path)
+    assert "which no scanner has" in refusal(tmp_path / "ct")
+
+
 def test_too_few_slices_and_one_slice_are_refused(tmp_path: Path) -> None:
     files = ct_series(tmp_path, 4)
     assert "4 slices" in refusal(tmp_path)

@@ -139,6 +139,23 @@ def test_only_attaching_to_the_source_takes_over_who_it_is(tmp_path: Path) -> No
     assert (attached.PatientID, attached.StudyInstanceUID) == ("4711-geheim", "1.2.3")
 
 
+@pytest.mark.parametrize(
+    ("characters", "patient"), [("ISO_IR 100", "Müller^Jörg"), (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎")]
+)
+def test_names_in_any_script_come_back(tmp_path: Path, characters: str | list[str], patient: str) -> None:
+    stored = np.arange(40 * 64, dtype=np.uint16).reshape(40, 64)
+    masks = {"心臓": stored > 9, "左肺": stored > 99, "Сердце": stored > 999}
+    header = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1", "Modality": "CR", "SpecificCharacterSet": characters}
+    source = dicom(tmp_path / "x.dcm", stored, **header, PatientName=patient)
+    for image in (pydicom.dcmread(source), write_radiograph_dicom(read_radiograph(source), tmp_path / "a.dcm")):
+        write_masks_dicom(masks, tmp_path / "m.dcm", image)
+        back = read_masks_dicom(tmp_path / "m.dcm").masks
+        assert list(back) == list(masks)
+        assert all(np.array_equal(back[name], mask) for name, mask in masks.items())
+        assert str(pydicom.dcmread(tmp_path / "m.dcm").PatientName) == str(image.PatientName)
+    assert str(pydicom.dcmread(source).PatientName) == patient
+
+
 def test_every_structure_has_a_code_that_leads_back_to_it() -> None:
     for key, structure in vocabulary().items():
         code = code_of(key)

@@ -221,6 +221,76 @@ def test_rescale_and_lookup_tables_are_applied(tmp_path: Path, ramp: np.ndarray,
     assert_like(read_radiograph(cr(tmp_path / "b.dcm", twelve, VOILUTSequence=[table])), ramp**2, 0.002)
 
 
+def test_a_lookup_table_in_bytes_has_the_byte_order_of_its_file(tmp_path: Path, ramp: np.ndarray, twelve: np.ndarray) -> None:
+    import pydicom
+
+    curve = np.rint(4095 * (np.arange(4096) / 4095) ** 2)
+    for order, syntax in (("<", pydicom.uid.ExplicitVRLittleEndian), (">", pydicom.uid.ExplicitVRBigEndian)):
+        table = pydicom.Dataset()
+        table.add_new("LUTDescriptor", "US", [4096, 0, 12])
+        table.add_new("LUTData", "OW", curve.astype(f"{order}u2").tobytes())
+        dataset = pydicom.Dataset(pydicom.dcmread(cr(tmp_path / "a.dcm", twelve)))
+        dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.VOILUTSequence, dataset.file_meta.TransferSyntaxUID = [table], syntax
+        dataset.add_new("PixelData", "OW", twelve.astype(f"{order}u2").tobytes())
+        dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+        assert_like(read_radiograph(tmp_path / "b.dcm"), ramp**2, 0.002)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_values_in_the_upper_bits_are_brought_down(tmp_path: Path, ramp: np.ndarray, twelve: np.ndarray, signed: bool) -> None:
+    values = (twelve << 4).astype(np.uint16) if not signed else ((twelve.astype(np.int16) - 2048) << 4).astype(np.int16)
+    window = {"WindowCenter": 0 if signed else 2048, "HighBit": 15}
+    noise = np.random.default_rng(0).integers(0, 16, values.shape).astype(values.dtype)  # an overlay in the bits below
+    assert_like(read_radiograph(cr(tmp_path / "a.dcm", values | noise, **window)), ramp, 0.001)
+    if not signed:
+        assert_like(read_radiograph(cr(tmp_path / "b.dcm", twelve, **window)), ramp, 0.001)
+
+
+def test_numbers_with_a_point_end_between_0_and_1(tmp_path: Path, ramp: np.ndarray, twelve: np.ndarray) -> None:
+    import pydicom
+
+    def floats(name: str, values: np.ndarray, windowed: bool) -> Radiograph:
+        dataset = pydicom.dcmread(cr(tmp_path / name, twelve, BitsAllocated=32, BitsStored=32, HighBit=31))
+        del dataset.PixelData
+        if not windowed:
+            del dataset.WindowCenter, dataset.WindowWidth
+        dataset.FloatPixelData = values.astype("<f4").tobytes()
+        dataset.save_as(tmp_path / name)
+        return read_radiograph(tmp_path / name)
+
+    holes = 4095 * ramp.copy()
+    holes[0, :3] = np.nan, np.inf, -np.inf
+    shown = floats("a.dcm", holes, windowed=True)
+    assert_like(Radiograph(shown.pixels[:, 3:]), ramp[:, 3:], 0.001)
+    assert shown.pixels[0, :3].max() < 0.05
+    for number, values in enumerate((holes, -holes, holes / 1e6 - 7)):
+        spread = floats(f"{number}.dcm", values, windowed=False)
+        assert (spread.pixels.min(), spread.pixels.max()) == (0, 1)
+        assert "spread" in spread.notes[0]
+
+
+@pytest.mark.parametrize("stated", ["1e400\\inf", "0\\0", "nan\\nan", "-1\\-1", "1e-9\\1e-9", "300\\300"])
+def test_a_pixel_spacing_that_no_detector_has_is_not_used(tmp_path: Path, twelve: np.ndarray, stated: str) -> None:
+    import pydicom
+
+    dataset = pydicom.dcmread(cr(tmp_path / "a.dcm", twelve))
+    dataset.add_new("ImagerPixelSpacing", "LO", stated)
+    dataset.save_as(tmp_path / "a.dcm")
+    radiograph = read_radiograph(tmp_path / "a.dcm")
+    assert radiograph.spacing is None
+    assert "no detector has" in radiograph.notes[0]
+    dataset.PixelSpacing = [0.2, 0.1]
+    dataset.save_as(tmp_path / "a.dcm")
+    radiograph = read_radiograph(tmp_path / "a.dcm")
+    assert (radiograph.spacing, radiograph.notes) == ((0.2, 0.1), ())
+
+
+def test_pixels_that_are_not_square_are_said(tmp_path: Path, twelve: np.ndarray) -> None:
+    assert "not square (2 to 1)" in read_radiograph(cr(tmp_path / "a.dcm", twelve, PixelAspectRatio=[2, 1])).notes[0]
+    assert read_radiograph(cr(tmp_path / "b.dcm", twelve, PixelAspectRatio=[1, 1])).notes == ()
+
+
 def test_without_a_useful_window_the_values_are_spread_and_that_is_said(tmp_path: Path, twelve: np.ndarray) -> None:
     for name, window in {"none": (None, None), "beside": (30000, 10)}.items():
         values = cr(tmp_path / f"{name}.dcm", twelve)
