@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,11 +44,19 @@ def fourth(claims: Claims, own: Mapping[str, Any]) -> list[str]:
         else:
             cells += ["", "", ""]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "Where more than one thing differs, the table does not say which of them made the difference."]
     return [*lines, ""]
 
 
 def _run(name: str, card: Mapping[str, Any], rows: list[Row]) -> Run:
-    return Run(name, card.get("steps"), _flat(card.get("settings", {})), rows)
+    """card: what a model's card says under "training". A setting that it does not mention, of an older version, was as it is by
+    default; whether such a run began with weights is not known."""
+    from training.fit.settings import NOT_IN_CARD, PretrainConfig
+
+    usual = _flat(asdict(PretrainConfig((Path("data"),), Path("run"), max_steps=1)))
+    settings = {key: value for key, value in usual.items() if key not in NOT_IN_CARD} | _flat(card.get("settings", {}))
+    began = {key: bool(card["settings"][key]) if key in card.get("settings", {}) else "unknown" for key in ("start", "tower")}
+    return Run(name, card.get("steps"), {**settings, **began, "cases": card.get("cases")}, rows)
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -64,7 +72,8 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 def _differences(run: Run, other: Run) -> list[str]:
     """What was set otherwise, as "name mine, not theirs"."""
     mine, theirs = run.settings, other.settings
-    return [f"{name} {mine[name]}, not {theirs[name]}" for name in mine if name in theirs and mine[name] != theirs[name]]
+    names = [name for name in dict.fromkeys((*mine, *theirs)) if mine.get(name) != theirs.get(name)]
+    return [f"{name} {mine.get(name, 'unknown')}, not {theirs.get(name, 'unknown')}" for name in names]
 
 
 def _name(spec: str) -> str:

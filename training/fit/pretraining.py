@@ -21,13 +21,10 @@ from training.fit.optimiser import optimiser
 from training.fit.pupils import Pupil, TokenPupil
 from training.fit.records import Records, load_records, set_aside
 from training.fit.schedule import Schedule, learning_rate
-from training.fit.settings import PretrainConfig
+from training.fit.settings import NOT_IN_CARD, PretrainConfig
 from training.fit.state import Ema, load_state, save_state
 from training.folders import end_last_line, replacing_folder
 from training.progress import ProgressCallback, report
-
-# Paths of one machine, and what the card holds elsewhere.
-_NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache")
 
 
 def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -> Path:
@@ -206,7 +203,7 @@ def held_out_records(config: PretrainConfig, structures: tuple[str, ...], progre
 
 def card_of(config: PretrainConfig, structures: tuple[str, ...], records: Records, step: int, world: int) -> dict[str, Any]:
     """What is to be known about the model."""
-    settings = {k: v for k, v in asdict(config).items() if k not in _NOT_IN_CARD}
+    settings = {k: v for k, v in asdict(config).items() if k not in NOT_IN_CARD}
     settings |= {k: bool(settings[k]) for k in ("tower", "start")}  # whether it began with weights, not with whose
     return {
         "structures": list(structures),

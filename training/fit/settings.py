@@ -12,6 +12,9 @@ from training.errors import ChexanatomyError
 from training.fit.augment import Augmentation
 from training.fit.queries import Tasks
 
+NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache")
+"""Settings that are paths of one machine, or that the card of a model holds elsewhere."""
+
 
 @dataclass(frozen=True)
 class PretrainConfig:

@@ -15,6 +15,7 @@ from tests.training.evaluate.test_comparison import LEFT, PERFECT, RIGHT, Answer
 from tests.training.evaluate.test_sources import dataset
 from training.dataset import Dataset
 from training.errors import ChexanatomyError
+from training.evaluate.ablations import fourth
 from training.evaluate.charts import Line, chart
 from training.evaluate.claims import BASELINE, MODEL, Claims, Plan, measure_claims
 from training.evaluate.claims_page import write_claims
@@ -52,6 +53,16 @@ def test_differences_are_paired_and_have_intervals() -> None:
     assert gap.n == 8
     far = estimate([r for r in rows if r.model == BASELINE], "hd95").mean
     assert far == pytest.approx(2.0)
+
+
+def test_what_differs_between_runs_is_named_whole() -> None:
+    """A card of an older version lacks settings that came since; what was learnt from, and begun with, differs too."""
+    rows = measure({MODEL: PERFECT}, IMAGES, "")
+    old = {"steps": 9, "cases": 3, "settings": {"vision_depth": 4, "images": 8, "tower": False}}
+    own = {"steps": 9, "cases": 5, "settings": {"vision_depth": 4, "images": 8, "naming": 20.0, "start": True, "tower": False}}
+    lines = fourth(Claims("d", rows, others={"older": (old, rows)}), {"training": own})
+    (line,) = [line for line in lines if line.startswith("| older |")]
+    assert line.split(" | ")[4] == "start unknown, not True; naming 1.0, not 20.0; cases 3, not 5"
 
 
 @pytest.mark.parametrize("sweep", SWEEPS, ids=lambda s: s.name)
