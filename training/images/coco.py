@@ -18,6 +18,7 @@ from training.images.mask_sets import MaskSet
 from training.images.paths import existing, replacing
 from training.images.radiograph import MOST_MEGAPIXELS, WRITTEN_BY
 from training.images.turning import Turn
+from training.plain import writable
 
 
 def write_coco(sets: Iterable[MaskSet], path: str | os.PathLike[str]) -> int:
@@ -151,7 +152,7 @@ def _key(name: str) -> str:
     try:
         return find(name).key
     except UnknownStructure:
-        return name
+        return writable(name)
 
 
 def _check_size(rows: int, columns: int) -> None:
