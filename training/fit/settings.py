@@ -126,8 +126,8 @@ class PretrainConfig:
         check_out(self.out)
         at_least(1, steps=self.max_steps, images=self.images, queries=self.queries, limit=self.limit, threads=self.threads)
         at_least(1, image_size=self.image_size, patch=self.patch, lora_rank=self.lora_rank)
-        at_least(0, workers=self.workers, loaders=self.loaders, seed=self.seed)
-        above_nothing(minutes=self.max_minutes, learning_rate=self.learning_rate)
+        at_least(0, workers=self.workers, loaders=self.loaders, seed=self.seed, learning_rate=self.learning_rate)
+        above_nothing(minutes=self.max_minutes)
         if self.base is None and not self.unet and self.image_size % self.patch:
             raise ChexanatomyError(f"image_size is a multiple of patch, {self.patch} px; got {self.image_size}.")
 
