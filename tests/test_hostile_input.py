@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from tests import corpus_models
 from tests.conftest import ROOT
+from training.cli import main
+from training.cli.look import Info
 from training.errors import BrokenModel, ChexanatomyError
 from training.images.paths import leads_outside
 from training.model import load_checkpoint
@@ -84,3 +87,22 @@ def test_only_a_hub_id_that_was_asked_for_is_fetched_and_that_is_said(tmp_path: 
         load_checkpoint("nobody/nothing-at-all", say=said.append)
     assert tried
     assert said == ["fetching nobody/nothing-at-all from the Hugging Face hub"]
+
+
+def _deep(_: object) -> int:
+    return int(json.loads("[" * 100_000))
+
+
+def _no_utf8(_: object) -> int:
+    return len("\udce9".encode())
+
+
+@pytest.mark.parametrize(("run", "said"), [(_deep, "nested too deeply"), (_no_utf8, "not in UTF-8")])
+def test_what_no_reader_caught_is_one_sentence(
+    run: Any, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Info, "run", run)
+    assert main(["info"]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    assert said in complaint

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.errors import BrokenModel, Cancelled, ChexanatomyError, UnknownStructure
+from training.errors import BrokenModel, Cancelled, ChexanatomyError, UnknownStructure, in_words
 from training.evaluate.agreement import Agreement, agree, matching, overlap_map, read_references
 from training.evaluate.measurements import Cardiothoracic, LungAreas, area, cardiothoracic, lung_areas
 from training.evaluate.sources import IMAGE_SUFFIXES, images_in
 from training.filenames import file_stem, image_stem
 from training.model.convention import AsDrawn
+from training.plain import writable
 from training.progress import ProgressCallback, report
 from training.results import as_stored, earlier_records, write_findings, write_json
 
@@ -135,13 +137,15 @@ def answer_all(
     out: Path | None,
     model: str,
     progress: ProgressCallback | None = None,
-) -> Iterator[Answered]:
+) -> Generator[Answered, None, None]:
     """Ask about one image after another and give what came of each.
 
     out: folder that gets a folder of masks per image, predictions.json, findings.csv and, where asked for, measurements.csv and
     agreement.csv, or None to write nothing; model: how predictions.json names the model. A file that cannot be read is an
     Answered with a problem. Raises UnknownStructure and BrokenModel, which concern every image, and whatever `progress` raises.
     """
+    if out is not None and (out / PREDICTIONS).is_dir():
+        raise ChexanatomyError(f"{out / PREDICTIONS} is a folder: choose another one for the results.")
     writer = _Writer(out, model, earlier_records(out / PREDICTIONS)) if out is not None else None
     with contextlib.closing(writer) if writer is not None else contextlib.nullcontext():
         for number, source in enumerate(sources):
@@ -151,7 +155,7 @@ def answer_all(
             except (Cancelled, UnknownStructure, BrokenModel):
                 raise
             except (ChexanatomyError, OSError) as problem:
-                answered = Answered(source, problem=str(problem))
+                answered = Answered(source, problem=in_words(problem))
             yield answered
         report(progress, len(sources), len(sources), "done")
 
@@ -271,7 +275,9 @@ def sources_of(files: Sequence[Path]) -> list[Source]:
 
     names = [neutral(path) for path in files]
     each = zip(files, names, distinct_stems(names), distinct_stems(files), strict=True)
-    return [Source(str(name), folder, reader(path), path, own if name != path else "") for path, name, folder, own in each]
+    return [
+        Source(writable(str(name)), folder, reader(path), path, own if name != path else "") for path, name, folder, own in each
+    ]
 
 
 def image_files(given: Sequence[Path], say: Callable[[str], None] | None = None) -> list[Path]:
@@ -289,7 +295,7 @@ def image_files(given: Sequence[Path], say: Callable[[str], None] | None = None)
         if others and say is not None:
             more = f" and {len(others) - 3} others" if len(others) > 3 else ""
             say(f"{path}: passed over what is no radiograph: {', '.join(other.name for other in others[:3])}{more}")
-    unique = list({path.resolve(): path for path in files}.values())
+    unique = list({os.path.realpath(path): path for path in files}.values())
     if not unique:
         raise ChexanatomyError(f"There is no radiograph to read; give files or folders of {', '.join(IMAGE_SUFFIXES)}.")
     return unique

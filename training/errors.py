@@ -39,3 +39,18 @@ class BrokenDataset(ChexanatomyError):
 
 class Cancelled(ChexanatomyError):
     """The user stopped a running job; finished work was kept."""
+
+
+def in_words(problem: Exception) -> str:
+    """What the system, or a reader of text, says of a file, as a part of a sentence: without numbers and names of programmers."""
+    match problem:
+        case OSError():
+            where = problem.filename2 or problem.filename  # of a file that was to be put in place, the place
+            return plain(f"{where}: " if where else "") + (problem.strerror or str(problem)).lower()
+        case RecursionError():
+            return "it is nested too deeply"
+        case UnicodeError():
+            return "it holds text that is not in UTF-8"
+        case ValueError() if "int_max_str_digits" in str(problem):
+            return "it holds a number of too many digits"
+    return str(problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 LONGEST = 900
@@ -11,6 +12,7 @@ _ACTS = ("Cc", "Cs", "Zl", "Zp", "Cn", "Co")
 """Unicode categories of control characters, halves of characters, line separators, and what no font has."""
 _TURNS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Marks that turn the direction of writing, so that a name reads as another one."""
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 def is_plain(text: str) -> bool:
@@ -23,6 +25,12 @@ def plain(text: str, most: int = LONGEST) -> str:
     if not is_plain(text):
         text = " ".join("".join(" " if _acts(character) else character for character in text).split())
     return text if len(text) <= most else text[: most - 2].rstrip() + " …"
+
+
+def writable(text: str) -> str:
+    """Return a name as UTF-8 can hold it: halves of characters, as which Python reads a file name's bytes that are no UTF-8,
+    become U+FFFD."""
+    return _HALVES.sub("\ufffd", text)
 
 
 def inert(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.errors import ChexanatomyError
+from training.errors import ChexanatomyError, in_words
 from training.filenames import file_stem
 from training.images import (
     MaskSet,
@@ -26,6 +26,7 @@ from training.images import (
 )
 from training.images.coco import turn_in
 from training.images.dicom_write import radiograph_dataset
+from training.images.paths import replacing
 from training.images.turning import AS_STORED, Turn
 
 if TYPE_CHECKING:
@@ -197,8 +198,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         raise ChexanatomyError(
             f"{path.parent.name} holds no {path.name}: choose the folder that predictions were saved in."
         ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise ChexanatomyError(f"{path} cannot be read ({error}): take it from its source again.") from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ChexanatomyError(f"{path} cannot be read ({in_words(error)}): take it from its source again.") from error
     if not good:
         raise ChexanatomyError(f"{path} holds no predictions: choose the folder that predictions were saved in.")
     return list(records)
@@ -241,10 +242,8 @@ def keep_record(path: Path, record: Mapping[str, Any]) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON in one step: a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(json_text(content), encoding="utf-8")
-    os.replace(scratch, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json_text(content), encoding="utf-8")
 
 
 def json_text(content: Any) -> str:

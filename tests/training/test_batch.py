@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from training.batch import image_files, sources_of
 from training.cli import main
 from training.errors import Cancelled
 from training.evaluate import from_folders
+from training.filenames import file_stem
 from training.images import Radiograph, read_coco, read_masks, read_radiograph, write_radiograph_dicom
 from training.images.coco import turn_in
 from training.images.dicom_write import made_up
@@ -196,6 +200,9 @@ def test_a_damaged_predictions_file_is_written_over(ask: Ask, tmp_path: Path, fi
     (out / "predictions.json").write_text(json.dumps([{"image": "a.png", "folder": "a", "size": [1, 1], "findings": findings}]))
     assert ask(image, "--structures", "heart", "--out", out)[0] == 0
     assert json.loads((out / "predictions.json").read_text())[0]["findings"][0]["structure"] == "heart"
+    (out / "predictions.json").write_text("[" * 100_000)
+    assert ask(image, "--structures", "heart", "--out", out)[0] == 0
+    assert {path.name for path in out.iterdir()} == {"a", "predictions.json", "findings.csv"}
 
 
 @pytest.mark.parametrize("turned", [None, [], "up", {"upside": True}, {"mirrored": 0}])
@@ -256,3 +263,55 @@ def test_coco_has_what_was_found_until_it_was_stopped(ask: Ask, tmp_path: Path) 
     status, _ = ask(*images, "--structures", "heart", "--also", "coco", "--out", tmp_path / "out", model=Model(stop))
     assert status == 130
     assert [one.image for one in read_coco(tmp_path / "out/coco.json")] == ["a.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_utf8_is_written_with_a_sign_in_its_place(ask: Ask, tmp_path: Path) -> None:
+    names = os.fsdecode(b"caf\xe9.png"), "b.png"
+    for name in names:
+        picture(tmp_path / "in" / name)
+    status, complaint = ask(tmp_path / "in", "--structures", "heart", "--also", "coco", "--out", tmp_path / "out")
+    assert (status, complaint) == (0, "")
+    rows = list(csv.DictReader((tmp_path / "out/findings.csv").open(encoding="utf-8")))
+    assert {Path(row["image"]).name for row in rows} == {"b.png", "caf\ufffd.png"}
+    assert {row["file"] for row in rows} == {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").glob("*/*")}
+    assert [one.image for one in read_coco(tmp_path / "out/coco.json")] == ["b.png", "caf\ufffd.png"]
+
+
+@pytest.mark.parametrize("letter", ["x", "心", "𝛼"])
+def test_names_are_cut_to_what_a_file_system_takes(ask: Ask, tmp_path: Path, letter: str) -> None:
+    image, structure = picture(tmp_path / f"{letter * (250 // len(letter.encode()))}.png"), letter * 300
+    status, _ = ask(image, image, "--structures", structure, "--accurate", "--out", tmp_path / "out")
+    assert status == 0
+    assert file_stem(structure) == letter * (220 // len(letter.encode()))
+    (row,) = csv.DictReader((tmp_path / "out/findings.csv").open(encoding="utf-8"))
+    assert (tmp_path / "out" / row["file"]).is_file()
+
+
+def test_a_link_to_itself_is_one_sentence(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    status, complaint = ask(tmp_path / "loop.png", "--structures", "heart", "--out", tmp_path / "out")
+    assert status == 2
+    assert complaint == f"chexanatomy: There is no file or folder at {tmp_path / 'loop.png'}.\n"
+
+
+def test_results_in_the_place_of_something_else_are_one_sentence(ask: Ask, tmp_path: Path) -> None:
+    image, file, taken = picture(tmp_path / "a.png"), picture(tmp_path / "file"), tmp_path / "taken"
+    assert ask(image, "--structures", "heart", "--out", file) == (2, f"chexanatomy: {file / 'a'}: not a directory\n")
+    (taken / "predictions.json").mkdir(parents=True)
+    status, complaint = ask(image, "--structures", "heart", "--out", taken)
+    assert status == 2
+    assert complaint == f"chexanatomy: {taken / 'predictions.json'} is a folder: choose another one for the results.\n"
+    assert [path.name for path in taken.iterdir()] == ["predictions.json"]
+
+
+def test_a_record_that_cannot_be_written_is_one_sentence(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored: list[Any] = []
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("training.batch.write_json", full)
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    status, complaint = ask(picture(tmp_path / "a.png"), "--structures", "heart", "--out", tmp_path / "out")
+    assert (status, complaint, ignored) == (2, "chexanatomy: no space left on device\n", [])

@@ -66,3 +66,53 @@ def test_who_decides_is_asked_where_the_system_does_not_know(run: Run, tmp_path:
     status, _, complaint = run("review", tmp_path / "data", "--reviewer", "anna")
     assert status == 2
     assert "belong to a decision" in complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("train --steps 0", "steps is a number from 1 on; got 0"),
+        ("train --steps -1", "steps is a number from 1 on; got -1"),
+        ("train --minutes 0", "minutes is a number above 0"),
+        ("train --minutes nan", "minutes is a number above 0; got nan"),
+        ("train --images 0", "images is"),
+        ("train --queries 0", "queries is"),
+        ("train --image-size 0", "image_size is a number from 1 on"),
+        ("train --image-size 33", "image_size is a multiple of patch, 16 px; got 33"),
+        ("train --learning-rate nan", "learning_rate is"),
+        ("train --lora-rank 0", "lora_rank is"),
+        ("train --workers -1", "workers is a number from 0 on"),
+        ("train --threads 0", "threads is"),
+        ("train --limit 0", "limit is"),
+        ("train --set max_steps=0", "steps is"),
+        ("train --seed -1", "seed is a number from 0 on"),
+        ("adapt --steps -1", "steps is"),
+        ("adapt --seconds nan", "seconds is a number above 0"),
+        ("adapt --rank 0", "rank is"),
+        ("adapt --threads -5", "threads is"),
+        ("suggest --threads 0", "threads is"),
+    ],
+)
+def test_a_senseless_number_is_refused_before_anything_is_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, expected: str
+) -> None:
+    given = {
+        "train": "--dataset nowhere --out y",
+        "adapt": "--images nowhere --masks nowhere --structure s --out y",
+        "suggest": "nowhere --structure s",
+    }
+    monkeypatch.chdir(tmp_path)
+    command, *rest = arguments.split()
+    status, _, complaint = run(command, *given[command].split(), *rest)
+    assert status == 2
+    assert one_line(complaint)
+    assert expected in complaint
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "a\u200fb", "a\ue000b"])
+def test_an_image_is_suggested_whatever_it_is_called(run: Run, tmp_path: Path, untrained: Path, name: str) -> None:
+    ask = ("suggest", picture(tmp_path / f"{name}.png"), "--structure", "heart", "--model", untrained)
+    assert run(*ask, "--out", tmp_path / "list.json")[0] == 0
+    status, _, complaint = run(*ask, "--out", tmp_path)
+    assert (status, complaint) == (2, f"chexanatomy: {tmp_path} is a folder: name a file for the list.\n")

@@ -143,7 +143,10 @@ def test_a_refused_segmentation_leaves_no_picture(run: Run, tmp_path: Path) -> N
     picture(tmp_path / "small.png", (40, 40))
     small = ("--image", tmp_path / "small.png")
     assert run("convert", tmp_path / "c.json", "--form", "dicom", *small, "--out", tmp_path / "x")[0] == 2
-    assert not list(tmp_path.glob("x/*"))
+    write_coco([MaskSet("a.png", (48, 64), {"a\\b": np.eye(48, 64, dtype=bool)})], tmp_path / "c.json")
+    right = ("--image", picture(tmp_path / "right.png"))
+    assert run("convert", tmp_path / "c.json", "--form", "dicom", *right, "--out", tmp_path / "x")[0] == 2
+    assert not (tmp_path / "x").exists()
 
 
 def test_other_pixels_are_another_image(run: Run, body: Path, tmp_path: Path) -> None:
@@ -155,3 +158,16 @@ def test_other_pixels_are_another_image(run: Run, body: Path, tmp_path: Path) ->
     assert a.SOPInstanceUID != b.SOPInstanceUID
     assert a.SeriesInstanceUID != b.SeriesInstanceUID
     assert a.SOPInstanceUID == c.SOPInstanceUID == a.file_meta.MediaStorageSOPInstanceUID
+
+
+@pytest.mark.parametrize("name", ["a\ud800b", "x" * 300, "心" * 100])
+def test_masks_of_any_name_become_pictures(run: Run, tmp_path: Path, name: str) -> None:
+    from training.images import MaskSet, write_coco
+
+    masks = {"heart": np.eye(48, 64, dtype=bool), name: np.ones((48, 64), bool)}
+    write_coco([MaskSet("a.png", (48, 64), masks)], tmp_path / "c.json")
+    assert run("convert", tmp_path / "c.json", "--form", "png", "--out", tmp_path / "x")[0] == 0
+    assert set(read_mask_pictures(tmp_path / "x").masks) == {"heart", name.replace("\ud800", "\ufffd")}
+    (tmp_path / "d").mkdir()
+    status, _, complaint = run("convert", tmp_path / "c.json", "--form", "coco", "--out", tmp_path / "d")
+    assert (status, complaint) == (2, f"chexanatomy: {tmp_path / 'd'}: is a directory\n")

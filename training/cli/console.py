@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from training.errors import Cancelled, ChexanatomyError, UnknownStructure
+from training.plain import writable
 from training.progress import Progress, ProgressCallback
 
 ProgressKind = Literal["bar", "json", "none"]
@@ -33,7 +34,7 @@ class Command(ABC):
     def say(self, sentence: str) -> None:
         """Tell the person at the terminal something; silent where another program listens."""
         if self.progress != "json" and _speaks():
-            print(sentence)  # noqa: T201 - this is the command's voice
+            print(writable(sentence))  # noqa: T201 - this is the command's voice
 
     def warn(self, sentence: str) -> None:
         """Say something that needs attention but stops nothing."""

@@ -23,7 +23,7 @@ from training.cli.make import Render, SampleCT, SamplePhantom, Synthesize
 from training.cli.predict import Predict
 from training.cli.review import Review
 from training.cli.score import Evaluate
-from training.errors import Cancelled, ChexanatomyError
+from training.errors import Cancelled, ChexanatomyError, in_words
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -74,7 +74,9 @@ def _run(command: Command, stopped: list[int]) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - so that the interpreter's own flush at exit is silent
         return 0
     except OSError as problem:
-        _say(_plain(problem))
+        _say(in_words(problem))
+    except (RecursionError, UnicodeError) as problem:
+        _say(f"something that was given cannot be used: {in_words(problem)}")
     except MemoryError:
         _say("there is not enough memory for this; take a smaller volume, detector or batch")
     except KeyboardInterrupt:
@@ -169,11 +171,6 @@ def _one_line(box: str) -> str:
 
 def _say(sentence: str) -> None:
     print(f"chexanatomy: {sentence}", file=sys.stderr)  # noqa: T201 - this is the command's voice
-
-
-def _plain(problem: OSError) -> str:
-    where = f"{problem.filename}: " if problem.filename else ""
-    return f"{where}{(problem.strerror or str(problem)).lower()}"
 
 
 def _quieten() -> None:

@@ -148,7 +148,6 @@ def write_segmentation(out: Path, image: Path, masks: Any, made_by: str = "", at
 
     if not attach:
         radiograph = read_radiograph(image)
-        out.mkdir(parents=True, exist_ok=True)
         write_dicom_pair(out, radiograph, masks, owner_of(image), made_by)
         return
     if kind(existing(image)) != "dicom":
@@ -156,7 +155,6 @@ def write_segmentation(out: Path, image: Path, masks: Any, made_by: str = "", at
     read_radiograph(image)
     with quiet():
         header = read_dataset(image)
-    out.mkdir(parents=True, exist_ok=True)
     write_masks_dicom(masks, out / "masks.dcm", header, made_by)
 
 

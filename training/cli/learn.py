@@ -163,6 +163,9 @@ class Adapt(Command):
         from training.model.taught import answers_alone
 
         _use_threads(self.threads)
+        given = {name: getattr(self, name) for name in ("steps", "seconds", "rank") if getattr(self, name) is not None}
+        given |= {"augmentation": Augmentation.none()} if self.no_augmentation else {}
+        settings = AdaptSettings(method=self.method, seed=self.seed, **given)
         files = pairs(self.images, self.masks)
         named = set(listed(self.held_out_images)) if self.held_out_images else set()
         unknown = named - {image_stem(image) for image, _ in files}
@@ -172,9 +175,6 @@ class Adapt(Command):
         examples = [
             Example(s.radiograph, s.references[self.structure], image_stem(image) in named, s.id) for (image, _), s in samples
         ]
-        given = {name: getattr(self, name) for name in ("steps", "seconds", "rank") if getattr(self, name) is not None}
-        given |= {"augmentation": Augmentation.none()} if self.no_augmentation else {}
-        settings = AdaptSettings(method=self.method, seed=self.seed, **given)
         with self.reporting() as progress:
             adapter = adapt(
                 self.model,
@@ -206,7 +206,10 @@ def _use_threads(count: int | None) -> None:
     if count is not None:
         import torch
 
-        torch.set_num_threads(max(1, count))
+        from training.fit.settings import at_least
+
+        at_least(1, threads=count)
+        torch.set_num_threads(count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +242,8 @@ class Suggest(Command):
         from training.model import load
         from training.results import write_json
 
+        if self.out is not None and self.out.is_dir():
+            raise ChexanatomyError(f"{self.out} is a folder: name a file for the list.")
         _use_threads(self.threads)
         files = image_files(self.images, self.warn)
         predictor = load(self.model, say=self.warn)

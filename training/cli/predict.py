@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,8 +75,12 @@ class Predict(Command):
         self.warn_of_untaught(self.model, predictor.untaught(names))
         wishes = Wishes(names, self.batch, self.accurate, self.measure, self.references, self.lungs == "projected")
         done = found = failed = 0
-        with self.reporting() as progress, self._records() as records:
-            for answered in answer_all(predictor, sources, wishes, self.out, self.model, progress):
+        with (
+            self.reporting() as progress,
+            self._records() as records,
+            closing(answer_all(predictor, sources, wishes, self.out, self.model, progress)) as answers,
+        ):
+            for answered in answers:
                 if answered.problem and len(sources) == 1:
                     raise ChexanatomyError(answered.problem)
                 if answered.problem:

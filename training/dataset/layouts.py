@@ -30,6 +30,7 @@ from training.images import (
 )
 from training.images.dicom_write import made_up
 from training.images.types import Radiograph
+from training.plain import writable
 from training.progress import ProgressCallback, report
 
 PICTURE = "ct.png"
@@ -184,34 +185,35 @@ def _case_of(folder: Path) -> tuple[Case, Radiograph, dict[str, np.ndarray]]:
     from training import anatomy
     from training.errors import UnknownStructure
 
-    picture, masks = read_radiograph(folder / PICTURE), {}
+    picture, masks, called = read_radiograph(folder / PICTURE), {}, writable(folder.name)
     for path in sorted(folder.glob("*.png")):
         if path.name == PICTURE:
             continue
         try:
             name = anatomy.find(path.stem).key
         except UnknownStructure:
-            name = path.stem
+            name = writable(path.stem)
         mask = read_mask_png(path)
         if mask.shape != picture.pixels.shape:
             raise BrokenDataset(f"In {folder.name} the mask of {name} has another size than {PICTURE}.")
         if mask.any():
             masks[name] = mask
-    case = replace(_stated(folder, picture), id=folder.name, image=f"images/{folder.name}.png", present=tuple(masks))
+    case = replace(_stated(folder, picture), id=called, image=f"images/{called}.png", present=tuple(masks))
     case = replace(
         case,
         absent=tuple(s for s in case.absent if s not in masks),
         cut_off=tuple(s for s in case.cut_off if s in masks),
     )
     reconstructed = picture.reconstructed or case.provenance != IMPORTED
-    return case, Radiograph(picture.pixels, name=folder.name, reconstructed=reconstructed), masks
+    return case, Radiograph(picture.pixels, name=called, reconstructed=reconstructed), masks
 
 
 def _stated(folder: Path, picture: Radiograph) -> Case:
     """What case.json says; without one, a case that is a subject of its own. Raises BrokenDataset."""
     path = folder / CASE
     if not path.is_file():
-        return Case(folder.name, folder.name, "", None, "", (), (), (), IMPORTED, 0, __version__)
+        subject = writable(folder.name)
+        return Case(subject, subject, "", None, "", (), (), (), IMPORTED, 0, __version__)
     try:
         case = Case.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, BrokenDataset) as error:

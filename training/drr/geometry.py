@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from training.errors import ImpossibleGeometry
+from training.errors import ImpossibleGeometry, in_words
 from training.images.types import CT, LabelMap, Triple
 
 CHEST_SDD = 1800.0
@@ -26,6 +26,8 @@ NEAREST_SOURCE = 10.0
 """A tube closer to the volume than this is refused [mm]."""
 FURTHEST = 1e6
 """Distances and positions beyond a kilometre are refused [mm]."""
+FINEST = 0.001
+"""Detector pixels narrower than a micrometre are refused [mm]."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class Geometry:
             raise ImpossibleGeometry(f"The secondary angle lies between -90 and 90 degrees; got {self.secondary:g}.")
         if min(self.rows, self.columns) < 2 or max(self.rows, self.columns) > 8192:
             raise ImpossibleGeometry(f"A detector has 2 to 8192 rows and columns; got {self.rows} x {self.columns}.")
-        if min(self.spacing) <= 0:
-            raise ImpossibleGeometry(f"Detector spacing is positive; got {self.spacing} mm.")
+        if min(self.spacing) < FINEST:
+            raise ImpossibleGeometry(f"The pixels of a detector are at least {FINEST:g} mm wide; got {self.spacing} mm.")
 
     @classmethod
     def view(cls, ct: CT | LabelMap, primary: float, secondary: float = 0.0, **changes: Any) -> Geometry:
@@ -216,7 +218,7 @@ class Geometry:
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError) as error:
-            raise ImpossibleGeometry(f"{Path(path).name} is not a geometry JSON file: {error}.") from error
+            raise ImpossibleGeometry(f"{Path(path).name} is not a geometry JSON file: {in_words(error)}.") from error
 
 
 def _number(value: Any) -> float:

@@ -24,6 +24,7 @@ from training.fit.lessons import Lessons, Look, without_name
 from training.fit.lora import adapter_weights, add_lora, origin, write_adapter
 from training.fit.losses import code_aims, mask_loss, token_loss
 from training.fit.optimiser import optimiser
+from training.fit.settings import check_out
 from training.folders import recover_folder, replacing_folder
 from training.images import to_rle
 from training.model.checkpoint import Checkpoint, save_checkpoint
@@ -31,6 +32,7 @@ from training.model.packing import Segments, logits_of, read, recall
 from training.model.parts import answered_by
 from training.model.predictor import Predictor, load
 from training.model.taught import settled, taught_card
+from training.plain import writable
 from training.progress import ProgressCallback, report
 from training.tokens.grammar import clean_name
 
@@ -91,7 +93,7 @@ def adapt(
     others = float(np.mean(list(agreement.values()))) if agreement else None
     kept_well = others is None or others >= FORGOTTEN
     card = {
-        "adapter": name or out.name,
+        "adapter": writable(name or out.name),
         "structure": key,
         "learned": [] if key in vocabulary() else [key],
         "before": _scores(before),
@@ -263,6 +265,7 @@ def _named(structure: str) -> tuple[str, str]:
 
 def _free(out: Path) -> Path:
     """A folder may be replaced by a new adapter only if it is empty or an adapter itself."""
+    check_out(out)
     recover_folder(out)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "chexanatomy.json").exists())):
         raise ChexanatomyError(f"{out} exists and is no adapter: choose a new folder.")

@@ -12,6 +12,7 @@ import numpy as np
 from training.errors import ChexanatomyError
 from training.fit.augment import Augmentation
 from training.fit.lora import RANK
+from training.fit.settings import above_nothing, at_least
 from training.images import Radiograph
 
 
@@ -92,6 +93,11 @@ class AdaptSettings:
     augmentation: Augmentation = field(
         default_factory=lambda: Augmentation(zoom=0.2, aspect=0.06, turn=6, shift=0.1, untouched=0.1)
     )
+
+    def __post_init__(self) -> None:
+        at_least(1, steps=self.steps, rank=self.rank, batch=self.batch)
+        at_least(0, seed=self.seed, learning_rate=self.learning_rate)
+        above_nothing(seconds=self.seconds)
 
 
 def hold_out(examples: Sequence[Example], seed: int) -> list[Example]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -11,6 +12,30 @@ from typing import Any, TypeVar
 from training.errors import ChexanatomyError
 from training.fit.augment import Augmentation
 from training.fit.queries import Tasks
+from training.plain import writable
+
+
+def at_least(least: int, **values: float | None) -> None:
+    """Raise ChexanatomyError for a number that is below `least`, infinite or none at all, by its name; None says nothing."""
+    for name, value in values.items():
+        if value is not None and not least <= value < math.inf:
+            raise ChexanatomyError(f"{name} is a number from {least} on; got {value:g}.")
+
+
+def above_nothing(**values: float | None) -> None:
+    """Raise ChexanatomyError for a number that is not above 0, infinite or none at all, by its name; None says nothing."""
+    for name, value in values.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ChexanatomyError(f"{name} is a number above 0; got {value:g}.")
+
+
+def check_out(out: Path) -> None:
+    """Raise ChexanatomyError for a folder that no model can be written into: safetensors takes paths in UTF-8 only."""
+    if writable(str(out)) != str(out):
+        raise ChexanatomyError(
+            f"No model can be kept in {writable(str(out))}, whose name is not in UTF-8: choose another folder."
+        )
+
 
 NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache")
 """Settings that are paths of one machine, or that the card of a model holds elsewhere."""
@@ -100,6 +125,15 @@ class PretrainConfig:
     limit: int | None = None
     tasks: Tasks = field(default_factory=Tasks)
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        check_out(self.out)
+        at_least(1, steps=self.max_steps, images=self.images, queries=self.queries, limit=self.limit, threads=self.threads)
+        at_least(1, image_size=self.image_size, patch=self.patch, lora_rank=self.lora_rank)
+        at_least(0, workers=self.workers, loaders=self.loaders, seed=self.seed, learning_rate=self.learning_rate)
+        above_nothing(minutes=self.max_minutes)
+        if self.base is None and not self.unet and self.image_size % self.patch:
+            raise ChexanatomyError(f"image_size is a multiple of patch, {self.patch} px; got {self.image_size}.")
 
     @property
     def auxiliary(self) -> float:

@@ -19,6 +19,7 @@ from training.images.mask_sets import MaskSet
 from training.images.paths import existing, replacing
 from training.images.radiograph import MOST_MEGAPIXELS, WRITTEN_BY
 from training.images.turning import Turn
+from training.plain import writable
 
 FARTHEST = 1.5
 """A corner of a polygon lies this many image widths (heights) from the middle at most: one image beyond each side."""
@@ -174,7 +175,7 @@ def _key(name: str) -> str:
     try:
         return find(name).key
     except UnknownStructure:
-        return name
+        return writable(name)
 
 
 def _check_size(rows: int, columns: int) -> None:

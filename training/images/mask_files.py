@@ -16,6 +16,7 @@ from training.images.dicom_seg import read_masks_dicom
 from training.images.exchange import read_mask_png, write_mask_png
 from training.images.mask_sets import MaskSet
 from training.images.paths import existing, kind, not_this
+from training.plain import writable
 
 _NO_MASKS = (".probability.png", ".overlap.png")
 """Pictures that `predict` writes beside its masks."""
@@ -75,4 +76,4 @@ def _structure(file: Path) -> str:
     try:
         return find(name).key
     except UnknownStructure:
-        return name
+        return writable(name)

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from training.drr import Geometry, Physics, Presentation
-from training.errors import ChexanatomyError
+from training.errors import ChexanatomyError, in_words
 from training.phantom.findings import Odds
 
 LARGEST = sys.float_info.max
@@ -256,7 +256,7 @@ def read_distributions(path: str | Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ChexanatomyError(f"The configuration {path.name} cannot be read: {error}.") from error
+        raise ChexanatomyError(f"The configuration {path.name} cannot be read: {in_words(error)}.") from error
     return _arguments(SynthesisConfig, values, path.name)
 
 
@@ -301,7 +301,7 @@ def read_subjects(path: str | Path) -> tuple[Subject, ...]:
             reader = csv.DictReader(file)
             rows = [row | {"line": reader.line_num} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ChexanatomyError(f"The table of subjects {path.name} cannot be read: {error}.") from error
+        raise ChexanatomyError(f"The table of subjects {path.name} cannot be read: {in_words(error)}.") from error
     if not rows or not {"subject", "labels"} <= set(rows[0]):
         raise ChexanatomyError(f"{path.name} needs a first line subject,ct,labels,label_names and a line per person.")
     for row in rows:

@@ -168,7 +168,7 @@ def _in_place(plan: str) -> Any:
         values = json.loads(plan)
         for subject in values["subjects"]:
             subject.update({k: os.path.abspath(subject[k]) for k in ("ct", "labels", "label_names") if subject[k]})
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return values
 

@@ -94,9 +94,10 @@ def clean_name(name: str) -> str:
     Raises UnknownStructure for a name that could not be read back.
     """
     cleaned = " ".join(name.split())
-    if not cleaned or re.search(r"[;<>]", cleaned) or cleaned.split()[0].lower() == ABSENT:
+    if not cleaned or re.search("[;<>\ud800-\udfff]", cleaned) or cleaned.split()[0].lower() == ABSENT:
         raise UnknownStructure(
-            f"The structure name {name!r} cannot be used: give some text without ';', '<' or '>' that does not begin with 'none'."
+            f"The structure name {name!r} cannot be used: give some text in UTF-8 without ';', '<' or '>' that does not "
+            "begin with 'none'."
         )
     return cleaned
 

@@ -1,4 +1,6 @@
 import json
+import os
+import sys
 import tarfile
 from dataclasses import replace
 
@@ -181,3 +183,15 @@ def test_a_coco_export_holds_one_case_in_memory(tmp_path, monkeypatch):
 
     few, many = peak(2), peak(12)
     assert many - few < 10 * 20 * 256 * 256 / 4, "ten cases more hold 13 MB of masks"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_case_folders_whose_names_are_no_utf8_come_in(dataset, tmp_path):
+    export_folders(dataset, tmp_path / "out")
+    old = tmp_path / "out/someone-00001"
+    (old / "case.json").unlink()
+    (old / "heart.png").rename(old / os.fsdecode(b"c\xe9ur.png"))
+    old.rename(old.with_name(os.fsdecode(b"Andr\xe9")))
+    again = import_folders(tmp_path / "out", tmp_path / "again")
+    assert Dataset.open(again.folder).case("Andr\ufffd").subject == "Andr\ufffd"
+    assert "c\ufffdur" in again.case("Andr\ufffd").present

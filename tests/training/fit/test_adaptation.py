@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from training.errors import BrokenModel, Cancelled, ChexanatomyError
+from training.evaluate import from_folders, pairs
 from training.fit import Adapter, AdaptSettings, Augmentation, Example, adapt
 from training.fit.adapters import adapters_in, delete_adapter, export_adapter, rename_adapter
 from training.fit.doubt import doubt_of, least_sure
@@ -348,3 +350,19 @@ def test_an_adapter_is_merged_before_its_model_is_taught_as_a_whole(base: Path, 
     assert whole.model.state_dict().keys() == load(base).model.state_dict().keys()
     second = adapt(first, examples(3), "heart", tmp_path / "second", replace(QUICK, steps=2, method="decoder"))
     assert load(second.folder).learned == (NAME,)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_what_was_learnt_is_kept_whatever_the_files_are_called(base: Path, tmp_path: Path) -> None:
+    old = os.fsdecode(b"Andr\xe9")
+    drawn = [tmp_path / kind for kind in ("images", "masks")]
+    for number, example in enumerate(examples(3)):
+        write_radiograph_png(example.radiograph, drawn[0] / f"{old}{number}.png")
+        write_mask_png(example.mask, drawn[1] / f"{old}{number}.png")
+    shown = [Example(one.radiograph, one.references["heart"], name=one.id) for one in from_folders(pairs(*drawn), "heart")]
+    adapter = adapt(base, shown, "heart", tmp_path / "adapter", replace(QUICK, steps=2), name=old)
+    assert adapter.card["adapter"] == "Andr\ufffd"
+    assert {name for names in adapter.card["images"].values() for name in names} == {f"Andr\ufffd{n}" for n in range(3)}
+    with pytest.raises(ChexanatomyError, match="choose another folder"):
+        adapt(base, shown, "heart", tmp_path / old)
+    assert not (tmp_path / old).exists()

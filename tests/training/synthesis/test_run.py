@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,13 @@ def test_another_configuration_in_the_same_folder_is_refused(made, person):
     with pytest.raises(BrokenDataset, match="another configuration"):
         synthesize(config(made, person, seed=9))
     assert contents(made) == before
+
+
+def test_a_configuration_that_cannot_be_read_is_another_one(made, person, tmp_path):
+    out = shutil.copytree(made, tmp_path / "data")
+    (out / "synthesis.json").write_text("[" * 100_000)
+    with pytest.raises(BrokenDataset, match="another configuration"):
+        synthesize(config(out, person))
 
 
 def test_the_same_paths_written_otherwise_are_the_same_configuration(made, person, monkeypatch):

@@ -64,7 +64,7 @@ def test_other_words_name_no_view():
     assert read_view("") is None
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a;b", "<loc0001>", "none", "None of these"])
+@pytest.mark.parametrize("name", ["", "  ", "a;b", "<loc0001>", "none", "None of these", "a\ud800"])
 def test_names_that_could_not_be_read_back_are_refused(name):
     with pytest.raises(UnknownStructure):
         clean_name(name)
