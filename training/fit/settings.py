@@ -37,6 +37,9 @@ def check_out(out: Path) -> None:
         )
 
 
+_NOT_FOR_UNET = ("base", "start", "tower", "freeze_vision", "checkpointing")
+
+
 @dataclass(frozen=True)
 class PretrainConfig:
     """Settings of a training run; they are stored in its checkpoints.
@@ -130,6 +133,8 @@ class PretrainConfig:
         above_nothing(minutes=self.max_minutes, learning_rate=self.learning_rate)
         if self.base is None and not self.unet and self.image_size % self.patch:
             raise ChexanatomyError(f"image_size is a multiple of patch, {self.patch} px; got {self.image_size}.")
+        if unused := [name for name in _NOT_FOR_UNET if getattr(self, name)] if self.unet else []:
+            raise ChexanatomyError(f"A U-Net begins anew and learns as a whole: leave out unet or {', '.join(unused)}.")
 
     @property
     def auxiliary(self) -> float:
