@@ -48,10 +48,10 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     together_on_cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=together_on_cpu, mixed_precision="bf16" if config.bf16 else "no", kwargs_handlers=[ddp])
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
     structures = config.structures or trainable()
     pupil = pupil_of(config, structures)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
     sources = [Path(folder) for folder in config.datasets]
     with accelerator.main_process_first():
         records = load_records(

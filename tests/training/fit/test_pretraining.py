@@ -171,6 +171,7 @@ def test_settings_are_changed_by_name(config: PretrainConfig) -> None:
     new = changed(config, ["stem=True", "tasks.absent=0.2", "augmentation.turn=5", "cache=here", "dense=1"])
     assert (new.stem, new.tasks.absent, new.augmentation.turn, new.cache, new.dense) == (True, 0.2, 5.0, Path("here"), 1.0)
     assert new.images == config.images
+    assert changed(config, ["structures=('Heart', 'left lung', 'heart')"]).structures == ("heart", "lung_left")
     for wrong in ("colour=3", "stem", "images=many", "tasks.fun=1", "heads.x=1"):
         with pytest.raises(ChexanatomyError):
             changed(config, [wrong])
