@@ -96,8 +96,8 @@ class AdaptSettings:
 
     def __post_init__(self) -> None:
         at_least(1, steps=self.steps, rank=self.rank, batch=self.batch)
-        at_least(0, seed=self.seed)
-        above_nothing(seconds=self.seconds, learning_rate=self.learning_rate)
+        at_least(0, seed=self.seed, learning_rate=self.learning_rate)
+        above_nothing(seconds=self.seconds)
 
 
 def hold_out(examples: Sequence[Example], seed: int) -> list[Example]:

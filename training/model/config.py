@@ -31,9 +31,9 @@ def tiny_config(
     """Return a PaliGemma configuration of about 5 million parameters.
 
     image_size, patch: edge lengths [px], the first a multiple of the second; widths, depths and heads of the SigLIP-style
-    tower and the Gemma decoder (one key and value head), the first a multiple of heads, the second of twice
-    as many; stem, stem_depth: convolutions instead of the patch embedding, see
-    `training.model.stem`; *_token: ids of the tokenizer's special tokens. Raises BrokenModel for sizes that do not fit.
+    tower and the Gemma decoder (one key and value head), the first width a multiple of heads, the second of twice as many;
+    stem, stem_depth: convolutions instead of the patch embedding, see `training.model.stem`; *_token: ids of the tokenizer's
+    special tokens. Raises BrokenModel for sizes that do not fit.
     """
     from transformers import PaliGemmaConfig
 
