@@ -22,7 +22,7 @@ from training.fit.pupils import Pupil, TokenPupil
 from training.fit.records import Records, load_records, set_aside
 from training.fit.schedule import Schedule, learning_rate
 from training.fit.settings import PretrainConfig
-from training.fit.state import Ema, load_state, save_state
+from training.fit.state import Ema, check_same_run, load_state, save_state
 from training.folders import end_last_line, replacing_folder
 from training.progress import ProgressCallback, report
 
@@ -39,6 +39,8 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
 
     if config.max_steps is None and config.max_minutes is None:
         raise BrokenDataset("A training run needs an end: give max_steps or max_minutes.")
+    out = Path(config.out)
+    check_same_run(out, asdict(config))
     if config.threads:
         torch.set_num_threads(config.threads)
     set_seed(config.seed)
@@ -50,7 +52,6 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     structures = config.structures or trainable()
     pupil = pupil_of(config, structures)
-    out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     sources = [Path(folder) for folder in config.datasets]
     with accelerator.main_process_first():
@@ -73,7 +74,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     ema = Ema(learner, config.ema)
     prepared, optimizer = accelerator.prepare(learner, optimizer)
     ema.to(device)
-    step, elapsed = load_state(out, learner, ema, optimizer, asdict(config))
+    step, elapsed = load_state(out, learner, ema, optimizer)
     started = last_save = last_validation = time.monotonic() - elapsed
     last_save, last_validation = time.monotonic(), time.monotonic()
     writer = SummaryWriter(str(out / "tensorboard")) if accelerator.is_main_process else None

@@ -16,6 +16,12 @@ from training.errors import BrokenModel
 
 STATE = "state.safetensors"
 
+MAY_CHANGE = {
+    *("datasets", "out", "cache", "codebook", "max_steps", "max_minutes", "workers", "loaders", "threads", "checkpointing"),
+    *("save_minutes", "validate_minutes", "log_steps", "calibrate_images"),
+}
+"""Settings that say where, how long and how fast a run learns, and what of it is seen, not what."""
+
 
 class Ema:
     """Exponential moving average of the trained parameters of a module."""
@@ -71,7 +77,39 @@ def save_state(
     os.replace(partial, folder / STATE)
 
 
-def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any, config: Mapping[str, Any]) -> tuple[int, float]:
+def check_same_run(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise BrokenModel where a run that was begun with other settings lies: what its card says of them would be wrong.
+
+    Those of MAY_CHANGE may differ, and the learning rate may be lower, to go on where the loss was no number. Models to begin
+    with count by whether there is one, a base by its name.
+    """
+    from safetensors import safe_open
+
+    path = folder / STATE
+    if not path.exists():
+        return
+    with safe_open(path, framework="pt") as file:
+        begun = _flat(json.loads(file.metadata()["config"]))
+    now = _flat(json.loads(json.dumps(config, default=str)))
+    if now["learning_rate"] < begun["learning_rate"]:
+        del now["learning_rate"]
+    other = [f"{name} {begun[name]}, not {now[name]}" for name in begun.keys() & now.keys() if begun[name] != now[name]]
+    if other:
+        raise BrokenModel(
+            f"{folder} holds a run that was begun with {'; '.join(sorted(other))}: "
+            "go on with the settings it was begun with, or choose a new folder."
+        )
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What may not change, with a dot in the names of settings inside of settings."""
+    parts = {name: value if isinstance(value, dict) else {"": value} for name, value in config.items() if name not in MAY_CHANGE}
+    flat = {f"{name}.{inner}".rstrip("."): value for name, part in parts.items() for inner, value in part.items()}
+    flat |= {name: bool(flat[name]) for name in ("tower", "start") if name in flat}
+    return flat | {"base": Path(flat["base"]).name if flat.get("base") else None}
+
+
+def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any) -> tuple[int, float]:
     """Take up a saved run: returns (step, elapsed [s]); (0, 0) where there is none. Raises BrokenModel for a run of another
     shape."""
     from safetensors import safe_open
