@@ -22,8 +22,8 @@ from training.fit.pupils import Pupil, TokenPupil
 from training.fit.records import Records, load_records, set_aside
 from training.fit.schedule import Schedule, learning_rate
 from training.fit.settings import PretrainConfig
-from training.fit.state import Ema, check_same_run, load_state, save_state
-from training.folders import end_last_line, replacing_folder
+from training.fit.state import Ema, check_same_run, cut_log, load_state, save_state
+from training.folders import replacing_folder
 from training.progress import ProgressCallback, report
 
 # Paths of one machine, and what the card holds elsewhere.
@@ -77,11 +77,15 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     step, elapsed = load_state(out, learner, ema, optimizer)
     started = last_save = last_validation = time.monotonic() - elapsed
     last_save, last_validation = time.monotonic(), time.monotonic()
-    writer = SummaryWriter(str(out / "tensorboard")) if accelerator.is_main_process else None
-    end_last_line(out / "log.jsonl")
-    log = (out / "log.jsonl").open("a", encoding="utf-8") if accelerator.is_main_process else None
-    watched: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     loop = Schedule(config, started)
+    if step:
+        report(progress, step, loop.steps(step), f"Going on from step {step}")
+    log = writer = None
+    if accelerator.is_main_process:
+        cut_log(out / "log.jsonl", step)
+        log = (out / "log.jsonl").open("a", encoding="utf-8")
+        writer = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
+    watched: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def note(values: Mapping[str, float]) -> None:
         if log and writer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import BrokenModel
+from training.images.paths import replacing
 
 STATE = "state.safetensors"
 
@@ -107,6 +109,24 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     flat = {f"{name}.{inner}".rstrip("."): value for name, part in parts.items() for inner, value in part.items()}
     flat |= {name: bool(flat[name]) for name in ("tower", "start") if name in flat}
     return flat | {"base": Path(flat["base"]).name if flat.get("base") else None}
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Leave of a log the whole lines up to the step that was saved: what came after it is learnt, and noted, again."""
+    if not path.is_file():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
+    if len(kept) < len(lines):
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"".join(kept))
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # a stop of the machine can leave anything
+        return math.inf
 
 
 def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any) -> tuple[int, float]:

@@ -71,6 +71,20 @@ def test_a_run_goes_on_to_the_bit_after_an_interruption(config: PretrainConfig, 
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_steps_that_were_lost_are_noted_once(config: PretrainConfig) -> None:
+    pretrain(replace(config, max_steps=3, log_steps=1))
+    log = config.out / "log.jsonl"
+    whole = log_of(config.out)
+    log.write_text(log.read_text() + '{"step": 4, "loss": 9.0}\n{"step": 5, "val/dice": 0.1}\n\0\n{"step": 3, "lo')
+    reports: list[Progress] = []
+    pretrain(replace(config, max_steps=5, log_steps=1), reports.append)
+    assert log_of(config.out)[: len(whole)] == whole
+    assert [row["step"] for row in log_of(config.out) if "loss" in row] == [1, 2, 3, 4, 5]
+    assert not any(row.get("loss") == 9.0 for row in log_of(config.out))
+    assert [one.text for one in reports if one.text.startswith("Going on")] == ["Going on from step 3"]
+    assert not list(config.out.glob(".writing-*"))
+
+
 def test_a_run_of_other_settings_is_not_continued(config: PretrainConfig, tmp_path: Path) -> None:
     pretrain(replace(config, max_steps=1))
     before = (config.out / "state.safetensors").read_bytes()
