@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.folders import end_last_line, recover_folder, replacing_folder
+from training.folders import recover_folder, replacing_folder
 
 
 def test_the_old_folder_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -38,12 +38,3 @@ def test_a_stop_between_the_two_moves_is_made_good(tmp_path: Path) -> None:
     old.mkdir()
     recover_folder(tmp_path / "adapter")
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
-
-
-def test_only_an_unfinished_line_is_cut_off(tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl"
-    end_last_line(log)
-    for content, kept in ((b"a\nb\nha", b"a\nb\n"), (b"a\n", b"a\n"), (b"ha", b""), (b"", b"")):
-        log.write_bytes(content)
-        end_last_line(log)
-        assert log.read_bytes() == kept

@@ -34,15 +34,6 @@ def recover_folder(target: Path) -> None:
         os.replace(old, target)
 
 
-def end_last_line(path: Path) -> None:
-    """Cut off a last line that a stop left unfinished, so that what is appended begins a line of its own."""
-    if not path.is_file():
-        return
-    with path.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
-
-
 def _part(target: Path) -> Path:
     return target.with_name(f".{target.name}.partial")
 

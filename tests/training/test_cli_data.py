@@ -86,6 +86,20 @@ def test_who_decides_is_asked_where_the_system_does_not_know(run: Run, tmp_path:
         ("train --limit 0", "limit is"),
         ("train --set max_steps=0", "steps is"),
         ("train --seed -1", "seed is a number from 0 on"),
+        ("train --set heads=5", "vision_width is a multiple of heads, 5, and"),
+        ("train --set text_width=36", "text_width of twice as many; got 192 and 36"),
+        ("train --image-size 64 --set patch=10", "image_size is a multiple of patch, 10 px; got 64"),
+        ("train --image-size 60 --set patch=10 stem=True", "patch is a power of two from 2 px on; got 10"),
+        ("train --set stem=True vision_width=32", "vision_width is a multiple of 64; got 32"),
+        ("train --set vision_depth=0", "vision_depth is a number from 1 on"),
+        ("train --set ema=2.0", "ema is a number from 0 to 1; got 2"),
+        ("train --set cooldown=1.5", "cooldown is a number from 0 to 1"),
+        ("train --set clip=-1", "clip is a number above 0"),
+        ("train --set structures=('heart','nonsense')", "No structure is called 'nonsense'"),
+        ("train --set structures=heart", "structures=heart does not fit"),
+        ("train --unet --set unet_widths=(16,16)", "unet_widths are 6 numbers from 1 on; got (16, 16)"),
+        ("train --unet --base b", "leave out unet or base"),
+        ("train --unet --freeze-vision", "leave out unet or freeze_vision"),
         ("adapt --steps -1", "steps is"),
         ("adapt --seconds nan", "seconds is a number above 0"),
         ("adapt --rank 0", "rank is"),
@@ -108,6 +122,24 @@ def test_a_senseless_number_is_refused_before_anything_is_read(
     assert one_line(complaint)
     assert expected in complaint
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ((), "predict IMAGE --structures heart --model {0} --out DIR\n"),
+        (("--base", "b", "--codebook", "vae-oid.npz"), "--model {0} --codebook vae-oid.npz --out DIR\n"),
+        (("--unet",), "evaluate --dataset DATA --baseline {0} --out DIR\n"),
+    ],
+)
+def test_what_was_trained_can_be_used_as_it_is_said(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], advice: str
+) -> None:
+    checkpoint = tmp_path / "run/checkpoint"
+    monkeypatch.setattr("training.fit.pretrain", lambda *_, **__: checkpoint)
+    status, out, _ = run("train", "--dataset", "data", "--out", "run", *given)
+    assert status == 0
+    assert out.endswith(advice.format(checkpoint))
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "a\u200fb", "a\ue000b"])

@@ -102,8 +102,15 @@ class Train(Command):
         config = changed(config, self.set)
         with self.reporting() as progress:
             checkpoint = pretrain(config, progress=progress)
+        if config.unet:
+            self.say(
+                f"{checkpoint}: the U-Net; score it with chexanatomy evaluate --dataset DATA --baseline {checkpoint} --out DIR"
+            )
+            return 0
+        book = f" --codebook {config.codebook}" if config.base and config.codebook else ""
         self.say(
-            f"{checkpoint}: the model; try it with chexanatomy predict IMAGE --structures heart --model {checkpoint} --out DIR"
+            f"{checkpoint}: the model; try it with "
+            f"chexanatomy predict IMAGE --structures heart --model {checkpoint}{book} --out DIR"
         )
         return 0
 

@@ -22,8 +22,8 @@ from training.fit.pupils import Pupil, TokenPupil
 from training.fit.records import Records, load_records, set_aside
 from training.fit.schedule import Schedule, learning_rate
 from training.fit.settings import NOT_IN_CARD, PretrainConfig
-from training.fit.state import Ema, load_state, save_state
-from training.folders import end_last_line, replacing_folder
+from training.fit.state import Ema, check_same_run, cut_log, load_state, save_state
+from training.folders import replacing_folder
 from training.progress import ProgressCallback, report
 
 
@@ -36,6 +36,8 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
 
     if config.max_steps is None and config.max_minutes is None:
         raise BrokenDataset("A training run needs an end: give max_steps or max_minutes.")
+    out = Path(config.out)
+    check_same_run(out, asdict(config))
     if config.threads:
         torch.set_num_threads(config.threads)
     set_seed(config.seed)
@@ -45,10 +47,9 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     together_on_cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=together_on_cpu, mixed_precision="bf16" if config.bf16 else "no", kwargs_handlers=[ddp])
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
     structures = config.structures or trainable()
     pupil = pupil_of(config, structures)
+    out.mkdir(parents=True, exist_ok=True)
     sources = [Path(folder) for folder in config.datasets]
     with accelerator.main_process_first():
         records = load_records(
@@ -70,14 +71,18 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     ema = Ema(learner, config.ema)
     prepared, optimizer = accelerator.prepare(learner, optimizer)
     ema.to(device)
-    step, elapsed = load_state(out, learner, ema, optimizer, asdict(config))
+    step, elapsed = load_state(out, learner, ema, optimizer)
     started = last_save = last_validation = time.monotonic() - elapsed
     last_save, last_validation = time.monotonic(), time.monotonic()
-    writer = SummaryWriter(str(out / "tensorboard")) if accelerator.is_main_process else None
-    end_last_line(out / "log.jsonl")
-    log = (out / "log.jsonl").open("a", encoding="utf-8") if accelerator.is_main_process else None
-    watched: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     loop = Schedule(config, started)
+    if step:
+        report(progress, step, loop.steps(step), f"Going on from step {step}")
+    log = writer = None
+    if accelerator.is_main_process:
+        cut_log(out / "log.jsonl", step)
+        log = (out / "log.jsonl").open("a", encoding="utf-8")
+        writer = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
+    watched: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def note(values: Mapping[str, float]) -> None:
         if log and writer:

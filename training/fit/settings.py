@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from training.anatomy import find
 from training.errors import ChexanatomyError
 from training.fit.augment import Augmentation
 from training.fit.queries import Tasks
@@ -29,6 +30,13 @@ def above_nothing(**values: float | None) -> None:
             raise ChexanatomyError(f"{name} is a number above 0; got {value:g}.")
 
 
+def share(**values: float) -> None:
+    """Raise ChexanatomyError for a number that is not between 0 and 1, by its name."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ChexanatomyError(f"{name} is a number from 0 to 1; got {value:g}.")
+
+
 def check_out(out: Path) -> None:
     """Raise ChexanatomyError for a folder that no model can be written into: safetensors takes paths in UTF-8 only."""
     if writable(str(out)) != str(out):
@@ -39,6 +47,8 @@ def check_out(out: Path) -> None:
 
 NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache")
 """Settings that are paths of one machine, or that the card of a model holds elsewhere."""
+UNET_WIDTHS = 6
+_NOT_FOR_UNET = ("base", "start", "tower", "freeze_vision", "checkpointing")
 
 
 @dataclass(frozen=True)
@@ -130,10 +140,21 @@ class PretrainConfig:
         check_out(self.out)
         at_least(1, steps=self.max_steps, images=self.images, queries=self.queries, limit=self.limit, threads=self.threads)
         at_least(1, image_size=self.image_size, patch=self.patch, lora_rank=self.lora_rank)
+        at_least(1, vision_width=self.vision_width, vision_depth=self.vision_depth, text_width=self.text_width)
+        at_least(1, text_depth=self.text_depth, text_hidden=self.text_hidden, heads=self.heads)
+        at_least(1, dense_factor=self.dense_factor, dense_structures=self.dense_structures, drawn_most=self.drawn_most)
+        at_least(1, cache_size=self.cache_size, log_steps=self.log_steps)
         at_least(0, workers=self.workers, loaders=self.loaders, seed=self.seed, learning_rate=self.learning_rate)
-        above_nothing(minutes=self.max_minutes)
-        if self.base is None and not self.unet and self.image_size % self.patch:
-            raise ChexanatomyError(f"image_size is a multiple of patch, {self.patch} px; got {self.image_size}.")
+        at_least(0, weight_decay=self.weight_decay, muon=self.muon, sigma=self.sigma, near=self.near, naming=self.naming)
+        at_least(0, drawn=self.drawn, dense=self.dense, stem_depth=self.stem_depth, calibrate_images=self.calibrate_images)
+        above_nothing(minutes=self.max_minutes, clip=self.clip)
+        share(warmup=self.warmup, cooldown=self.cooldown, ema=self.ema, smoothing=self.smoothing, dense_first=self.dense_first)
+        if self.structures is not None:
+            object.__setattr__(self, "structures", tuple(dict.fromkeys(find(name).key for name in self.structures)))
+        if self.unet and (len(self.unet_widths) != UNET_WIDTHS or min(self.unet_widths) < 1):
+            raise ChexanatomyError(f"unet_widths are {UNET_WIDTHS} numbers from 1 on; got {self.unet_widths}.")
+        if unused := [name for name in _NOT_FOR_UNET if getattr(self, name)] if self.unet else []:
+            raise ChexanatomyError(f"A U-Net begins anew and learns as a whole: leave out unet or {', '.join(unused)}.")
 
     @property
     def auxiliary(self) -> float:
@@ -177,4 +198,7 @@ def _set(config: Any, path: list[str], text: str, change: str) -> Any:
         value = Path(value)
     if (old is not None and not isinstance(value, type(old))) or len(path) > 1:
         raise ChexanatomyError(f"{change} does not fit: {path[0]} is {old!r}, give a value of that kind.")
-    return replace(config, **{path[0]: value})
+    try:
+        return replace(config, **{path[0]: value})
+    except TypeError as error:  # such as structures=3
+        raise ChexanatomyError(f"{change} does not fit: give a value of the kind that {path[0]} is.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import BrokenModel
+from training.images.paths import replacing
 
 STATE = "state.safetensors"
+
+MAY_CHANGE = {
+    *("datasets", "out", "cache", "codebook", "max_steps", "max_minutes", "workers", "loaders", "threads", "checkpointing"),
+    *("save_minutes", "validate_minutes", "log_steps", "calibrate_images"),
+}
+"""Settings that say where, how long and how fast a run learns, and what of it is seen, not what."""
 
 
 class Ema:
@@ -71,7 +79,57 @@ def save_state(
     os.replace(partial, folder / STATE)
 
 
-def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any, config: Mapping[str, Any]) -> tuple[int, float]:
+def check_same_run(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise BrokenModel where a run that was begun with other settings lies: what its card says of them would be wrong.
+
+    Those of MAY_CHANGE may differ, and the learning rate may be lower, to go on where the loss was no number. Models to begin
+    with count by whether there is one, a base by its name.
+    """
+    from safetensors import safe_open
+
+    path = folder / STATE
+    if not path.exists():
+        return
+    with safe_open(path, framework="pt") as file:
+        begun = _flat(json.loads(file.metadata()["config"]))
+    now = _flat(json.loads(json.dumps(config, default=str)))
+    if now["learning_rate"] < begun["learning_rate"]:
+        del now["learning_rate"]
+    other = [f"{name} {begun[name]}, not {now[name]}" for name in begun.keys() & now.keys() if begun[name] != now[name]]
+    if other:
+        raise BrokenModel(
+            f"{folder} holds a run that was begun with {'; '.join(sorted(other))}: "
+            "go on with the settings it was begun with, or choose a new folder."
+        )
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What may not change, with a dot in the names of settings inside of settings."""
+    parts = {name: value if isinstance(value, dict) else {"": value} for name, value in config.items() if name not in MAY_CHANGE}
+    flat = {f"{name}.{inner}".rstrip("."): value for name, part in parts.items() for inner, value in part.items()}
+    flat |= {name: bool(flat[name]) for name in ("tower", "start") if name in flat}
+    return flat | {"base": Path(flat["base"]).name if flat.get("base") else None}
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Leave of a log the whole lines up to the step that was saved: what came after it is learnt, and noted, again."""
+    if not path.is_file():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
+    if len(kept) < len(lines):
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"".join(kept))
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # a stop of the machine can leave anything
+        return math.inf
+
+
+def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any) -> tuple[int, float]:
     """Take up a saved run: returns (step, elapsed [s]); (0, 0) where there is none. Raises BrokenModel for a run of another
     shape."""
     from safetensors import safe_open

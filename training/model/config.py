@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from training.errors import BrokenModel
+
 if TYPE_CHECKING:
     from transformers import PaliGemmaConfig
 
@@ -29,15 +31,17 @@ def tiny_config(
     """Return a PaliGemma configuration of about 5 million parameters.
 
     image_size, patch: edge lengths [px], the first a multiple of the second; widths, depths and heads of the SigLIP-style
-    tower and the Gemma decoder (one key and value head); stem, stem_depth: convolutions instead of the patch embedding, see
-    `training.model.stem`; *_token: ids of the tokenizer's special tokens.
+    tower and the Gemma decoder (one key and value head), the first width a multiple of heads, the second of twice as many;
+    stem, stem_depth: convolutions instead of the patch embedding, see `training.model.stem`; *_token: ids of the tokenizer's
+    special tokens. Raises BrokenModel for sizes that do not fit.
     """
     from transformers import PaliGemmaConfig
 
-    if image_size % patch or vision_width % heads or text_width % heads:
-        raise ValueError(
-            f"image_size ({image_size}) must be a multiple of patch ({patch}), and the widths ({vision_width}, {text_width}) "
-            f"multiples of heads ({heads})"
+    if image_size % patch:
+        raise BrokenModel(f"image_size is a multiple of patch, {patch} px; got {image_size}.")
+    if vision_width % heads or text_width % (2 * heads):
+        raise BrokenModel(
+            f"vision_width is a multiple of heads, {heads}, and text_width of twice as many; got {vision_width} and {text_width}."
         )
     vision: dict[str, Any] = {
         "model_type": "siglip_vision_model",

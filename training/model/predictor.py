@@ -131,7 +131,7 @@ class Predictor:
         if self.checkpoint.codebook is None:
             raise BrokenModel(
                 f"The model {self.checkpoint.name} came without a mask codebook: "
-                "give the path of vae-oid.npz (codebook=...) to see its masks."
+                "give the path of vae-oid.npz (--codebook, in Python codebook=...) to see its masks."
             )
         wanted = [(key, self._asked_as(key)) for key, _ in map(self._resolve, structures)]
         once = list(dict.fromkeys(question for _, questions in wanted for question in questions))

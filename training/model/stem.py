@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
 
+from training.errors import BrokenModel
+
 GROUPS = 8
 
 
@@ -19,11 +21,16 @@ class Stem(nn.Module):
     """Halves the picture until a patch is one position: float [n, 3, size, size] to [n, width, size / patch, size / patch]."""
 
     def __init__(self, width: int, patch: int, depth: int = 1) -> None:
-        """depth: residual convolutions at each of the two coarsest sizes; one at the sizes before, none at half the picture's."""
+        """depth: residual convolutions at each of the two coarsest sizes; one at the sizes before, none at half the picture's.
+
+        Raises BrokenModel for a patch that is no power of two, or a width that does not fit it.
+        """
         super().__init__()
         halvings = patch.bit_length() - 1
-        if patch != 1 << halvings or width % (GROUPS << (halvings - 1)):
-            raise ValueError(f"patch ({patch}) must be a power of two, width ({width}) a multiple of {GROUPS << (halvings - 1)}")
+        if halvings < 1 or patch != 1 << halvings:
+            raise BrokenModel(f"With a stem, patch is a power of two from 2 px on; got {patch}.")
+        if width % (GROUPS << (halvings - 1)):
+            raise BrokenModel(f"With a stem, vision_width is a multiple of {GROUPS << (halvings - 1)}; got {width}.")
         widths = [3, *(width >> (halvings - 1 - i) for i in range(halvings))]
         self.layers = nn.ModuleList(
             _Halving(a, b, depth if i >= halvings - 2 else min(i, 1)) for i, (a, b) in enumerate(pairwise(widths))

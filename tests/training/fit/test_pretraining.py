@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,11 +21,12 @@ from training.fit import Augmentation, PretrainConfig, pretrain
 from training.fit.augment import photograph, spread
 from training.fit.batches import Batch, Plan, batches, make_plan
 from training.fit.losses import code_aims, names_alone, token_loss
-from training.fit.pupils import at_grid, starting_point, take_weights
+from training.fit.pupils import TokenPupil, at_grid, starting_point, take_weights
 from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.schedule import learning_rate
 from training.fit.settings import changed
+from training.fit.state import Ema, load_state
 from training.model import decoding, load
 from training.model.packing import Segment, Segments, see
 from training.model.special import SpecialTokens
@@ -68,10 +71,43 @@ def test_a_run_goes_on_to_the_bit_after_an_interruption(config: PretrainConfig, 
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_run_of_another_shape_is_not_continued(config: PretrainConfig) -> None:
+def test_steps_that_were_lost_are_noted_once(config: PretrainConfig) -> None:
+    pretrain(replace(config, max_steps=3, log_steps=1))
+    log = config.out / "log.jsonl"
+    whole = log_of(config.out)
+    log.write_text(log.read_text() + '{"step": 4, "loss": 9.0}\n{"step": 5, "val/dice": 0.1}\n\0\n{"step": 3, "lo')
+    reports: list[Progress] = []
+    pretrain(replace(config, max_steps=5, log_steps=1), reports.append)
+    assert log_of(config.out)[: len(whole)] == whole
+    assert [row["step"] for row in log_of(config.out) if "loss" in row] == [1, 2, 3, 4, 5]
+    assert not any(row.get("loss") == 9.0 for row in log_of(config.out))
+    assert [one.text for one in reports if one.text.startswith("Going on")] == ["Going on from step 3"]
+    assert not list(config.out.glob(".writing-*"))
+
+
+def test_a_run_of_other_settings_is_not_continued(config: PretrainConfig, tmp_path: Path) -> None:
     pretrain(replace(config, max_steps=1))
+    before = (config.out / "state.safetensors").read_bytes()
+    for other, named in (
+        ({"text_hidden": 96}, "text_hidden 64, not 96: go on"),
+        ({"learning_rate": 0.5, "seed": 99}, "learning_rate 0.0015, not 0.5; seed 0, not 99: go on"),
+        ({"limit": 4}, "limit None, not 4: go on"),
+        ({"tasks": replace(config.tasks, absent=0.3)}, "tasks.absent 0.1, not 0.3: go on"),
+    ):
+        with pytest.raises(BrokenModel, match=re.escape(f"was begun with {named}")):
+            pretrain(replace(config, max_steps=2, **other))
+    assert (config.out / "state.safetensors").read_bytes() == before
+    moved = shutil.copytree(config.datasets[0], tmp_path / "moved")
+    elsewhere = {"datasets": (moved,), "workers": 0, "max_minutes": 5.0, "learning_rate": 1e-4, "log_steps": 1}
+    pretrain(replace(config, max_steps=2, **elsewhere))
+    assert log_of(config.out)[-1]["step"] == 2
+
+
+def test_a_state_of_another_shape_is_not_taken_up(config: PretrainConfig) -> None:
+    pretrain(replace(config, max_steps=1))
+    other = TokenPupil(replace(config, text_hidden=96), STRUCTURES).learner
     with pytest.raises(BrokenModel, match="another model shape"):
-        pretrain(replace(config, max_steps=2, text_hidden=96))
+        load_state(config.out, other, Ema(other, 0.9), torch.optim.SGD(other.parameters()))
 
 
 def test_a_run_without_an_end_is_refused(config: PretrainConfig) -> None:
@@ -171,6 +207,7 @@ def test_settings_are_changed_by_name(config: PretrainConfig) -> None:
     new = changed(config, ["stem=True", "tasks.absent=0.2", "augmentation.turn=5", "cache=here", "dense=1"])
     assert (new.stem, new.tasks.absent, new.augmentation.turn, new.cache, new.dense) == (True, 0.2, 5.0, Path("here"), 1.0)
     assert new.images == config.images
+    assert changed(config, ["structures=('Heart', 'left lung', 'heart')"]).structures == ("heart", "lung_left")
     for wrong in ("colour=3", "stem", "images=many", "tasks.fun=1", "heads.x=1"):
         with pytest.raises(ChexanatomyError):
             changed(config, [wrong])

@@ -95,7 +95,7 @@ def test_published_folders_find_structures(stock: Path, codebook_file: Path, rad
 
 
 def test_masks_without_a_codebook_are_one_clear_sentence(stock: Path, radiograph: Radiograph) -> None:
-    with pytest.raises(BrokenModel, match=r"vae-oid\.npz"):
+    with pytest.raises(BrokenModel, match=r"vae-oid\.npz \(--codebook, in Python codebook="):
         load(stock).segment(radiograph, ["heart"])
 
 
