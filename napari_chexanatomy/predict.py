@@ -128,7 +128,7 @@ class PredictWidget(DeskWidget):
         self.accurate = QCheckBox("Accurate (slow)")
         self.accurate.setToolTip(
             "Look five times at the picture, a little moved, and average: more exact masks and a probability for every pixel, "
-            "in about ten times the time."
+            "in about five times the time."
         )
         look = QHBoxLayout()
         look.addWidget(self.as_drawn)

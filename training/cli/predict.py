@@ -47,7 +47,7 @@ class Predict(Command):
     the part behind the heart; `projected`, the shadow that the lung of a CT casts, down behind the diaphragm. On pictures that
     this program made from a CT they are always projected, as their masks are."""
     accurate: bool = False
-    """Average five slightly moved looks, in eight to twelve times the time; also writes
+    """Average five slightly moved looks, in four to seven times the time; also writes
     DIR/<image stem>/<structure>.probability.png."""
     measure: bool = False
     """Find the heart and the lungs as well, and write cardiothoracic ratio and lung areas to DIR/measurements.csv."""

@@ -52,7 +52,7 @@ class Evaluate(Command):
     """What lung_left, lung_right and lungs mean on radiographs taken of people, as in `predict`: `drawn`, their outlines, or
     `projected`. In data sets made from CTs they are always projected; imported radiographs count as taken of people."""
     accurate: bool = False
-    """Score the accurate answers of --model, as `predict --accurate` gives them, in eight to twelve times the time."""
+    """Score the accurate answers of --model, as `predict --accurate` gives them, in four to seven times the time."""
     limit: int | None = None
     """Score at most this many images, evenly spread."""
     claims: bool = False

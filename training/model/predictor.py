@@ -122,8 +122,8 @@ class Predictor:
         has under `in_parts` are put together from the answers to their parts, without adapters that were taught one of these.
 
         batch: prompts answered at the same time; expectation: average over neighbouring box bins instead of taking the likeliest;
-        accurate: average len(LOOKS) slightly moved looks at the image, blending the codes between which each hesitates, in eight
-        to twelve times the time.
+        accurate: average len(LOOKS) slightly moved looks at the image, blending the codes between which each hesitates, in four
+        to seven times the time.
         Raises UnknownStructure for names nobody knows, BrokenModel without a mask codebook, ChexanatomyError for a batch below 1.
         """
         if batch < 1:
