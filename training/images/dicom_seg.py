@@ -14,7 +14,7 @@ from training.errors import ChexanatomyError, UnreadableFile
 from training.images.codes import ANATOMICAL_STRUCTURE, Code, code_of, structure_of
 from training.images.dicom_ct import decoded
 from training.images.dicom_geometry import geometry_in, put_geometry
-from training.images.dicom_headers import dicom_errors, quiet, read_dataset
+from training.images.dicom_headers import dicom_errors, quiet, read_dataset, word
 from training.images.dicom_write import RESEARCH_ONLY, UNICODE, coded
 from training.images.mask_sets import MaskSet
 from training.images.paths import damaged, existing, replacing
@@ -99,12 +99,12 @@ def is_segmentation(path: Path) -> bool:
 
     with quiet():
         header = read_header(path, ["Modality"])
-    return header is not None and str(header.get("Modality", "") or "").strip().upper() == "SEG"
+    return header is not None and word(header, "Modality").upper() == "SEG"
 
 
 def _read(dataset: Any, path: Path) -> MaskSet:
     kind = str(dataset.get("SegmentationType", "") or "").strip().upper()
-    if str(dataset.get("Modality", "")).strip() != "SEG" or kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
+    if word(dataset, "Modality") != "SEG" or kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise UnreadableFile(f"{path.name} is no DICOM segmentation; give one of type BINARY, FRACTIONAL or LABELMAP.")
     size = (int(dataset.Rows), int(dataset.Columns))
     frames = int(dataset.get("NumberOfFrames", None) or 1)

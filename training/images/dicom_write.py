@@ -12,7 +12,7 @@ import numpy as np
 
 from training.images.codes import CHEST, Code
 from training.images.dicom_geometry import put_geometry
-from training.images.dicom_headers import dicom_files, quiet, read_header
+from training.images.dicom_headers import dicom_files, quiet, read_header, word
 from training.images.paths import kind, replacing
 from training.images.pseudonyms import pseudonym, pseudonymous_uid
 from training.images.radiograph import FULL_SCALE, RECONSTRUCTED, WRITTEN_BY
@@ -50,7 +50,7 @@ def owner_of(path: str | os.PathLike[str], image: str = "") -> Owner:
         with quiet():
             header = read_header(source, ["PatientID", "StudyInstanceUID", "SOPInstanceUID"])
         if header is not None and header.get("SOPInstanceUID", ""):
-            patient, study, own = (str(header.get(k, "") or "") for k in ("PatientID", "StudyInstanceUID", "SOPInstanceUID"))
+            patient, study, own = (word(header, k) for k in ("PatientID", "StudyInstanceUID", "SOPInstanceUID"))
             return made_up(patient or study, study, own + image)
     return made_up(str(source.absolute()), image=image)
 

@@ -17,6 +17,9 @@ HIGHEST_AIR = -300
 LEAST_RANGE = 100
 """A volume whose values differ by less [HU] shows no anatomy."""
 
+FARTHEST = 2**30
+"""Up to here a whole intercept is added in whole numbers."""
+
 
 class Hounsfield:
     """Converts slab after slab and remembers what the values were like."""
@@ -28,7 +31,7 @@ class Hounsfield:
 
     def convert(self, slab: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
         """Return int16 [HU] of stored values of any shape, times slope plus intercept."""
-        whole = slab.dtype.kind in "iu" and slope == 1 and float(intercept).is_integer()
+        whole = slab.dtype.kind in "iu" and slope == 1 and float(intercept).is_integer() and abs(intercept) < FARTHEST
         if whole and slab.dtype.itemsize <= 2:
             values = slab.astype(np.int32) + np.int32(intercept)
         else:

@@ -159,7 +159,7 @@ def neutral(path: Path) -> Path:
     if header is None or not names_patient(str(path), header):
         return path
     suffix = path.suffix.lower() if path.suffix.lower() in _DICOM_SUFFIXES else ""  # a name without one may end in a name
-    return Path(shown_name(Path(str(header.get("SOPInstanceUID", "")) or path.name), header) + suffix)
+    return Path(shown_name(Path(word(header, "SOPInstanceUID") or path.name), header) + suffix)
 
 
 def neutral_texts(texts: Iterable[str], source: Path) -> list[str]:

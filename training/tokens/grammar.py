@@ -181,7 +181,7 @@ def _write_item(answer: Answer) -> str:
 
 def _read_item(item: str, needs: Needs) -> Answer | None:
     match = _ITEM.fullmatch(item)
-    if match is None or re.search("[<>]", match["name"]):
+    if match is None or re.search("[<>\ud800-\udfff]", match["name"]):
         return None
     locs = [int(digits) for digits in _LOC.findall(match["locs"])]
     segs = tuple(int(digits) for digits in _SEG.findall(match["segs"]))
