@@ -32,7 +32,8 @@ def write_masks_dicom(masks: Mapping[str, np.ndarray], path: str | os.PathLike[s
 
     The file is filed under the image's own patient and study: with an image from write_radiograph_dicom those are stand-ins, with
     a hospital's file they are the patient's. The masks lie on the image as read_radiograph gives it. made_by: the model or
-    method, empty for masks drawn by hand. Raises ChexanatomyError for masks of another size.
+    method, empty for masks drawn by hand. Raises ChexanatomyError for masks of another size, and for an image that none can refer
+    to.
     """
     import highdicom as hd
 
@@ -45,25 +46,31 @@ def write_masks_dicom(masks: Mapping[str, np.ndarray], path: str | os.PathLike[s
     planes = [_stored(structure, turn.back(mask), size) for structure, mask in masks.items()]
     descriptions = [_description(hd, number, structure, made_by) for number, structure in enumerate(masks, 1)]
     with quiet():
-        seg = hd.seg.Segmentation(
-            source_images=[_for_highdicom(image)],
-            pixel_array=np.stack(planes, axis=-1)[np.newaxis],
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=descriptions,
-            series_instance_uid=pseudonymous_uid("masks", str(image.SOPInstanceUID)),
-            series_number=int(image.get("SeriesNumber", None) or 0) + 100,
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
-            manufacturer=WRITTEN_BY,
-            manufacturer_model_name=WRITTEN_BY,
-            software_versions=__version__,
-            device_serial_number="0",
-            content_label="ANATOMY",
-            content_description=RESEARCH_ONLY,
-            omit_empty_frames=False,
-            series_description="Anatomy",
-            specific_character_set=UNICODE,
-        )
+        try:
+            seg = hd.seg.Segmentation(
+                source_images=[_for_highdicom(image)],
+                pixel_array=np.stack(planes, axis=-1)[np.newaxis],
+                segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+                segment_descriptions=descriptions,
+                series_instance_uid=pseudonymous_uid("masks", str(image.SOPInstanceUID)),
+                series_number=int(image.get("SeriesNumber", None) or 0) + 100,
+                sop_instance_uid=hd.UID(),
+                instance_number=1,
+                manufacturer=WRITTEN_BY,
+                manufacturer_model_name=WRITTEN_BY,
+                software_versions=__version__,
+                device_serial_number="0",
+                content_label="ANATOMY",
+                content_description=RESEARCH_ONLY,
+                omit_empty_frames=False,
+                series_description="Anatomy",
+                specific_character_set=UNICODE,
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ChexanatomyError(
+                "No DICOM SEG can refer to this image: its header lacks what one needs, such as a frame of reference. "
+                "Give the masks as PNG or COCO."
+            ) from error
         for item, structure in zip(seg.SegmentSequence, masks, strict=True):
             side = code_of(structure).side
             if side is not None:

@@ -124,6 +124,14 @@ def test_dciodvfy_finds_no_error(tmp_path: Path) -> None:
         assert not [line for line in said.splitlines() if line.startswith("Error")], said
 
 
+def test_an_image_that_nothing_can_refer_to_is_refused(tmp_path: Path) -> None:
+    stored = np.arange(40 * 64, dtype=np.uint16).reshape(40, 64)
+    image = pydicom.dcmread(dicom(tmp_path / "cr.dcm", stored, Modality="CR"))  # a CT by its class, without a frame of reference
+    with pytest.raises(ChexanatomyError, match="No DICOM SEG can refer to this image"):
+        write_masks_dicom({"heart": stored > 9}, tmp_path / "masks.dcm", image)
+    assert not (tmp_path / "masks.dcm").exists()
+
+
 def test_only_attaching_to_the_source_takes_over_who_it_is(tmp_path: Path) -> None:
     stored = np.arange(40 * 64, dtype=np.uint16).reshape(40, 64)
     source = dicom(tmp_path / "x.dcm", stored, SOPClassUID="1.2.840.10008.5.1.4.1.1.1", Modality="CR", PatientID="4711-geheim")
