@@ -59,7 +59,7 @@ def main() -> None:
         f"-max_total_time={int(60 * chosen.minutes)}",
         f"-max_len={FEW_BYTES}",
         f"-artifact_prefix={folder / 'findings'}/",
-        "-timeout=30",
+        "-timeout=120",  # CharLS takes seconds to give up some damaged JPEG-LS
         "-rss_limit_mb=4096",
         "-print_final_stats=1",
         str(folder / "corpus"),
