@@ -10,8 +10,8 @@ LONGEST = 900
 
 _ACTS = ("Cc", "Cs", "Zl", "Zp", "Cn", "Co")
 """Unicode categories of control characters, halves of characters, line separators, and what no font has."""
-_TURNS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that turn the direction of writing, so that a name reads as another one."""
+_HIDDEN = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u00ad\u200b\u2060\ufeff")
+"""Marks that turn the direction of writing, and those that nobody sees: with them a name reads as another one."""
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
@@ -39,4 +39,4 @@ def inert(text: str) -> str:
 
 
 def _acts(character: str) -> bool:
-    return character in _TURNS or unicodedata.category(character) in _ACTS
+    return character in _HIDDEN or unicodedata.category(character) in _ACTS

@@ -11,7 +11,7 @@ import numpy as np
 from training.errors import UnreadableFile
 from training.images.grid import Stored, is_aligned, reordered, resampled, upright_grid
 from training.images.hounsfield import AIR, Hounsfield
-from training.images.paths import existing, kind, stem
+from training.images.paths import check_volume_size, existing, kind, stem
 from training.images.types import CT
 from training.images.volume_file import read_stored
 
@@ -59,6 +59,7 @@ def _finished(path: Path, stored: Stored, hu: np.ndarray, values: Hounsfield) ->
         view, grid = reordered(upright)
         return CT(np.ascontiguousarray(view), grid.spacing, grid.origin, stem(path), notes)
     grid = upright_grid(upright)
+    check_volume_size(path, grid.shape, 8)
     linear = resampled(upright, grid, AIR, nearest=False)
     note = "The volume lies oblique in the patient's frame and was resampled to its axes."
     return CT(np.rint(linear, out=linear).astype(np.int16), grid.spacing, grid.origin, stem(path), (*notes, note))

@@ -14,7 +14,7 @@ from training.errors import FrameMismatch, UnreadableFile
 from training.images.dicom_seg import is_segmentation
 from training.images.grid import Grid, HasGrid, Stored, extent, is_aligned, reordered, resampled, same_grid, upright_grid, window
 from training.images.label_names import Names, name_ids
-from training.images.paths import existing, kind, stem
+from training.images.paths import check_volume_size, existing, kind, stem
 from training.images.types import CT, LabelMap
 from training.images.volume_file import read_stored
 
@@ -99,6 +99,7 @@ def onto(stored: Stored, ct: CT | None, path: Path) -> tuple[np.ndarray, HasGrid
     """Place ids on the CT's grid: array [z, y, x], the grid, how many labelled voxels of the source lie inside, notes."""
     if not is_aligned(stored):
         grid: HasGrid = ct if ct is not None else upright_grid(stored)
+        check_volume_size(path, grid.shape, 2)
         note = f"{path.name} lies oblique and was resampled (nearest voxel)."
         return resampled(stored, grid, 0, nearest=True), grid, _inside_oblique(stored, grid), (note,)
     view, own = reordered(stored)

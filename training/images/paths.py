@@ -6,6 +6,7 @@ import gzip
 import math
 import os
 import re
+import struct
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -36,6 +37,7 @@ READING_ERRORS = (
     SyntaxError,
     TypeError,
     ValueError,
+    struct.error,
 )
 """What the format libraries raise when a file is damaged."""
 
