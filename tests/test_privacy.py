@@ -272,6 +272,15 @@ def test_a_name_may_repeat_nothing_that_tells_of_the_patient(tmp_path: Path, nam
     assert (neutral(path) != path) == told
 
 
+def test_running_numbers_and_folders_in_use_for_anything_stay(tmp_path: Path) -> None:
+    header = LATER | {"PatientBirthDate": "19000101", "SpecificCharacterSet": "ISO_IR 192"}
+    for name in ("chest_000101", "00000101_000", "1240131", "radiograph 7", "exam", "Gallen/7"):
+        path = dicom(tmp_path / f"{name}.dcm", ramp(), **header)
+        assert neutral(path) == path
+    path = dicom(tmp_path / "Yamada/7.dcm", ramp(), **header)
+    assert neutral(path) != path, "a folder that names a person"
+
+
 def test_chinese_names_are_known_without_spaces() -> None:
     from pydicom import Dataset as Header
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -53,7 +54,7 @@ def _run(name: str, card: Mapping[str, Any], rows: list[Row]) -> Run:
     default; whether such a run began with weights is not known."""
     from training.fit.settings import NOT_IN_CARD, PretrainConfig
 
-    usual = _flat(asdict(PretrainConfig((Path("data"),), Path("run"), max_steps=1)))
+    usual = _flat(json.loads(json.dumps(asdict(PretrainConfig((Path("data"),), Path("run"), max_steps=1)), default=str)))
     settings = {key: value for key, value in usual.items() if key not in NOT_IN_CARD} | _flat(card.get("settings", {}))
     began = {key: bool(card["settings"][key]) if key in card.get("settings", {}) else "unknown" for key in ("start", "tower")}
     return Run(name, card.get("steps"), {**settings, **began, "cases": card.get("cases")}, rows)

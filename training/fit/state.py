@@ -108,7 +108,12 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     parts = {name: value if isinstance(value, dict) else {"": value} for name, value in config.items() if name not in MAY_CHANGE}
     flat = {f"{name}.{inner}".rstrip("."): value for name, part in parts.items() for inner, value in part.items()}
     flat |= {name: bool(flat[name]) for name in ("tower", "start") if name in flat}
-    return flat | {"base": Path(flat["base"]).name if flat.get("base") else None}
+    return flat | {"base": _name_of(Path(flat["base"])) if flat.get("base") else None}
+
+
+def _name_of(base: Path) -> str:
+    """A model's own name, also where it lies in the hub's cache under models--OWNER--NAME/snapshots/HASH."""
+    return base.parts[-3].rpartition("--")[2] if base.parent.name == "snapshots" and len(base.parts) > 2 else base.name
 
 
 def cut_log(path: Path, step: int) -> None:

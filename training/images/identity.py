@@ -29,9 +29,10 @@ TEXTS = ("PatientAddress", "PatientComments", "InstitutionName", "InstitutionAdd
 """Attributes (PS3.15, table E.1-1), at any depth, of which a file's name must not repeat a word."""
 
 _PLAIN = """
-abdomen and ap bedside body case chest children clinic cr ct data department digital dicom dr dx erect for frontal heart hospital
-image images lat lateral left ll lung lungs pa patient portable radiography radiology ray rib ribs right routine rx scan series
-spine standing study supine the thorax torax upright view views with without xr xray
+abdomen and ap bedside body case chest children clinic cr ct data department digital dicom dr dx erect exam examination follow for
+frontal heart home hospital image images lat lateral left list ll lung lungs model new old pa patient phantom portable radiograph
+radiographs radiography radiology ray rib ribs right routine rx scan series set spine standing study supine test the thorax torax
+train university upright view views with without xr xray
 """
 PLAIN = frozenset(_PLAIN.split())
 """Words that descriptions and addresses share with names of files that tell nobody."""
@@ -64,11 +65,19 @@ def shown_name(path: Path, header: Any | None = None) -> str:
 
 
 def names_patient(text: str, header: Any) -> bool:
-    """True when a text repeats what the header, or a sequence in it, tells of who was examined, when, where or by whom."""
-    spellings = [(one, "".join(_words(one))) for one in _spellings(text)]
+    """True when a text repeats what the header, or a sequence in it, tells of who was examined, when, where or by whom.
+
+    Of a path, the folders may repeat words of addresses and descriptions, as they are in use for anything.
+    """
+    whole, name = ([(one, "".join(_words(one))) for one in _spellings(part)] for part in (text, Path(text).name))
     with quiet():
         told = set(_told(header))
-    return any(_repeats(*one, words) for what, value in told for words in _telling(what, value) for one in spellings)
+    return any(
+        _repeats(*one, words)
+        for what, value in told
+        for words in _telling(what, value)
+        for one in (name if what in TEXTS else whole)
+    )
 
 
 def _told(header: Any) -> Iterator[tuple[str, str]]:
@@ -95,14 +104,16 @@ def _telling(what: str, value: str) -> Iterator[tuple[str, ...]]:
         digits = re.sub(r"\D", "", value)
         year, month, day = digits[:4], digits[4:6], digits[6:8]
         if len(day) == 2:
-            yield from ((year, month, day), (day, month, year), (month, day, year), (year[2:], month, day))
+            yield from ((year, month, day), (day, month, year), (month, day, year))
+            if month + day != "0101":  # of dates that are made up, such as 19000101: 000101 is a running number
+                yield year[2:], month, day
         return
     least = SHORTEST_ID if what in PATIENT_IDS else SHORTEST_UID if what.endswith("UID") else SHORTEST_JOINED
     for spelling in _spellings(value):
         for group in spelling.split("=") if what == "PN" else (spelling,):  # in letters, in ideographs, by sound
             words = tuple(w for w in _words(group) if not (what in TEXTS and w in PLAIN))
             yield from ((w,) for w in words if _long(w, SHORTEST))
-            several = (words, *permutations(words, 2)) if what == "PN" else (words,)
+            several = (words, *permutations(words[:12], 2)) if what == "PN" else (words,)
             yield from (some for some in several if _long("".join(some), least))
 
 
@@ -119,7 +130,7 @@ def _repeats(text: str, joined: str, words: tuple[str, ...]) -> bool:
     if word not in joined:
         return False
     pattern = r"[\W_]*".join(words)
-    if word.isascii() and len(word) < INSIDE_OTHERS:
+    if word.isascii() and len(word) < INSIDE_OTHERS + word.isdigit():  # six digits are in many a number
         kinds = [r"\d" if c.isdigit() else r"[^\W\d_]" for c in (word[0], word[-1])] if len(word) > SHORTEST else [r"[^\W_]"] * 2
         pattern = f"(?<!{kinds[0]}){pattern}(?!{kinds[1]})"
     return re.search(pattern, text) is not None

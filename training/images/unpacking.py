@@ -59,11 +59,13 @@ def _lowered(dataset: Any) -> np.ndarray:
     stored, above = dataset.get("BitsStored", None), 0
     if stored is not None and dataset.get("HighBit", None) is not None:
         above = int(dataset.HighBit) + 1 - int(stored)
-    if above <= 0:
+    if above <= 0 or int(stored) + above > int(dataset.BitsAllocated):
         return np.asarray(dataset.pixel_array)
     dataset.BitsStored = int(stored) + above
-    values = np.asarray(dataset.pixel_array)
-    dataset.BitsStored = stored
+    try:
+        values = np.asarray(dataset.pixel_array)
+    finally:
+        dataset.BitsStored = stored
     return values >> above if values.max() >= 2 ** int(stored) else values
 
 

@@ -87,6 +87,8 @@ def _header(path: Path, form: str) -> tuple[bytes, list[re.Match[bytes]]]:
         head = file.read(MOST_HEADER_BYTES)
     end = re.search(rb"\n\r?\n", head) if form == "NRRD" else None
     entries = list(_ENTRIES[form].finditer(head, 0, end.start() if end else len(head)))
+    if form == "MetaImage":
+        entries = entries[:1]  # what follows are voxels
     complete = end if form == "NRRD" else entries
     if len(head) == MOST_HEADER_BYTES and (not complete or any(entry[1].startswith(b"LIST") for entry in entries)):
         raise UnreadableFile(f"{path.name} has a header of more than a megabyte, as no volume has; save it again.")

@@ -247,6 +247,11 @@ def test_values_in_the_upper_bits_are_brought_down(tmp_path: Path, ramp: np.ndar
         assert_like(read_radiograph(cr(tmp_path / "b.dcm", twelve, **window)), ramp, 0.001)
 
 
+@pytest.mark.parametrize("high", [16, 255])
+def test_a_high_bit_that_no_word_has_is_passed_over(tmp_path: Path, ramp: np.ndarray, twelve: np.ndarray, high: int) -> None:
+    assert_like(read_radiograph(cr(tmp_path / "a.dcm", twelve, WindowCenter=2048, HighBit=high)), ramp, 0.001)
+
+
 def test_numbers_with_a_point_end_between_0_and_1(tmp_path: Path, ramp: np.ndarray, twelve: np.ndarray) -> None:
     import pydicom
 
