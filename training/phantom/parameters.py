@@ -55,6 +55,8 @@ class ThoraxParameters:
     clavicle_tilt: float = 8.0
     """Elevation of the lateral end of the clavicles."""
     clavicle_curve: float = 1.0
+    clavicle_arch: float = 12.0
+    """How far the middle of the clavicles stands above the line between their ends."""
     shoulder_advance: float = 0.0
     """How far the shoulders are rolled forward."""
     posture: Literal["upright", "supine"] = "upright"
@@ -131,7 +133,7 @@ def draw(seed: int, odds: Odds | None = None) -> ThoraxParameters:
         aorta_unfolding=float(np.clip(rng.normal(14 * age - 3, 4), -3, 20)),
         junction_slant=float(rng.choice([-1, 1])) * normal(0.18, 0.05, 0.08, 0.3),
         mediastinal_fat=normal(3 + 1.5 * habitus, 1.2, 1.0, 9.0),
-        clavicle_tilt=normal(29 if raised else 8, 6.0, -8.0, 40.0),
+        clavicle_tilt=normal(29 if raised else 10, 8.0, -8.0, 40.0),
         clavicle_curve=normal(1.0, 0.25, 0.4, 1.6),
         shoulder_advance=normal(0.0 if supine else 16.0, 8.0, -10.0, 32.0),
         posture="supine" if supine else "upright",
@@ -147,5 +149,6 @@ def draw(seed: int, odds: Odds | None = None) -> ThoraxParameters:
         bone_density=normal(1.1 - 0.25 * age, 0.09, 0.65, 1.3),
         cartilage_calcification=float(np.clip(rng.normal(0.5 * age, 0.12), 0, 0.8)),
         noise=normal(12.0, 4.0, 4.0, 25.0),
+        clavicle_arch=normal(13.0, 5.0, 0.0, 26.0),
         findings=draw_findings(np.random.default_rng([seed, 0xF1D]), odds),
     )

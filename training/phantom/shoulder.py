@@ -27,11 +27,11 @@ def _paint_clavicle(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
     end = acromion(scaffold, side)
     way = end - start
     u = np.linspace(0, 1, 9)
-    bulge = p.clavicle_curve * k * (13 * np.sin(2 * np.pi * u**0.85) + 4 * np.sin(np.pi * u))
+    bulge = p.clavicle_curve * k * (11 * np.sin(2 * np.pi * u**0.85) + 4 * np.sin(np.pi * u))
     line = start + u[:, None] * way
     flat = np.array([way[1], -way[0], 0]) * s
     line += bulge[:, None] * flat / np.linalg.norm(flat)
-    line[:, 2] += 3 * k * np.sin(np.pi * u)
+    line[:, 2] += p.clavicle_arch * k * np.sin(np.pi * u)
     line[2:] = pushed_out(scaffold, side, line[2:], 15)
     line = curve(line, 50)
     t = np.linspace(0, 1, 50)

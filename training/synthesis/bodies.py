@@ -66,7 +66,7 @@ def _procedural(
         person = with_raised_arms(person, np.random.default_rng([seed, 0xA2]))
     ct, labels = thorax(seed, config.grid, person)
     if number == 0:
-        return ct, labels, "procedural"
+        return *deform(ct, labels, rng, config.variation.posture, config.grid), "procedural"
     return *deform(ct, labels, rng, config.variation, config.grid), "procedural, deformed"
 
 

@@ -18,6 +18,12 @@ CONTROL = 12.0
 """Distance of the displacement's control points [mm]."""
 SQUARINGS = 5
 """The velocity's flow is made of 2^5 small steps."""
+HANGING, FIXED = 0.30, 0.58
+"""Where a stoop has its full effect (sternum) and where none (apices), from the front of the lungs (0) to their back (1)."""
+RISING = 0.25
+"""How far the back rises, as a share of that."""
+UPPER, LOWER = 0.15, 0.75
+"""Where a stoop has its full effect and where none, from the top of the lungs (0) to their bottom (1)."""
 SMALLEST_JACOBIAN = 0.15
 """Local volume factor below which a deformation is weakened: well away from folding."""
 Box = tuple[np.ndarray, np.ndarray]
@@ -104,7 +110,7 @@ def draw_displacement(
     extent: np.ndarray,
     fat: float,
 ) -> Displacement:
-    """Draw the flow that bends a body of an extent [mm] around its centre: random bends, breath, heart and fat."""
+    """Draw the flow that bends a body of an extent [mm] around its centre: random bends, breath, posture, heart and fat."""
     from scipy import ndimage
 
     counts = np.maximum(4, np.ceil(extent / CONTROL).astype(int) + 1)
@@ -122,6 +128,7 @@ def draw_displacement(
         base, height = lungs[0][2] + 0.18 * (lungs[1][2] - lungs[0][2]), 0.3 * (lungs[1][2] - lungs[0][2])
         velocity[..., 2] += inflation * np.exp(-0.5 * ((z - base) / height) ** 2)
         velocity[..., :2] -= _outwards(points, lungs, fat)
+        velocity[..., 2] += variation.stoop.draw(rng.spawn(1)[0]) * _hanging(points, lungs)
     if "heart" in scaled:
         low, high = scaled["heart"]
         offsets = points - (low + high) / 2
@@ -134,14 +141,30 @@ def draw_displacement(
     return displacement
 
 
+def _hanging(points: np.ndarray, lungs: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Return how far points [z, y, x, 3] follow the upper sternum (1) or stay with the apices and the diaphragm (0).
+
+    It grows evenly from the back to the front, so that what runs that way, such as the clavicles, stays straight.
+    """
+    low, high = lungs
+    back = (points[..., 1] - low[1]) / (high[1] - low[1])
+    down = (high[2] - points[..., 2]) / (high[2] - low[2])
+    return np.asarray(np.clip((FIXED - back) / (FIXED - HANGING), -RISING, 1) * _smooth((LOWER - down) / (LOWER - UPPER)))
+
+
+def _smooth(share: np.ndarray) -> np.ndarray:
+    """Return a ramp from 0 to 1 without corners."""
+    share = np.clip(share, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))
+
+
 def _outwards(points: np.ndarray, lungs: tuple[np.ndarray, ...], fat: float) -> np.ndarray:
     """Return how far the wall around the lungs moves outwards (x, y) [mm]: nothing inside the ribs, all of fat at the skin."""
     middle, half = (lungs[0] + lungs[1])[:2] / 2, (lungs[1] - lungs[0])[:2] / 2 + 10
     offsets = (points[..., :2] - middle) / half
     around = np.sqrt((offsets**2).sum(axis=-1))
-    share = np.clip((around - 1) / 0.35, 0, 1)
     direction = offsets / np.maximum(around, 1e-6)[..., None]
-    return np.asarray(fat * (share * share * (3 - 2 * share))[..., None] * direction)
+    return np.asarray(fat * _smooth((around - 1) / 0.35)[..., None] * direction)
 
 
 def flow(velocity: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ def warp(hu, ids, shape, origin, grid, centre, inverse, field, field_start, fiel
     """Return (int16, ids' type) [z, y, x] of the new body.
 
     A new point p (x, y, z) [mm] is looked up in the old one at centre + inverse (p + displacement(p) - centre); the displacement
-    is interpolated linearly from field [z, y, x, 3]. Outside the old volume lies air without a label.
+    is interpolated linearly from field [z, y, x, 3]. Beside the old volume lies air without a label; above and below, where
+    the scan ends and the body does not, its last slice goes on.
     """
     new_hu = np.empty(shape, np.int16)
     new_ids = np.zeros(shape, ids.dtype)
@@ -48,7 +49,8 @@ def warp(hu, ids, shape, origin, grid, centre, inverse, field, field_start, fiel
                 oy = centre[1] + inverse[1, 0] * moved0 + inverse[1, 1] * moved1 + inverse[1, 2] * moved2
                 oz = centre[2] + inverse[2, 0] * moved0 + inverse[2, 1] * moved1 + inverse[2, 2] * moved2
                 vx, vy, vz = (ox - low[0]) / spacing[0], (oy - low[1]) / spacing[1], (oz - low[2]) / spacing[2]
-                if vx < -0.5 or vy < -0.5 or vz < -0.5 or vx > nx - 0.5 or vy > ny - 0.5 or vz > nz - 0.5:
+                vz = min(max(vz, 0.0), nz - 1.0)
+                if vx < -0.5 or vy < -0.5 or vx > nx - 0.5 or vy > ny - 0.5:
                     new_hu[k, j, i] = AIR
                     continue
                 x0, y0, z0 = math.floor(vx), math.floor(vy), math.floor(vz)

@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_body_and_another_seed_another(body):
 def test_no_variation_leaves_the_body_where_it_is(body):
     still = Range(1.0, 1.0)
     none = Range(0.0, 0.0)
-    variation = Variation(still, none, none, Range(50.0, 50.0), none, still, none, 0.0)
+    variation = Variation(still, none, none, Range(50.0, 50.0), none, still, none, 0.0, none)
     ct, labels = deform(*body, np.random.default_rng(0), variation, grid=4.0)
     assert (labels.ids == body[1].ids).mean() > 0.999
     np.testing.assert_allclose(ct.origin, body[0].origin, atol=1e-9)
@@ -82,11 +82,30 @@ def test_the_diaphragm_follows_inflation(body):
             fat=Range(0, 0),
             inflation=Range(inflation, inflation),
             untouched=0.0,
+            stoop=Range(0, 0),
         )
         _, labels = deform(*body, np.random.default_rng(0), variation, grid=4.0)
         return np.nonzero(labels.ids == 1)[0].min() * 4.0 + labels.origin[2]
 
     assert lowest(16.0) < lowest(-16.0) - 16
+
+
+def test_a_stoop_lowers_the_front_of_the_upper_chest_and_raises_the_back_a_little(body):
+    def heights(stoop):
+        _, labels = deform(*body, np.random.default_rng(0), Variation(stoop=Range(stoop, stoop)).posture, grid=4.0)
+        z, y, x = np.nonzero(labels.ids == 1)
+        front, back = y <= y.min() + 2, y >= y.max() - 2
+        return [z[where & (x == 15)].max() * 4.0 + labels.origin[2] for where in (front, back)]
+
+    straight, stooping = heights(0.0), heights(30.0)
+    assert straight[0] - stooping[0] == pytest.approx(28, abs=8)
+    assert stooping[1] - straight[1] == pytest.approx(7.5, abs=4)
+
+
+def test_a_body_does_not_end_where_its_scan_ends(body):
+    ct, _ = deform(*body, np.random.default_rng(0), Variation(stoop=Range(30.0, 30.0)).posture, grid=4.0)
+    assert (ct.hu[-1] > -300).all()
+    assert (ct.hu[0] > -300).all()
 
 
 def test_a_painted_body_has_air_in_lungs_bone_in_bones_and_skin_outside_the_labels(body):
@@ -134,7 +153,7 @@ def test_no_deformation_folds_however_strong(body):
 def test_fat_makes_the_wall_thicker_and_leaves_the_lungs(body):
     def widths(fat):
         still, none = Range(1.0, 1.0), Range(0.0, 0.0)
-        variation = Variation(still, none, none, Range(50.0, 50.0), none, still, Range(fat, fat), 0.0)
+        variation = Variation(still, none, none, Range(50.0, 50.0), none, still, Range(fat, fat), 0.0, none)
         ct, labels = deform(*body, np.random.default_rng(0), variation, grid=4.0)
         middle = tuple(n // 2 for n in ct.shape[:2])
         lungs = np.flatnonzero(np.isin(labels.ids[middle], (1, 2)))
