@@ -196,7 +196,7 @@ class FoundSection(Section):
         shape = (shown.radiograph.pixels.shape[0], shown.radiograph.pixels.shape[1])
         style = self.style_combo.currentData()
         if style == PROBABILITY:
-            picture = hazy(shape, shown.hazes, self.table.structure)
+            picture = hazy(shape, shown.hazes, self.table.structure, boxes)
         else:
             picture = compose(shape, shown.cuts, style, self.table.structure, doubtful, boxes)
         self.overlay.show(picture, layer, shown.masks)

@@ -89,23 +89,35 @@ def compose(
         if unsure:
             line &= _dots(line.shape, DOT * width)
         _over(window, line, np.full(3, 255, np.float32) if chosen else colour, 1.0)
-    for structure, box in (boxes or {}).items():
-        colour = np.full(3, 255, np.float32) if structure == highlight else np.array(colour_of(structure), np.float32)
-        _over(canvas, _frame(shape, box, width), colour, 1.0)
-    canvas[..., 3] *= 255
-    return canvas.round().astype(np.uint8)
+    return _finished(canvas, boxes or {}, highlight, width)
 
 
-def hazy(shape: tuple[int, int], parts: Iterable[Patch], highlight: str | None = None) -> np.ndarray:
+def hazy(
+    shape: tuple[int, int],
+    parts: Iterable[Patch],
+    highlight: str | None = None,
+    boxes: Mapping[str, tuple[float, float, float, float]] | None = None,
+) -> np.ndarray:
     """Paint probabilities (uint8 patches) into one uint8 [row, column, 4] picture: the surer, the denser. Of the highlighted one
-    alone if there is one, with a white line where it is half sure."""
+    alone if there is one, with a white line where it is half sure. boxes: as in `compose`."""
     canvas = np.zeros((*shape, 4), np.float32)
+    width = max(1, round(max(shape) / 400))
     every = list(parts)
     for patch in [part for part in every if part.structure == highlight] or every:
         window, share = canvas[patch.window], patch.crop / np.float32(255)
         _over(window, patch.crop > 0, np.array(colour_of(patch.structure), np.float32), HAZE * share[patch.crop > 0])
         if patch.structure == highlight:
-            _over(window, edge(share > 0.5, max(1, round(max(shape) / 400))), np.full(3, 255, np.float32), 1.0)
+            _over(window, edge(share > 0.5, width), np.full(3, 255, np.float32), 1.0)
+    return _finished(canvas, boxes or {}, highlight, width)
+
+
+def _finished(
+    canvas: np.ndarray, boxes: Mapping[str, tuple[float, float, float, float]], highlight: str | None, width: int
+) -> np.ndarray:
+    """The canvas with boxes over it, uint8."""
+    for structure, box in boxes.items():
+        colour = np.full(3, 255, np.float32) if structure == highlight else np.array(colour_of(structure), np.float32)
+        _over(canvas, _frame((canvas.shape[0], canvas.shape[1]), box, width), colour, 1.0)
     canvas[..., 3] *= 255
     return canvas.round().astype(np.uint8)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from napari.components import ViewerModel
 
-from napari_chexanatomy.overlay import CompositeOverlay, compose, cut, edge, patches
+from napari_chexanatomy.overlay import CompositeOverlay, compose, cut, edge, hazy, patches
 from napari_chexanatomy.structure_colours import colour_of
 
 
@@ -50,6 +50,16 @@ def test_the_highlighted_structure_is_edged_in_white():
     picture = compose((20, 20), patches({"heart": square(20, 5, 5, 6)}), "outline", "heart")
     assert tuple(picture[5, 5]) == (255, 255, 255, 255)
     assert picture[8, 8, 3] > 0
+
+
+def test_probabilities_are_denser_the_surer_and_have_boxes_as_well():
+    sure = np.zeros((20, 20), np.uint8)
+    sure[5:11, 5:8], sure[5:11, 8:11] = 100, 250
+    plain = hazy((20, 20), patches({"heart": sure}))
+    assert plain[7, 9, 3] > plain[7, 6, 3] > 0
+    boxed = hazy((20, 20), patches({"heart": sure}), boxes={"heart": (3, 3, 13, 13)})
+    assert plain[3, 3, 3] == 0
+    assert tuple(boxed[3, 3]) == (*colour_of("heart"), 255)
 
 
 def test_the_edge_of_a_mask_is_inside_it_and_as_wide_as_asked():

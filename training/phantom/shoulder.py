@@ -38,7 +38,9 @@ def _paint_clavicle(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
     tall = np.interp(t, [0, 0.12, 0.4, 0.75, 1], [11, 8, 6.6, 6.2, 5.6]) * k
     deep = np.interp(t, [0, 0.12, 0.4, 0.75, 1], [10, 7.8, 6.6, 8.6, 10]) * k
     shape = tube(canvas.grid, line, np.stack([tall, deep], axis=1), (0, 0, 1.0))
-    paint_bone(canvas, shape, f"clavicula_{side}", 1.5 * k, 210.0)
+    cortex = np.interp(t, [0, 0.15, 0.4, 0.7, 1], [1.0, 1.8, 2.6, 2.4, 1.2]) * k  # thick where the shaft is thin
+    marrow = tube(canvas.grid, line, np.stack([tall - cortex, deep - cortex], axis=1), (0, 0, 1.0))
+    paint_bone(canvas, shape, f"clavicula_{side}", marrow, 190.0, 1000.0)
 
 
 def _paint_scapula(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
