@@ -7,8 +7,9 @@ RADIOGRAPHS holds images/ and lungs/ (masks) of the names in the table. A line's
 width. A clavicle is taken to be a tube of 13 mm around it, where the picture is 380 mm wide; the lines were placed to about 4 mm,
 on pictures of 384 pixels. So the Dice is rough: it tells a mask that lies on the bone from one that lies beside it. No model was
 trained on them. Prints two tables in Markdown: mean Dice with its 95 % interval (over radiographs), the worst tenth, and how far
-from the line the masks' pixels lie; and how far below the top of its lung the medial end of a clavicle is, and above it the
-lateral one, in frontal views, lungs taken to be 280 mm wide: median, and from which to which nine of ten lie.
+from the line the masks' pixels lie; and, in frontal views, lungs taken to be 280 mm wide, how far below the top of its lung the
+medial end of a clavicle is, how far above it the lateral one, and how wide both lungs are together 20, 40 and 60 mm below their
+top, as shares of their greatest width: medians, and from which to which nine of ten lie.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
 from scipy.stats import bootstrap
 
-from training.dataset import Dataset
+from training.dataset import Case, Dataset
 from training.images import read_mask_png, read_radiograph
 from training.model import load
 
@@ -33,6 +34,9 @@ WIDTH, LUNGS = 380.0, 280.0
 """Of the pictures and of both lungs, assumed [mm]."""
 THICKNESS = 13.0
 """Of a clavicle [mm]."""
+DEPTHS = (20, 40, 60)
+"""Below the top of the lungs [mm]."""
+OUTLINES = ("lung_outline_left", "lung_outline_right")
 Lines = dict[str, list[tuple[str, np.ndarray]]]
 
 
@@ -54,10 +58,14 @@ def main() -> None:
     print("| model | clavicles | Dice (95 % interval) | worst tenth | median distance to the line |\n|---|---|---|---|---|")
     for spec in options.model:
         print(found(spec, options.radiographs / "images", lines, options.accurate))
-    print("\n| frontal views | clavicles | medial end below the apex | lateral end above it |\n|---|---|---|---|")
-    print(places("real radiographs", real(options.radiographs / "lungs", lines)))
+    print(
+        "\n| frontal views | clavicles | medial end below the top of the lung | lateral end above it | lungs | width "
+        + " | width ".join(f"{depth} mm below" for depth in DEPTHS)
+        + " |\n|---|---|---|---|---|---|---|---|"
+    )
+    print(shape_row("real radiographs", real(options.radiographs / "lungs", lines), real_lungs(options.radiographs / "lungs")))
     for folder in options.dataset:
-        print(places(folder.name, synthetic(folder, options.cases)))
+        print(shape_row(folder.name, synthetic(folder, options.cases), synthetic_lungs(folder, options.cases)))
 
 
 def found(spec: str, folder: Path, lines: Lines, accurate: bool) -> str:
@@ -102,34 +110,62 @@ def real(folder: Path, lines: Lines) -> Iterable[tuple[float, float]]:
             yield below[0], -below[1]
 
 
-def synthetic(folder: Path, cases: int) -> Iterable[tuple[float, float]]:
-    """The same of the whole clavicles in a data set's frontal views."""
+def real_lungs(folder: Path) -> Iterable[list[float]]:
+    """Relative widths of both lungs at DEPTHS."""
+    for path in sorted(folder.glob("*.png")):
+        yield from widths(read_mask_png(path))
+
+
+def frontal(folder: Path, cases: int) -> Iterable[tuple[Case, dict[str, np.ndarray], np.ndarray]]:
+    """Case, masks and both lungs' outlines of a data set's frontal views that show them."""
     dataset = Dataset.open(folder)
     for case in [c for c in dataset.kept() if c.view in ("PA", "AP")][:cases]:
         masks = dataset.masks(case)
-        outlines = [masks.get(f"lung_outline_{side}") for side in ("left", "right")]
-        if any(m is None or not m.any() for m in outlines):
-            continue
-        columns = np.flatnonzero((outlines[0] | outlines[1]).any(0))
-        for side, outline in zip(("left", "right"), outlines, strict=True):
-            bone = masks.get(f"clavicula_{side}")
-            if bone is None or not bone.any() or f"clavicula_{side}" in case.cut_off:
+        outlines = [masks[name] for name in OUTLINES if name in masks]
+        if len(outlines) == len(OUTLINES):
+            yield case, masks, outlines[0] | outlines[1]
+
+
+def synthetic(folder: Path, cases: int) -> Iterable[tuple[float, float]]:
+    """As `real`, of the whole clavicles in a data set's frontal views."""
+    for case, masks, lungs in frontal(folder, cases):
+        columns = np.flatnonzero(lungs.any(0))
+        for name in ("clavicula_left", "clavicula_right"):
+            bone = masks.get(name)
+            if bone is None or not bone.any() or name in case.cut_off:
                 continue
-            away = np.abs(np.flatnonzero(bone.any(0)) - columns.mean())
-            order = np.flatnonzero(bone.any(0))[np.argsort(away)]
+            shown = np.flatnonzero(bone.any(0))
+            order = shown[np.argsort(np.abs(shown - columns.mean()))]
             tenth = max(1, len(order) // 10)
             rows = [np.nonzero(bone[:, part])[0].mean() for part in (order[:tenth], order[-tenth:])]
-            below = (np.array(rows) - np.flatnonzero(outline.any(1))[0]) * LUNGS / np.ptp(columns)
+            top = np.flatnonzero(masks[name.replace("clavicula", "lung_outline")].any(1))[0]
+            below = (np.array(rows) - top) * LUNGS / np.ptp(columns)
             yield below[0], -below[1]
 
 
-def places(name: str, ends: Iterable[tuple[float, float]]) -> str:
-    """A row of depths and heights."""
-    both = np.array(list(ends))
-    cells = [
-        f"{np.median(values):.0f} mm ({np.quantile(values, 0.05):.0f} to {np.quantile(values, 0.95):.0f})" for values in both.T
-    ]
-    return f"| {name} | {len(both)} | {cells[0]} | {cells[1]} |"
+def synthetic_lungs(folder: Path, cases: int) -> Iterable[list[float]]:
+    """As `real_lungs`, where no lung is cut off."""
+    for case, _, lungs in frontal(folder, cases):
+        if not set(OUTLINES) & set(case.cut_off):
+            yield from widths(lungs)
+
+
+def widths(lungs: np.ndarray) -> Iterable[list[float]]:
+    """The widths of lungs bool [row, column] that do not begin at the picture's edge, nothing of others."""
+    columns, top = np.flatnonzero(lungs.any(0)), np.flatnonzero(lungs.any(1))[0]
+    at = [top + round(depth / LUNGS * np.ptp(columns)) for depth in DEPTHS]
+    if top > 0 and at[-1] < len(lungs):
+        yield [np.ptp(np.flatnonzero(lungs[row])) / np.ptp(columns) if lungs[row].any() else 0.0 for row in at]
+
+
+def shape_row(name: str, ends: Iterable[tuple[float, float]], shares: Iterable[list[float]]) -> str:
+    """Of the table of shapes."""
+    both, wide = np.array(list(ends)), np.array(list(shares))
+    cells = [name, str(len(both))]
+    cells += [f"{np.median(v):.0f} mm ({np.quantile(v, 0.05):.0f} to {np.quantile(v, 0.95):.0f})" for v in both.T]
+    cells += [str(len(wide))]
+    cells += [f"{np.median(v):.2f} ({np.quantile(v, 0.05):.2f} to {np.quantile(v, 0.95):.2f})" for v in wide.T]
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def _shoulder_muscles(canvas: Canvas, scaffold: Scaffold, side: Side) -> list[Sh
     clavicle = on_ribs(scaffold, side, scaffold.sternum_at(76 * k) + np.array([0, 8, 0]) * k, acromion(scaffold, side), 10)
     return [
         tube(grid, clavicle, np.linspace(19, 21, 10) * k, margin=NEAR),
-        tube(grid, trapezius, np.linspace(30, 38, 12) * k * m, margin=NEAR),
+        tube(grid, trapezius, np.linspace(30, 38, 12) * k * m * np.linspace(p.trapezius, 1, 12), margin=NEAR),
         tube(grid, latissimus, np.linspace(40, 20, 10) * k * m, margin=NEAR),
         tube(grid, pectoral, np.linspace(26, 12, 10) * k * m, margin=NEAR),
         tube(grid, cuff, np.linspace(17, 24, 8) * k * m, margin=NEAR),

@@ -67,7 +67,7 @@ def _pleura(canvas: Canvas, scaffold: Scaffold, box: Box) -> np.ndarray:
     k = scaffold.size
     x, y, z = canvas.grid.axes(box)
     distance = np.float32(WALL * k) - canvas.cage_depth[box]
-    apex = (107 * k - 0.014 / k * ((np.abs(x) - 36 * k) ** 2 + (y - scaffold.spine(105 * k)[1] + 8 * k) ** 2)).astype(np.float32)
+    apex = (107 * k - 0.011 / k * ((np.abs(x) - 41 * k) ** 2 + (y - scaffold.spine(105 * k)[1] + 8 * k) ** 2)).astype(np.float32)
     np.maximum(distance, z - apex, out=distance)
     np.maximum(distance, np.float32(0.75) * (scaffold.diaphragm(x[0], y[0])[None] - z), out=distance)
     spine = scaffold.spine(z[:, 0, 0]).astype(np.float32)

@@ -23,6 +23,8 @@ class ThoraxParameters:
     """Front-to-back depth of the rib cage."""
     taper: float = 0.0
     """Bell shape: more is a narrower upper and a wider lower chest (-1..1)."""
+    upper_width: float = 1.0
+    """Width of the rib cage at the apices."""
     asymmetry: float = 0.0
     """How much wider the left half of the chest is than the right."""
     rib_slope: float = 1.0
@@ -64,6 +66,8 @@ class ThoraxParameters:
     """Angle of the upper arms over the horizontal: -80 hanging, 60 raised."""
     muscle: float = 1.0
     """Thickness of the muscles."""
+    trapezius: float = 1.0
+    """Girth of the trapezius, which lies above the clavicles in a frontal view."""
     fat: float = 14.0
     """Thickness of the fat under the skin."""
     breast: float = 0.0
@@ -107,7 +111,7 @@ def draw(seed: int, odds: Odds | None = None) -> ThoraxParameters:
     female = sex == "female"
     habitus = normal(0.0, 1.0, -1.8, 2.2)  # slender to broad
     age = float(rng.random())  # young adult to old
-    inflation = normal(0.2, 0.5, -1.0, 1.0)
+    inflation = normal(0.0, 0.5, -1.0, 1.0)
     supine = rng.random() < 0.3
     raised = rng.random() < 0.45
     breast = float(np.clip(rng.normal(47 + 6 * habitus, 6), 32, 66)) if female else 0.0
@@ -150,5 +154,7 @@ def draw(seed: int, odds: Odds | None = None) -> ThoraxParameters:
         cartilage_calcification=float(np.clip(rng.normal(0.5 * age, 0.12), 0, 0.8)),
         noise=normal(12.0, 4.0, 4.0, 25.0),
         clavicle_arch=normal(13.0, 5.0, 0.0, 26.0),
+        trapezius=normal(1.15, 0.2, 0.75, 1.7),
+        upper_width=normal(1.0, 0.08, 0.8, 1.2),
         findings=draw_findings(np.random.default_rng([seed, 0xF1D]), odds),
     )

@@ -21,7 +21,7 @@ LEVELS = ("C5", "C6", "C7", *(f"T{i}" for i in range(1, 13)), "L1", "L2")
 PITCH = (17, 17, 18, 19, 21, 22, 22.5, 22.5, 24, 24.5, 26, 27, 28, 30, 32, 34, 35)
 """Height of each vertebra with its disc [mm]."""
 _CAGE_Z = (-260, -220, -160, -125, -75, -26, 0, 34, 60, 76, 90, 104, 113)
-_HALF_WIDTH = (138, 142, 147, 146, 140, 132, 126, 114, 99, 84, 69, 52, 36)
+_HALF_WIDTH = (138, 142, 147, 147, 145, 140, 136, 130, 121, 112, 100, 82, 62)
 _FRONT = (-140, -148, -155, -156, -154, -147, -136, -120, -106, -94, -84, -73, -62)
 _BACK_BEHIND_SPINE = (45, 46, 48, 48, 48, 45, 42, 38, 36, 34, 31, 26, 22)
 ROUNDNESS = 2.25
@@ -62,6 +62,7 @@ class Scaffold:
         self._level_z = dict(zip(LEVELS, (middles[LEVELS.index("T6")] - middles) * p.size, strict=True))
         z = np.asarray(_CAGE_Z, dtype=float)
         width = np.asarray(_HALF_WIDTH) * (1 - 0.07 * p.taper * np.clip((z + 60) / 120, -1, 1)) * p.width
+        width *= 1 + (p.upper_width - 1) * np.clip(z / 70, 0, 1)
         z = z * p.size
         self._half_width = PchipInterpolator(z, width * p.size)
         self._front = PchipInterpolator(

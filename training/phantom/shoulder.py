@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from training.phantom.canvas import Canvas
 from training.phantom.girdle import acromion, glenoid, on_ribs, pushed_out, scapula_corners, upper_arm
@@ -26,13 +27,13 @@ def _paint_clavicle(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
     start = scaffold.sternum_at(78 * k) + np.array([s * 24, 1, 4]) * k
     end = acromion(scaffold, side)
     way = end - start
-    u = np.linspace(0, 1, 9)
+    u = np.linspace(0, 1, 12)
     bulge = p.clavicle_curve * k * (11 * np.sin(2 * np.pi * u**0.85) + 4 * np.sin(np.pi * u))
     line = start + u[:, None] * way
     flat = np.array([way[1], -way[0], 0]) * s
     line += bulge[:, None] * flat / np.linalg.norm(flat)
     line[:, 2] += p.clavicle_arch * k * np.sin(np.pi * u)
-    line[2:] = pushed_out(scaffold, side, line[2:], 15)
+    line += ndimage.gaussian_filter1d(pushed_out(scaffold, side, line, 12) - line, 2.0, axis=0, mode="nearest")
     line = curve(line, 50)
     t = np.linspace(0, 1, 50)
     tall = np.interp(t, [0, 0.12, 0.4, 0.75, 1], [11, 8, 6.6, 6.2, 5.6]) * k

@@ -65,8 +65,6 @@ def _procedural(
     if lateral and person.arm_elevation < 0:
         person = with_raised_arms(person, np.random.default_rng([seed, 0xA2]))
     ct, labels = thorax(seed, config.grid, person)
-    if number == 0:
-        return *deform(ct, labels, rng, config.variation.posture, config.grid), "procedural"
     return *deform(ct, labels, rng, config.variation, config.grid), "procedural, deformed"
 
 

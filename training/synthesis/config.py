@@ -70,7 +70,7 @@ class Variation:
     scale: of each axis on its own; shear: [1]; bend: largest smooth random displacement [mm], its features about reach wide [mm];
     inflation: the diaphragm moved, down positive [mm]; heart: linear size factor; fat: added under the skin, negative taken
     away [mm]; untouched: share of bodies left as they are; stoop: how much lower the front of the upper chest hangs than in one
-    who lies on a table, with the sternum and what is fixed to it [mm].
+    who lies on a table, with the sternum and what is fixed to it [mm]; shrug: the shoulders moved up [mm].
     """
 
     scale: Range = Range(0.85, 1.2)
@@ -82,16 +82,11 @@ class Variation:
     fat: Range = Range(-5.0, 22.0)
     untouched: float = 0.05
     stoop: Range = Range(-5.0, 45.0)
+    shrug: Range = Range(-20.0, 25.0)
 
     def __post_init__(self) -> None:
         _check_ranges(self, 0, LARGEST, "scale", "reach", "heart")
         _check_odds(self, "untouched")
-
-    @property
-    def posture(self) -> Variation:
-        """The same stoop and nothing else."""
-        still, none = Range(1.0, 1.0), Range(0.0, 0.0)
-        return Variation(still, none, none, Range(50.0, 50.0), none, still, none, 0.0, self.stoop)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ HANGING, FIXED = 0.30, 0.58
 RISING = 0.25
 """How far the back rises, as a share of that."""
 UPPER, LOWER = 0.15, 0.75
-"""Where a stoop has its full effect and where none, from the top of the lungs (0) to their bottom (1)."""
+"""Where stoop and shrug have their full effect and where none, from the top of the lungs (0) to their bottom (1)."""
+BESIDE, OUTSIDE = 0.3, 1.0
+"""Where a shrug has no effect and where its full one, from the middle (0) to the side of the lungs (1)."""
 SMALLEST_JACOBIAN = 0.15
 """Local volume factor below which a deformation is weakened: well away from folding."""
 Box = tuple[np.ndarray, np.ndarray]
@@ -128,7 +130,9 @@ def draw_displacement(
         base, height = lungs[0][2] + 0.18 * (lungs[1][2] - lungs[0][2]), 0.3 * (lungs[1][2] - lungs[0][2])
         velocity[..., 2] += inflation * np.exp(-0.5 * ((z - base) / height) ** 2)
         velocity[..., :2] -= _outwards(points, lungs, fat)
-        velocity[..., 2] += variation.stoop.draw(rng.spawn(1)[0]) * _hanging(points, lungs)
+        posture = rng.spawn(1)[0]
+        velocity[..., 2] += variation.stoop.draw(posture) * _hanging(points, lungs)
+        velocity[..., 2] -= variation.shrug.draw(posture) * _shoulders(points, lungs)
     if "heart" in scaled:
         low, high = scaled["heart"]
         offsets = points - (low + high) / 2
@@ -150,6 +154,14 @@ def _hanging(points: np.ndarray, lungs: tuple[np.ndarray, ...]) -> np.ndarray:
     back = (points[..., 1] - low[1]) / (high[1] - low[1])
     down = (high[2] - points[..., 2]) / (high[2] - low[2])
     return np.asarray(np.clip((FIXED - back) / (FIXED - HANGING), -RISING, 1) * _smooth((LOWER - down) / (LOWER - UPPER)))
+
+
+def _shoulders(points: np.ndarray, lungs: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Return how far points [z, y, x, 3] follow the shoulders (1) or stay with the chest (0)."""
+    low, high = lungs
+    aside = np.abs(points[..., 0] - (low[0] + high[0]) / 2) / ((high[0] - low[0]) / 2)
+    down = (high[2] - points[..., 2]) / (high[2] - low[2])
+    return np.asarray(_smooth((aside - BESIDE) / (OUTSIDE - BESIDE)) * _smooth((LOWER - down) / (LOWER - UPPER)))
 
 
 def _smooth(share: np.ndarray) -> np.ndarray:

@@ -35,10 +35,7 @@ def test_the_same_seed_gives_the_same_body_and_another_seed_another(body):
 
 
 def test_no_variation_leaves_the_body_where_it_is(body):
-    still = Range(1.0, 1.0)
-    none = Range(0.0, 0.0)
-    variation = Variation(still, none, none, Range(50.0, 50.0), none, still, none, 0.0, none)
-    ct, labels = deform(*body, np.random.default_rng(0), variation, grid=4.0)
+    ct, labels = deform(*body, np.random.default_rng(0), held(0.0, 0.0), grid=4.0)
     assert (labels.ids == body[1].ids).mean() > 0.999
     np.testing.assert_allclose(ct.origin, body[0].origin, atol=1e-9)
 
@@ -83,6 +80,7 @@ def test_the_diaphragm_follows_inflation(body):
             inflation=Range(inflation, inflation),
             untouched=0.0,
             stoop=Range(0, 0),
+            shrug=Range(0, 0),
         )
         _, labels = deform(*body, np.random.default_rng(0), variation, grid=4.0)
         return np.nonzero(labels.ids == 1)[0].min() * 4.0 + labels.origin[2]
@@ -90,9 +88,16 @@ def test_the_diaphragm_follows_inflation(body):
     assert lowest(16.0) < lowest(-16.0) - 16
 
 
+def held(stoop, shrug):
+    """A posture and nothing else."""
+    still, none = Range(1.0, 1.0), Range(0.0, 0.0)
+    posture = Range(stoop, stoop), Range(shrug, shrug)
+    return Variation(still, none, none, Range(50.0, 50.0), none, still, none, 0.0, *posture)
+
+
 def test_a_stoop_lowers_the_front_of_the_upper_chest_and_raises_the_back_a_little(body):
     def heights(stoop):
-        _, labels = deform(*body, np.random.default_rng(0), Variation(stoop=Range(stoop, stoop)).posture, grid=4.0)
+        _, labels = deform(*body, np.random.default_rng(0), held(stoop, 0.0), grid=4.0)
         z, y, x = np.nonzero(labels.ids == 1)
         front, back = y <= y.min() + 2, y >= y.max() - 2
         return [z[where & (x == 15)].max() * 4.0 + labels.origin[2] for where in (front, back)]
@@ -102,8 +107,19 @@ def test_a_stoop_lowers_the_front_of_the_upper_chest_and_raises_the_back_a_littl
     assert stooping[1] - straight[1] == pytest.approx(7.5, abs=4)
 
 
+def test_a_shrug_raises_the_sides_and_leaves_the_middle(body):
+    def heights(shrug):
+        _, labels = deform(*body, np.random.default_rng(0), held(0.0, shrug), grid=4.0)
+        z, _, x = np.nonzero(labels.ids == 1)
+        return [z[where].max() * 4.0 + labels.origin[2] for where in (x <= x.min() + 1, x >= x.max() - 1)]
+
+    level, raised = heights(0.0), heights(20.0)
+    assert raised[0] - level[0] == pytest.approx(18, abs=6)
+    assert raised[1] - level[1] == pytest.approx(0, abs=4)
+
+
 def test_a_body_does_not_end_where_its_scan_ends(body):
-    ct, _ = deform(*body, np.random.default_rng(0), Variation(stoop=Range(30.0, 30.0)).posture, grid=4.0)
+    ct, _ = deform(*body, np.random.default_rng(0), held(30.0, 0.0), grid=4.0)
     assert (ct.hu[-1] > -300).all()
     assert (ct.hu[0] > -300).all()
 
@@ -153,7 +169,7 @@ def test_no_deformation_folds_however_strong(body):
 def test_fat_makes_the_wall_thicker_and_leaves_the_lungs(body):
     def widths(fat):
         still, none = Range(1.0, 1.0), Range(0.0, 0.0)
-        variation = Variation(still, none, none, Range(50.0, 50.0), none, still, Range(fat, fat), 0.0, none)
+        variation = Variation(still, none, none, Range(50.0, 50.0), none, still, Range(fat, fat), 0.0, none, none)
         ct, labels = deform(*body, np.random.default_rng(0), variation, grid=4.0)
         middle = tuple(n // 2 for n in ct.shape[:2])
         lungs = np.flatnonzero(np.isin(labels.ids[middle], (1, 2)))
