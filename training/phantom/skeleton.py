@@ -130,7 +130,7 @@ def _paint_rib(canvas: Canvas, scaffold: Scaffold, side: Side, number: int, line
     canvas.fill_lung(shape.grown(1.3 * k), PLEURA)
     cortex = np.interp(u, [0, 0.1, 0.22], [0.4, 0.45, 1.0]) * k  # a shell at head and neck, which lie nearly along the beam
     marrow = tube(canvas.grid, line, np.stack([thick - cortex, tall - cortex], axis=1), normals)
-    paint_bone(canvas, shape, f"rib_{side}_{number}", marrow, 150.0, 850.0)
+    paint_bone(canvas, shape, f"rib_{side}_{number}", marrow, 160.0, 1000.0)
 
 
 def _paint_sternum(canvas: Canvas, scaffold: Scaffold) -> None:
