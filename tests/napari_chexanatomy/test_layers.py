@@ -42,7 +42,9 @@ def test_labels_share_the_ct_grid_and_name_what_is_under_the_pointer(body, add):
     number = next(i for i, names in labels.members.items() if "lung_upper_lobe_left" in names)
     z, y, x = (int(np.median(v)) for v in np.nonzero(labels.ids == number))
     number = int(labels.ids[z, y, x])
-    status = layer.get_status(layer.data_to_world((z + 0.2, y + 0.2, x + 0.2)), world=True)
+    pointer = layer.data_to_world((z + 0.2, y + 0.2, x + 0.2))
+    viewer.dims.set_point(0, pointer[0])  # the status is that of the slice which is shown
+    status = layer.get_status(pointer, world=True)
     assert number > 0
     for name in labels.members[number]:
         assert display_name(name) in status["value"]
