@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
-from scipy.stats import bootstrap
 
 from training.dataset import Case, Dataset
+from training.evaluate.metrics import dice
+from training.evaluate.tables import Row, estimate
 from training.images import read_mask_png, read_radiograph
 from training.model import load
 
@@ -70,31 +71,29 @@ def main() -> None:
 
 def found(spec: str, folder: Path, lines: Lines, accurate: bool) -> str:
     """A model's row."""
-    predictor, scores, distances = load(spec), [], []
+    predictor, rows, distances = load(spec), [], []
     for name, both in lines.items():
         radiograph = read_radiograph(folder / name)
         answers = predictor.segment(radiograph, [f"clavicula_{side}" for side, _ in both], accurate=accurate)
-        measured = [compare(f.mask, points, radiograph.pixels.shape) for f, (_, points) in zip(answers, both, strict=True)]
-        scores.append([dice for dice, _ in measured])
-        distances += [distance for _, distance in measured]
-    low, high = bootstrap(([np.mean(pair) for pair in scores],), np.mean, rng=0).confidence_interval
-    single = np.concatenate(scores)
+        for finding, (_, points) in zip(answers, both, strict=True):
+            away = distance(points, radiograph.pixels.shape)
+            mask = np.zeros(away.shape, bool) if finding.mask is None else finding.mask
+            rows.append(Row(spec, name, name, finding.structure, dice(mask, away < THICKNESS / 2), np.nan))
+            distances += [np.median(away[mask])] if mask.any() else []
+    mean, worst = estimate(rows), np.quantile([row.dice for row in rows], 0.1)
     return (
-        f"| {spec} | {len(single)} | {single.mean():.2f} ({low:.2f} to {high:.2f}) | {np.quantile(single, 0.1):.2f} | "
-        f"{np.nanmedian(distances):.0f} mm |"
+        f"| {spec} | {len(rows)} | {mean.mean:.2f} ({mean.low:.2f} to {mean.high:.2f}) | {worst:.2f} | "
+        f"{np.median(distances):.0f} mm |"
     )
 
 
-def compare(mask: np.ndarray | None, points: np.ndarray, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Dice of a mask bool [row, column] with the tube around a line, and the median distance of its pixels to the line [mm], NaN
-    where there is no mask. points: float [n, 2] (x, y) as shares of the width."""
+def distance(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """How far each pixel [row, column] of a picture of a shape is from a line [mm]. points: float [n, 2] (x, y) as shares of the
+    width."""
     picture = Image.new("1", (shape[1], shape[0]))
     ImageDraw.Draw(picture).line([(x * shape[1], y * shape[1]) for x, y in points], fill=1)
-    distance = distance_transform_edt(~np.asarray(picture)) * WIDTH / shape[1]
-    tube = distance < THICKNESS / 2
-    if mask is None:
-        return 0.0, float("nan")
-    return float(2 * (mask & tube).sum() / (mask.sum() + tube.sum())), float(np.median(distance[mask]))
+    away: np.ndarray = distance_transform_edt(~np.asarray(picture)) * WIDTH / shape[1]
+    return away
 
 
 def real(folder: Path, lines: Lines) -> Iterable[tuple[float, float]]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 Style = Literal["fill", "outline"]
+Boxes = Mapping[str, tuple[float, float, float, float]]
+"""By structure (top, left, bottom, right) [px]."""
 DOT = 3
 """Length of a dot of a doubtful mask's outline, in widths of a line."""
 FILL = 0.42
@@ -69,11 +71,11 @@ def compose(
     style: Style = "fill",
     highlight: str | None = None,
     doubtful: Collection[str] = (),
-    boxes: Mapping[str, tuple[float, float, float, float]] | None = None,
+    boxes: Boxes | None = None,
 ) -> np.ndarray:
     """Paint the patches into one uint8 [row, column, 4] picture; the highlighted one last, tinted and edged in white.
 
-    doubtful: structures that get a dotted outline and no area; boxes: (top, left, bottom, right) [px] to draw, by structure.
+    doubtful: structures that get a dotted outline and no area; boxes: what boxes to draw.
     """
     canvas = np.zeros((*shape, 4), np.float32)
     width = max(1, round(max(shape) / 400))
@@ -89,14 +91,14 @@ def compose(
         if unsure:
             line &= _dots(line.shape, DOT * width)
         _over(window, line, np.full(3, 255, np.float32) if chosen else colour, 1.0)
-    return _finished(canvas, boxes or {}, highlight, width)
+    return _finished(canvas, boxes, highlight, width)
 
 
 def hazy(
     shape: tuple[int, int],
     parts: Iterable[Patch],
     highlight: str | None = None,
-    boxes: Mapping[str, tuple[float, float, float, float]] | None = None,
+    boxes: Boxes | None = None,
 ) -> np.ndarray:
     """Paint probabilities (uint8 patches) into one uint8 [row, column, 4] picture: the surer, the denser. Of the highlighted one
     alone if there is one, with a white line where it is half sure. boxes: as in `compose`."""
@@ -108,14 +110,12 @@ def hazy(
         _over(window, patch.crop > 0, np.array(colour_of(patch.structure), np.float32), HAZE * share[patch.crop > 0])
         if patch.structure == highlight:
             _over(window, edge(share > 0.5, width), np.full(3, 255, np.float32), 1.0)
-    return _finished(canvas, boxes or {}, highlight, width)
+    return _finished(canvas, boxes, highlight, width)
 
 
-def _finished(
-    canvas: np.ndarray, boxes: Mapping[str, tuple[float, float, float, float]], highlight: str | None, width: int
-) -> np.ndarray:
+def _finished(canvas: np.ndarray, boxes: Boxes | None, highlight: str | None, width: int) -> np.ndarray:
     """The canvas with boxes over it, uint8."""
-    for structure, box in boxes.items():
+    for structure, box in (boxes or {}).items():
         colour = np.full(3, 255, np.float32) if structure == highlight else np.array(colour_of(structure), np.float32)
         _over(canvas, _frame((canvas.shape[0], canvas.shape[1]), box, width), colour, 1.0)
     canvas[..., 3] *= 255

@@ -126,7 +126,8 @@ def draw_displacement(
     inflation, heart = variation.inflation.draw(rng), variation.heart.draw(rng)
     scaled = {name: tuple(centre + (corner - centre) * scale for corner in box) for name, box in boxes.items()}
     if "lungs" in scaled:
-        lungs = scaled["lungs"]
+        low, high = scaled["lungs"]
+        lungs = (low, np.maximum(high, low + 1.0))  # of a label one voxel thick as well
         base, height = lungs[0][2] + 0.18 * (lungs[1][2] - lungs[0][2]), 0.3 * (lungs[1][2] - lungs[0][2])
         velocity[..., 2] += inflation * np.exp(-0.5 * ((z - base) / height) ** 2)
         velocity[..., :2] -= _outwards(points, lungs, fat)
@@ -150,18 +151,21 @@ def _hanging(points: np.ndarray, lungs: tuple[np.ndarray, ...]) -> np.ndarray:
 
     It grows evenly from the back to the front, so that what runs that way, such as the clavicles, stays straight.
     """
-    low, high = lungs
-    back = (points[..., 1] - low[1]) / (high[1] - low[1])
-    down = (high[2] - points[..., 2]) / (high[2] - low[2])
-    return np.asarray(np.clip((FIXED - back) / (FIXED - HANGING), -RISING, 1) * _smooth((LOWER - down) / (LOWER - UPPER)))
+    back = (points[..., 1] - lungs[0][1]) / (lungs[1][1] - lungs[0][1])
+    return np.asarray(np.clip((FIXED - back) / (FIXED - HANGING), -RISING, 1) * _upper(points, lungs))
 
 
 def _shoulders(points: np.ndarray, lungs: tuple[np.ndarray, ...]) -> np.ndarray:
     """Return how far points [z, y, x, 3] follow the shoulders (1) or stay with the chest (0)."""
-    low, high = lungs
-    aside = np.abs(points[..., 0] - (low[0] + high[0]) / 2) / ((high[0] - low[0]) / 2)
-    down = (high[2] - points[..., 2]) / (high[2] - low[2])
-    return np.asarray(_smooth((aside - BESIDE) / (OUTSIDE - BESIDE)) * _smooth((LOWER - down) / (LOWER - UPPER)))
+    middle, half = (lungs[0][0] + lungs[1][0]) / 2, (lungs[1][0] - lungs[0][0]) / 2
+    aside = np.abs(points[..., 0] - middle) / half
+    return np.asarray(_smooth((aside - BESIDE) / (OUTSIDE - BESIDE)) * _upper(points, lungs))
+
+
+def _upper(points: np.ndarray, lungs: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Return how far points [z, y, x, 3] belong to the upper chest (1) or the lower one (0)."""
+    down = (lungs[1][2] - points[..., 2]) / (lungs[1][2] - lungs[0][2])
+    return _smooth((LOWER - down) / (LOWER - UPPER))
 
 
 def _smooth(share: np.ndarray) -> np.ndarray:

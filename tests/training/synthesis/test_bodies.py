@@ -118,6 +118,21 @@ def test_a_shrug_raises_the_sides_and_leaves_the_middle(body):
     assert raised[1] - level[1] == pytest.approx(0, abs=4)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_lungs_of_one_slice_make_a_body_as_well(body, axis):
+    ids = body[1].ids.copy()
+    lungs = np.isin(ids, (1, 2))
+    kept = np.zeros_like(lungs)
+    slices = [slice(None)] * 3
+    slices[axis] = int(np.median(np.nonzero(lungs)[axis]))
+    kept[tuple(slices)] = lungs[tuple(slices)]
+    ids[lungs & ~kept] = 0
+    labels = LabelMap(ids, body[1].members, body[1].spacing, body[1].origin)
+    ct, moved = deform(body[0], labels, np.random.default_rng(0), grid=4.0)
+    assert (moved.ids == 4).sum() > 0.4 * (ids == 4).sum()
+    assert np.median(ct.hu[moved.ids == 4]) == pytest.approx(700, abs=30)
+
+
 def test_a_body_does_not_end_where_its_scan_ends(body):
     ct, _ = deform(*body, np.random.default_rng(0), held(30.0, 0.0), grid=4.0)
     assert (ct.hu[-1] > -300).all()
