@@ -19,6 +19,7 @@ from pathlib import Path
 from training.evaluate.comparison import compare
 from training.evaluate.sources import from_folders, pairs
 from training.fit import Augmentation, PretrainConfig, pretrain
+from training.fit.settings import emulates_bfloat16
 from training.model.unet import load_unet
 
 TARGET = "lung_outline_left+lung_outline_right"
@@ -58,8 +59,9 @@ def main() -> None:
                 config = PretrainConfig(
                     tuple(given.dataset), Path(scratch) / f"{seed}-{given.only.index(name)}", unet=True,
                     structures=STRUCTURES, image_size=given.size, images=given.images, cache_size=given.size * 9 // 8, seed=seed,
-                    cache=given.cache or Path(scratch) / "cache", max_steps=given.steps, threads=given.threads, bf16=True,
-                    limit=given.limit, ema=0.98, cooldown=0.5, validate_minutes=1e9, validate_images=1, save_minutes=1e9,
+                    cache=given.cache or Path(scratch) / "cache", max_steps=given.steps, threads=given.threads,
+                    bf16=not emulates_bfloat16(), limit=given.limit, ema=0.98, cooldown=0.5, validate_minutes=1e9,
+                    validate_images=1, save_minutes=1e9,
                     augmentation=VARIANTS[name],
                 )  # fmt: skip
                 net = load_unet(pretrain(config))

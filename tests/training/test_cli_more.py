@@ -1,4 +1,4 @@
-"""The version, and what a model was not taught."""
+"""The version, what a model was not taught, and what a processor cannot do."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.training.test_cli import Run, picture, run, untrained
 from training import __version__
+from training.fit import PretrainConfig
 
 __all__ = ["run", "untrained"]
 
@@ -27,3 +30,20 @@ def test_what_a_model_was_not_taught_is_warned_of_and_marked(run: Run, untrained
     assert "was not taught left lung" in complaint
     (record,) = json.loads((tmp_path / "found/predictions.json").read_text())
     assert [f.get("untaught", False) for f in record["findings"]] == [True, False]
+
+
+@pytest.mark.parametrize("emulated", [True, False])
+def test_bfloat16_is_left_out_where_a_processor_imitates_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulated: bool
+) -> None:
+    taught = []
+
+    def pretrain(config: PretrainConfig, **_: object) -> Path:
+        taught.append(config.bf16)
+        return tmp_path
+
+    monkeypatch.setattr("training.fit.pretrain", pretrain)
+    monkeypatch.setattr("training.fit.settings.emulates_bfloat16", lambda: emulated)
+    status, _, complaint = run("train", "--dataset", "data", "--out", tmp_path, "--bf16")
+    assert (status, taught) == (0, [not emulated])
+    assert ("learning in float32" in complaint) == emulated

@@ -38,7 +38,8 @@ class Command(ABC):
 
     def warn(self, sentence: str) -> None:
         """Say something that needs attention but stops nothing."""
-        print(f"chexanatomy: {sentence}", file=sys.stderr)  # noqa: T201
+        if _speaks():
+            print(f"chexanatomy: {sentence}", file=sys.stderr)  # noqa: T201
 
     def warn_of_untaught(self, model: str, structures: Iterable[str]) -> None:
         """Warn that a model was not taught these structures, if there are any."""

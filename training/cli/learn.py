@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ class Train(Command):
     freeze_vision: bool = False
     """Leave the vision tower as it is: that of a --base, or of the model that `--set tower=` or `start=` names."""
     bf16: bool = False
-    """Compute in bfloat16, for GPUs that have it."""
+    """Compute in bfloat16, on GPUs and processors that have instructions for it; others go on in float32."""
     checkpointing: bool = False
     """Recompute the layers of a --base on the way back instead of keeping them: less memory, a third more time."""
     workers: int | None = None
@@ -68,7 +68,7 @@ class Train(Command):
     def run(self) -> int:
         """Train."""
         from training.fit import PretrainConfig, pretrain
-        from training.fit.settings import changed
+        from training.fit.settings import changed, emulates_bfloat16
 
         names = (
             "base",
@@ -100,6 +100,11 @@ class Train(Command):
             **given,
         )
         config = changed(config, self.set)
+        if config.bf16 and emulates_bfloat16():
+            self.warn(
+                "This processor has no instructions for bfloat16, and would take tens of times as long: learning in float32."
+            )
+            config = replace(config, bf16=False)
         with self.reporting() as progress:
             checkpoint = pretrain(config, progress=progress)
         if config.unet:

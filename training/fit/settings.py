@@ -37,6 +37,16 @@ def share(**values: float) -> None:
             raise ChexanatomyError(f"{name} is a number from 0 to 1; got {value:g}.")
 
 
+def emulates_bfloat16() -> bool:
+    """Whether bfloat16 is only imitated here: no GPU, and a processor without instructions for it, on which a product takes
+    tens of times as long as in float32."""
+    import torch
+
+    if torch.accelerator.is_available() or not torch.backends.mkldnn.is_available():
+        return False
+    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def check_out(out: Path) -> None:
     """Raise ChexanatomyError for a folder that no model can be written into: safetensors takes paths in UTF-8 only."""
     if writable(str(out)) != str(out):

@@ -20,7 +20,7 @@ STATE = "state.safetensors"
 
 MAY_CHANGE = {
     *("datasets", "out", "cache", "codebook", "max_steps", "max_minutes", "workers", "loaders", "threads", "checkpointing"),
-    *("save_minutes", "validate_minutes", "log_steps", "calibrate_images"),
+    *("bf16", "save_minutes", "validate_minutes", "log_steps", "calibrate_images"),
 }
 """Settings that say where, how long and how fast a run learns, and what of it is seen, not what."""
 

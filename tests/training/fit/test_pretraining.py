@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.schedule import learning_rate
 from training.fit.settings import changed
-from training.fit.state import Ema, load_state
+from training.fit.state import Ema, check_same_run, load_state
 from training.model import decoding, load
 from training.model.packing import Segment, Segments, see
 from training.model.special import SpecialTokens
@@ -99,6 +99,7 @@ def test_a_run_of_other_settings_is_not_continued(config: PretrainConfig, tmp_pa
     assert (config.out / "state.safetensors").read_bytes() == before
     moved = shutil.copytree(config.datasets[0], tmp_path / "moved")
     elsewhere = {"datasets": (moved,), "workers": 0, "max_minutes": 5.0, "learning_rate": 1e-4, "log_steps": 1}
+    check_same_run(config.out, asdict(replace(config, bf16=True)))  # other processors have other instructions
     pretrain(replace(config, max_steps=2, **elsewhere))
     assert log_of(config.out)[-1]["step"] == 2
 
