@@ -32,9 +32,10 @@ def load_checkpoint(spec: str | Path = EMBEDDED, codebook: str | Path | None = N
     """Open a model.
 
     spec: "embedded"; a PaliGemma, PaliGemma 2 or chexanatomy folder; a hub id such as "google/paligemma2-3b-pt-224"; an adapter
-    folder or hub id, which names its base; or "base+adapter". codebook: path of a mask codebook for models that bring none.
-    say: told before something is fetched, by default the log. The network is used for a hub id in `spec` alone, and only where
-    it is not cached; the base that an adapter from the hub names comes with it, the base that a folder names has to be here.
+    folder or hub id, which names its base; or "base+adapter". codebook: path of a mask codebook for models that bring none;
+    the log tells of one that is not used. say: told before something is fetched, by default the log. The network is used for a
+    hub id in `spec` alone, and only where it is not cached; the base that an adapter from the hub names comes with it, the base
+    that a folder names has to be here.
     Raises BrokenModel with the reason and the remedy.
     """
     return _load(str(spec), codebook, say, fetch=True)
@@ -52,6 +53,8 @@ def _load(text: str, codebook: str | Path | None, say: Say | None, fetch: bool, 
         from_hub = fetch and is_hub_id(text)
         return with_adapter(_load(_base_of(folder), codebook, say, from_hub, (*upon, folder.resolve())), folder)
     known_as = text if text == EMBEDDED or not Path(text).expanduser().is_dir() else str(folder.resolve())
+    if codebook is not None and (own := _own_codebook(folder)):
+        logger.warning("%s brings the mask codebook it was taught with, %s: %s is not used.", folder.name, own.name, codebook)
     return replace(_open(folder, folder.name, codebook), source=known_as)
 
 
@@ -169,11 +172,11 @@ def _open(folder: Path, name: str, codebook: str | Path | None) -> Checkpoint:
         raise BrokenModel(
             f"{folder.name} lacks {len(missing)} weights ({missing[0]}, ...): take the folder from its source again."
         )
-    book = _codebook(folder, codebook)
+    book = _own_codebook(folder) or codebook
     return Checkpoint(
         model.eval(),
         tokenizer,
-        book,
+        open_codebook(book) if book is not None else None,
         model.config.vision_config.image_size,
         packed,
         str(card.get("name", name)),
@@ -199,11 +202,9 @@ def open_codebook(path: str | Path) -> MaskCodebook:
     return codebook.eval()
 
 
-def _codebook(folder: Path, given: str | Path | None) -> MaskCodebook | None:
-    for name in (CODEBOOK, "vae-oid.npz"):
-        if (folder / name).exists():
-            return open_codebook(folder / name)
-    return open_codebook(given) if given is not None else None
+def _own_codebook(folder: Path) -> Path | None:
+    own = [folder / name for name in (CODEBOOK, "vae-oid.npz") if (folder / name).exists()]
+    return own[0] if own else None
 
 
 __all__ = ["CARD", "EMBEDDED", "EMBEDDED_FOLDER", "load_checkpoint"]

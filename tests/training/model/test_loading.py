@@ -99,18 +99,21 @@ def test_masks_without_a_codebook_are_one_clear_sentence(stock: Path, radiograph
         load(stock).segment(radiograph, ["heart"])
 
 
-def test_a_model_keeps_the_codebook_that_it_brings(tmp_path: Path, codebook_file: Path) -> None:
-    from training.model.loading import _codebook
-
-    assert _codebook(tmp_path, None) is None
-    given = _codebook(tmp_path, codebook_file)
+def test_a_model_keeps_the_codebook_that_it_brings_and_says_so(
+    tmp_path: Path, stock: Path, codebook_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(stock, tmp_path / "model"))
+    assert load_checkpoint(folder).codebook is None
+    given = load_checkpoint(folder, codebook_file).codebook
     other = MaskCodebook.load(codebook_file)
     other.embedding.add_(1)
-    other.save(tmp_path / CODEBOOK)
-    own = _codebook(tmp_path, codebook_file)
+    other.save(folder / CODEBOOK)
+    assert not caplog.messages
+    own = load_checkpoint(folder, codebook_file).codebook
     assert given is not None
     assert own is not None
     assert not torch.equal(given.embedding, own.embedding)
+    assert caplog.messages == [f"model brings the mask codebook it was taught with, {CODEBOOK}: {codebook_file} is not used."]
 
 
 @pytest.mark.parametrize("old_names", [True, False])
