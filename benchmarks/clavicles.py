@@ -8,8 +8,9 @@ width. A clavicle is taken to be a tube of 13 mm around it, where the picture is
 on pictures of 384 pixels. So the Dice is rough: it tells a mask that lies on the bone from one that lies beside it. No model was
 trained on them. Prints two tables in Markdown: mean Dice with its 95 % interval (over radiographs), the worst tenth, and how far
 from the line the masks' pixels lie; and, in frontal views, lungs taken to be 280 mm wide, how far below the top of its lung the
-medial end of a clavicle is, how far above it the lateral one, and how wide both lungs are together 20, 40 and 60 mm below their
-top, as shares of their greatest width: medians, and from which to which nine of ten lie.
+medial end of a clavicle is, how far above it the lateral one (whole clavicles alone), by how much its medial 60 mm rise, and how
+wide both lungs are together 20, 40 and 60 mm below their top, as shares of their greatest width: medians, and from which to which
+nine of ten lie.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ THICKNESS = 13.0
 """Of a clavicle [mm]."""
 DEPTHS = (20, 40, 60)
 """Below the top of the lungs [mm]."""
+MEDIAL = 60.0
+"""Length of the part of a clavicle whose rise is measured [mm]."""
+SEEN = 50
+"""Pixels of a clavicle from which on it is measured."""
 OUTLINES = ("lung_outline_left", "lung_outline_right")
 Lines = dict[str, list[tuple[str, np.ndarray]]]
 
@@ -60,9 +65,9 @@ def main() -> None:
     for spec in options.model:
         print(found(spec, options.radiographs / "images", lines, options.accurate))
     print(
-        "\n| frontal views | clavicles | medial end below the top of the lung | lateral end above it | lungs | width "
+        "\n| frontal views | clavicles | medial end below the top of the lung | lateral end above it | rise | lungs | width "
         + " | width ".join(f"{depth} mm below" for depth in DEPTHS)
-        + " |\n|---|---|---|---|---|---|---|---|"
+        + " |\n|---|---|---|---|---|---|---|---|---|"
     )
     print(shape_row("real radiographs", real(options.radiographs / "lungs", lines), real_lungs(options.radiographs / "lungs")))
     for folder in options.dataset:
@@ -96,17 +101,28 @@ def distance(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return away
 
 
-def real(folder: Path, lines: Lines) -> Iterable[tuple[float, float]]:
-    """Depth of the medial and height of the lateral end of each line [mm]."""
+def real(folder: Path, lines: Lines) -> Iterable[tuple[float, float, float]]:
+    """Depth of the medial and height of the lateral end of each line [mm], and its rise [degrees]."""
     for name, both in lines.items():
         lungs = read_mask_png(folder / name)
         columns = np.flatnonzero(lungs.any(0))
         for _, points in both:
-            ends = points[[0, -1]] * lungs.shape[1]
+            line = points * lungs.shape[1]
+            ends, shown = line[[0, -1]], np.argwhere(distance(points, lungs.shape) <= WIDTH / lungs.shape[1])[:, ::-1]
             right = ends[0, 0] < columns.mean()
             half = lungs[:, : int(columns.mean())] if right else lungs[:, int(columns.mean()) :]
-            below = (ends[:, 1] - np.flatnonzero(half.any(1))[0]) * LUNGS / np.ptp(columns)
-            yield below[0], -below[1]
+            scale = LUNGS / np.ptp(columns)
+            below = (ends[:, 1] - np.flatnonzero(half.any(1))[0]) * scale
+            yield below[0], -below[1], rise(shown * scale, ends[0] * scale)
+
+
+def rise(points: np.ndarray, medial: np.ndarray) -> float:
+    """By how much the first `MEDIAL` mm of a clavicle rise towards its lateral end [degrees]. points: float [n, 2] (x, y) of its
+    pixels [mm]; medial: its medial end."""
+    near = points[np.hypot(*(points - medial).T) < MEDIAL]
+    along = np.linalg.svd(near - near.mean(0), full_matrices=False)[2][0]
+    along = along if along @ (near.mean(0) - medial) > 0 else -along
+    return float(np.degrees(np.arctan2(-along[1], abs(along[0]))))
 
 
 def real_lungs(folder: Path) -> Iterable[list[float]]:
@@ -125,21 +141,23 @@ def frontal(folder: Path, cases: int) -> Iterable[tuple[Case, dict[str, np.ndarr
             yield case, masks, outlines[0] | outlines[1]
 
 
-def synthetic(folder: Path, cases: int) -> Iterable[tuple[float, float]]:
-    """As `real`, of the whole clavicles in a data set's frontal views."""
+def synthetic(folder: Path, cases: int) -> Iterable[tuple[float, float, float]]:
+    """As `real`, of the clavicles in a data set's frontal views; no ends of those that the picture cuts off."""
     for case, masks, lungs in frontal(folder, cases):
         columns = np.flatnonzero(lungs.any(0))
         for name in ("clavicula_left", "clavicula_right"):
             bone = masks.get(name)
-            if bone is None or not bone.any() or name in case.cut_off:
+            if bone is None or bone.sum() < SEEN:
                 continue
             shown = np.flatnonzero(bone.any(0))
             order = shown[np.argsort(np.abs(shown - columns.mean()))]
             tenth = max(1, len(order) // 10)
             rows = [np.nonzero(bone[:, part])[0].mean() for part in (order[:tenth], order[-tenth:])]
             top = np.flatnonzero(masks[name.replace("clavicula", "lung_outline")].any(1))[0]
-            below = (np.array(rows) - top) * LUNGS / np.ptp(columns)
-            yield below[0], -below[1]
+            scale = LUNGS / np.ptp(columns)
+            below = (np.array(rows) - top) * scale if name not in case.cut_off else np.full(2, np.nan)
+            medial = np.array([order[:tenth].mean(), rows[0]])
+            yield below[0], -below[1], rise(np.argwhere(bone)[:, ::-1] * scale, medial * scale)
 
 
 def synthetic_lungs(folder: Path, cases: int) -> Iterable[list[float]]:
@@ -157,11 +175,15 @@ def widths(lungs: np.ndarray) -> Iterable[list[float]]:
         yield [np.ptp(np.flatnonzero(lungs[row])) / np.ptp(columns) if lungs[row].any() else 0.0 for row in at]
 
 
-def shape_row(name: str, ends: Iterable[tuple[float, float]], shares: Iterable[list[float]]) -> str:
+def shape_row(name: str, ends: Iterable[tuple[float, float, float]], shares: Iterable[list[float]]) -> str:
     """Of the table of shapes."""
     both, wide = np.array(list(ends)), np.array(list(shares))
     cells = [name, str(len(both))]
-    cells += [f"{np.median(v):.0f} mm ({np.quantile(v, 0.05):.0f} to {np.quantile(v, 0.95):.0f})" for v in both.T]
+    units = ("mm", "mm", "degrees")
+    cells += [
+        f"{np.nanmedian(v):.0f} {unit} ({np.nanquantile(v, 0.05):.0f} to {np.nanquantile(v, 0.95):.0f})"
+        for v, unit in zip(both.T, units, strict=True)
+    ]
     cells += [str(len(wide))]
     cells += [f"{np.median(v):.2f} ({np.quantile(v, 0.05):.2f} to {np.quantile(v, 0.95):.2f})" for v in wide.T]
     return f"| {' | '.join(cells)} |"
