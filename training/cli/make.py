@@ -214,6 +214,9 @@ class Synthesize(Command):
     """Voxel edge of the deformed bodies [mm] (default 2)."""
     seed: int | None = None
     """The same seed makes the same data set (default 0)."""
+    leave_out: str | None = None
+    """Structures separated by commas whose masks are not kept, so that nothing is learnt of them: what a label map has wrong, or
+    clavicles of CTs, which are taken with raised arms."""
     config: Path | None = None
     """A synthesis.json, whole or in part, to take distributions from; what is given here besides goes before it."""
     workers: int = 1
@@ -233,6 +236,8 @@ class Synthesize(Command):
         for name in ("phantoms", "views_per_subject", "views_per_body", "size", "grid", "seed"):
             if getattr(self, name) is not None:
                 values[name] = getattr(self, name)
+        if self.leave_out is not None:
+            values["leave_out"] = tuple(listed(self.leave_out))
         config = SynthesisConfig(out=str(self.out), **values, workers=self.workers, dask=self.dask)
         with self.reporting() as progress:
             dataset = synthesize(config, progress=progress)

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from training.anatomy import find, vocabulary
 from training.drr import Geometry, Physics, Presentation
 from training.errors import ChexanatomyError, in_words
 from training.phantom.findings import Odds
@@ -187,7 +188,8 @@ class SynthesisConfig:
 
     subjects: people from files; phantoms: how many procedural bodies besides; views_per_subject: cases each; views_per_body:
     how many share one deformed body; size: pixels along the longer edge; grid: voxel edge of bodies [mm]; out: data set
-    folder.
+    folder; leave_out: structures, by any name, whose masks are not kept, nor those of their parts, and of which nothing is said,
+    such as clavicles of CTs with raised arms, or what a label map has wrong.
     workers and dask (scheduler address) say only where the work is done.
     """
 
@@ -199,6 +201,7 @@ class SynthesisConfig:
     size: int = 512
     grid: float = 2.0
     seed: int = 0
+    leave_out: tuple[str, ...] = ()
     variation: Variation = field(default_factory=Variation)
     findings: Odds = field(default_factory=Odds)
     views: Views = field(default_factory=Views)
@@ -227,16 +230,24 @@ class SynthesisConfig:
         if not 0.5 <= self.grid <= 8:
             raise ChexanatomyError(f"The voxels of bodies are 0.5 to 8 mm; {self.grid:g} mm were asked for.")
         _check_odds(self.findings, *(f.name for f in fields(Odds)))
+        object.__setattr__(self, "leave_out", tuple(sorted({find(name).key for name in self.leave_out})))
 
     @property
     def names(self) -> list[str]:
         """Everybody's, in the order of the data set: people from files, then phantoms."""
         return [s.name for s in self.subjects] + [phantom_name(i) for i in range(self.phantoms)]
 
+    def keeps(self, structure: str) -> bool:
+        """Whether a structure, or a part of it, is not left out."""
+        known = vocabulary()
+        left = {label for key in self.leave_out for label in known[key].labels}
+        labels = known[structure].labels if structure in known else ()
+        return structure not in self.leave_out and not (labels and left.issuperset(labels))
+
     def to_json(self) -> str:
         """What determines the data: everything but where the work is done."""
         values = asdict(self)
-        for name in ELSEWHERE:
+        for name in ELSEWHERE if self.leave_out else (*ELSEWHERE, "leave_out"):  # older data sets, which left nothing out
             del values[name]
         return json.dumps(values, indent=1)
 

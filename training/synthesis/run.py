@@ -87,7 +87,7 @@ def _make_case(
     radiograph = render(ct, geometry, draw_physics(config.exposure, rng), draw_presentation(config.film, rng))
     shape = (geometry.rows, geometry.columns)
     overlay = draw_overlay(config.marks, shape, preset, _of_view(config, subject, view, "marks"))
-    masks = project_labels(labels, geometry)
+    masks = {s: m for s, m in project_labels(labels, geometry).items() if config.keeps(s)}
     if not overlay.open_field.all():
         masks = {s: m & overlay.open_field for s, m in masks.items()}
     areas = {s: int(np.count_nonzero(m)) for s, m in masks.items()}

@@ -109,6 +109,24 @@ def test_a_killed_run_resumes_to_the_same_data(made, person, tmp_path):
     assert left == contents(made)
 
 
+def test_what_is_left_out_is_unknown_and_nothing_else_changes(made, person, tmp_path):
+    left_out = {"heart", "clavicles", "clavicula_left", "clavicula_right"}
+    left_out |= {f"heart_{part}_{side}" for part in ("atrium", "ventricle") for side in ("left", "right")}
+    synthesize(config(tmp_path / "data", person, leave_out=("clavicles", "heart")))
+    whole, part = Dataset.open(made), Dataset.open(tmp_path / "data")
+    assert left_out <= {s for case in whole.cases for s in case.present}
+    for before, after in zip(whole.cases, part.cases, strict=True):
+        assert np.array_equal(whole.image(before).pixels, part.image(after).pixels)
+        for names in ("present", "absent", "cut_off"):
+            assert set(getattr(after, names)) == set(getattr(before, names)) - left_out
+        assert set(part.masks(after)) == set(whole.masks(before)) - left_out
+
+
+def test_leaving_nothing_out_is_the_configuration_of_older_data(person):
+    assert "leave_out" not in json.loads(config("x", person).to_json())
+    assert json.loads(config("x", person, leave_out=("heart",)).to_json())["leave_out"] == ["heart"]
+
+
 def test_another_configuration_in_the_same_folder_is_refused(made, person):
     before = contents(made)
     with pytest.raises(BrokenDataset, match="another configuration"):
@@ -173,6 +191,7 @@ def test_a_missing_scheduler_is_said(person, tmp_path):
         {"seed": -1},
         {"size": 10_000},
         {"findings": Odds(effusion=7.0)},
+        {"leave_out": ("no such thing",)},
     ],
 )
 def test_senseless_configurations_are_refused(changes):
