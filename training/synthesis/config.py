@@ -13,6 +13,7 @@ import numpy as np
 
 from training.anatomy import find, vocabulary
 from training.drr import Geometry, Physics, Presentation
+from training.drr.labels import LUNG_OF
 from training.errors import ChexanatomyError, in_words
 from training.phantom.findings import Odds
 
@@ -238,10 +239,11 @@ class SynthesisConfig:
         return [s.name for s in self.subjects] + [phantom_name(i) for i in range(self.phantoms)]
 
     def keeps(self, structure: str) -> bool:
-        """Whether a structure, or a part of it, is not left out."""
+        """Whether neither a structure nor a whole of which it is a part, nor the lung of a lung field or outline, is left out."""
         known = vocabulary()
         left = {label for key in self.leave_out for label in known[key].labels}
-        labels = known[structure].labels if structure in known else ()
+        source = LUNG_OF.get(structure, structure)
+        labels = known[source].labels if source in known else ()
         return structure not in self.leave_out and not (labels and left.issuperset(labels))
 
     def to_json(self) -> str:

@@ -122,6 +122,17 @@ def test_what_is_left_out_is_unknown_and_nothing_else_changes(made, person, tmp_
         assert set(part.masks(after)) == set(whole.masks(before)) - left_out
 
 
+def test_a_lung_that_is_left_out_takes_its_field_and_its_outline_along(person, tmp_path):
+    kept = config(tmp_path / "data", person, leave_out=("left lung",)).keeps
+    assert not any(kept(f"lung_{kind}left") for kind in ("", "field_", "outline_", "upper_lobe_"))
+    assert all(kept(f"lung_{kind}right") for kind in ("", "field_", "outline_", "upper_lobe_"))
+    assert kept("lungs")
+    kept = config(tmp_path / "data", person, leave_out=("lung_outline_left",)).keeps
+    assert kept("lung_left")
+    assert kept("lung_field_left")
+    assert not kept("lung_outline_left")
+
+
 def test_leaving_nothing_out_is_the_configuration_of_older_data(person):
     assert "leave_out" not in json.loads(config("x", person).to_json())
     assert json.loads(config("x", person, leave_out=("heart",)).to_json())["leave_out"] == ["heart"]
