@@ -209,7 +209,7 @@ def held_out_records(config: PretrainConfig, structures: tuple[str, ...], progre
 def card_of(config: PretrainConfig, structures: tuple[str, ...], records: Records, step: int, world: int) -> dict[str, Any]:
     """What is to be known about the model."""
     settings = {k: v for k, v in asdict(config).items() if k not in NOT_IN_CARD}
-    settings |= {k: bool(settings[k]) for k in ("tower", "start")}  # whether it began with weights, not with whose
+    settings |= {k: bool(settings[k]) for k in ("tower", "start", "dense_start")}  # whether it began with weights, not with whose
     return {
         "structures": list(structures),
         "software": __version__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from training.fit.losses import code_aims, mask_loss, names_alone, token_loss
 from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.settings import PretrainConfig
+from training.fit.state import averaged
 from training.fit.validate import calibrate, validate
 from training.model.attention import NAME as SHARED
 from training.model.checkpoint import Checkpoint, create, save_checkpoint
@@ -65,6 +67,8 @@ class TokenPupil:
         vision = model.config.vision_config
         drawn = len(structures) + config.points
         self._head = DenseHead(vision.hidden_size, drawn, config.dense_factor) if config.auxiliary else None
+        if self._head is not None and config.dense_start is not None:
+            take_weights(self._head, averaged(config.dense_start, "head"), config.dense_start)
         self.learner: nn.Module = Learner(self.checkpoint, self._head, self._tokens, config)
         self.image_size = self.checkpoint.image_size
         self.side = self.image_size // vision.patch_size * config.dense_factor
@@ -171,10 +175,10 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
             informed=config.informed,
         )
         if config.start is not None:
-            take_weights(checkpoint.model, settled(load_checkpoint(config.start)).model, config.start)
+            take_weights(checkpoint.model, settled(load_checkpoint(config.start)).model.state_dict(), config.start)
         if config.tower is not None:
             tower = load_checkpoint(config.tower).model.model.vision_tower
-            take_weights(checkpoint.model.model.vision_tower, tower, config.tower)
+            take_weights(checkpoint.model.model.vision_tower, tower.state_dict(), config.tower)
         if config.freeze_vision:
             if config.start is None and config.tower is None:
                 raise BrokenModel("A vision tower of random weights is not worth keeping: give start or tower, or let it learn.")
@@ -196,11 +200,11 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
     return checkpoint, lora
 
 
-def take_weights(module: nn.Module, trained: nn.Module, folder: Path) -> None:
+def take_weights(module: nn.Module, trained: Mapping[str, Tensor], folder: Path) -> None:
     """Copy the weights of a trained module of the same shape. One that saw smaller or larger pictures gives its places too,
     resampled to the new grid; to one with fewer layers, further ones are added that change nothing yet: they leave what goes
     through them as it is (compare Chen et al., arXiv 1511.05641). Raises BrokenModel for another shape."""
-    weights, here = trained.state_dict(), module.state_dict()
+    weights, here = dict(trained), module.state_dict()
     for name in weights:
         if name.endswith(PLACES) and name in here:
             weights[name] = at_grid(weights[name], len(here[name]))

@@ -58,7 +58,7 @@ def check_out(out: Path) -> None:
 NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache")
 """Settings that are paths of one machine, or that the card of a model holds elsewhere."""
 UNET_WIDTHS = 6
-_NOT_FOR_UNET = ("base", "start", "tower", "freeze_vision", "checkpointing")
+_NOT_FOR_UNET = ("base", "start", "tower", "dense_start", "freeze_vision", "checkpointing")
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,17 @@ class PretrainConfig:
     step and process, and questions about each. sigma [bins], smoothing, near: width of the box targets, and of the codes' (see
     `training.fit.losses`). naming: weight of the loss on answers that are a name and nothing else: there are few of them, of
     three tokens. drawn: weight of the loss on the masks that the codes are expected to draw, drawn_most: for how many of a
-    step's. dense: weight of the auxiliary loss, which also looks for what the questions point at in the picture; dense_factor:
-    its mask values per side of a patch; dense_structures: how many structures it looks at in one step; dense_first: part of the
-    run, 0..1, that trains the vision tower by the auxiliary loss alone, at a third of the cost per step. max_steps,
-    max_minutes: the schedule ends with the first of them; with max_minutes alone its length follows from the speed measured.
-    warmup, cooldown: parts of the run in which the learning rate rises and falls; a long run is ended early, and well, by
-    starting it again with fewer steps, so that it stands at the beginning of its cooldown. muon: size of Muon's steps relative
-    to learning_rate, 0 for AdamW everywhere, see `training.fit.optimiser`. checkpointing: recompute a base's layers instead of
-    keeping them. calibrate_images: held-out images on which the confidence is learnt at the end. cache_size: edge of the images
-    kept decoded [px]; cache: folder for them, by default in `out`. loaders: processes of their own that prepare the steps,
-    where a GPU would wait for the thread that does it otherwise (Linux).
+    step's. dense: weight of the auxiliary loss, which also looks for what the questions point at in the picture; dense_start: an
+    earlier run of the same structures whose head of that loss to start with: a new one pulls at a tower that knows better than it
+    for hundreds of steps; dense_factor: its mask values per side of a patch; dense_structures: how many structures it looks at in
+    one step; dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary loss alone, at a third of the cost
+    per step. max_steps, max_minutes: the schedule ends with the first of them; with max_minutes alone its length follows from the
+    speed measured. warmup, cooldown: parts of the run in which the learning rate rises and falls; a long run is ended early, and
+    well, by starting it again with fewer steps, so that it stands at the beginning of its cooldown. muon: size of Muon's steps
+    relative to learning_rate, 0 for AdamW everywhere, see `training.fit.optimiser`. checkpointing: recompute a base's layers
+    instead of keeping them. calibrate_images: held-out images on which the confidence is learnt at the end. cache_size: edge of
+    the images kept decoded [px]; cache: folder for them, by default in `out`. loaders: processes of their own that prepare the
+    steps, where a GPU would wait for the thread that does it otherwise (Linux).
     """
 
     datasets: tuple[Path, ...]
@@ -122,6 +123,7 @@ class PretrainConfig:
     drawn: float = 0.0
     drawn_most: int = 64
     dense: float = 0.5
+    dense_start: Path | None = None
     dense_factor: int = 4
     dense_structures: int = 32
     dense_first: float = 0.05

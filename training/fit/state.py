@@ -107,7 +107,7 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """What may not change, with a dot in the names of settings inside of settings."""
     parts = {name: value if isinstance(value, dict) else {"": value} for name, value in config.items() if name not in MAY_CHANGE}
     flat = {f"{name}.{inner}".rstrip("."): value for name, part in parts.items() for inner, value in part.items()}
-    flat |= {name: bool(flat[name]) for name in ("tower", "start") if name in flat}
+    flat |= {name: bool(flat[name]) for name in ("tower", "start", "dense_start") if name in flat}
     return flat | {"base": _name_of(Path(flat["base"])) if flat.get("base") else None}
 
 
@@ -160,3 +160,19 @@ def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any) -> tup
                 moments = {k: file.get_tensor(f"moment.{k}.{n}") for k in kept}
                 optimizer.state[p] = {k: v if k == "step" and not fused else v.to(p.device) for k, v in moments.items()}
     return int(meta["step"]), float(meta["elapsed"])
+
+
+def averaged(folder: Path, part: str) -> dict[str, Tensor]:
+    """The averaged weights of a part of what a run trained, such as "head", by their names in it. Raises BrokenModel where there
+    are none."""
+    from safetensors import safe_open
+
+    path, begin = folder / STATE, f"average.{part}."
+    if not path.is_file():
+        raise BrokenModel(f"{folder} holds no training run: there is no {STATE} in it.")
+    with safe_open(path, framework="pt") as file:
+        keys = set(file.keys())
+        found = {key.removeprefix(begin): file.get_tensor(key) for key in keys if key.startswith(begin)}
+    if not found:
+        raise BrokenModel(f"The run in {folder} has trained no {part}.")
+    return found

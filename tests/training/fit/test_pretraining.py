@@ -26,7 +26,7 @@ from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.schedule import learning_rate
 from training.fit.settings import changed
-from training.fit.state import Ema, check_same_run, load_state
+from training.fit.state import Ema, averaged, check_same_run, load_state
 from training.model import decoding, load
 from training.model.packing import Segment, Segments, see
 from training.model.special import SpecialTokens
@@ -240,11 +240,30 @@ def test_a_stemmed_tower_learns_and_serves_another_run(config: PretrainConfig, t
     assert all(torch.equal(one[n], four[n]) for n in one if n != places)
 
 
+def test_a_run_goes_on_with_the_head_of_one_before(config: PretrainConfig, tmp_path: Path) -> None:
+    pretrain(replace(config, max_steps=3))
+    still = replace(config, max_steps=1, learning_rate=0.0, seed=5)
+    learnt = averaged(config.out, "head")
+    pretrain(replace(still, dense_start=config.out, out=tmp_path / "on"))
+    assert all(torch.equal(learnt[n], w) for n, w in averaged(tmp_path / "on", "head").items())
+    pretrain(replace(still, out=tmp_path / "anew"))
+    assert not torch.equal(learnt["linear.weight"], averaged(tmp_path / "anew", "head")["linear.weight"])
+    with pytest.raises(BrokenModel, match="no training run"):
+        pretrain(replace(still, dense_start=tmp_path / "nowhere", out=tmp_path / "first"))
+    one = replace(still, dense_start=config.out, structures=("heart",), out=tmp_path / "one")
+    with pytest.raises(BrokenModel, match="another shape"):
+        pretrain(one)
+    frozen = replace(still, freeze_vision=True, tower=config.out / "checkpoint", out=tmp_path / "frozen")
+    pretrain(frozen)
+    with pytest.raises(BrokenModel, match="no head"):
+        pretrain(replace(still, dense_start=frozen.out, out=tmp_path / "last"))
+
+
 @torch.inference_mode()
 def test_a_deeper_model_begins_as_the_one_it_grew_from(config: PretrainConfig) -> None:
     grown, _ = starting_point(config)
     deeper, _ = starting_point(replace(config, vision_depth=config.vision_depth + 1, text_depth=config.text_depth + 2, seed=7))
-    take_weights(deeper.model, grown.model, Path("grown"))
+    take_weights(deeper.model, grown.model.state_dict(), Path("grown"))
     assert len(deeper.model.state_dict()) > len(grown.model.state_dict())
     tokens = SpecialTokens(grown.tokenizer, grown.model.config.get_text_config().vocab_size)
     pixels = torch.rand(1, 3, grown.image_size, grown.image_size)
@@ -254,7 +273,7 @@ def test_a_deeper_model_begins_as_the_one_it_grew_from(config: PretrainConfig) -
     assert answers[0].bins == answers[1].bins
     assert answers[1].presence == pytest.approx(answers[0].presence, abs=1e-5)
     with pytest.raises(BrokenModel, match="no fewer layers"):
-        take_weights(grown.model, deeper.model, Path("deeper"))
+        take_weights(grown.model, deeper.model.state_dict(), Path("deeper"))
 
 
 def test_a_frozen_tower_stays_while_the_decoder_learns(config: PretrainConfig, tmp_path: Path) -> None:
