@@ -1,8 +1,5 @@
-"""What may happen to a radiograph between detector and reader, drawn at random while training.
-
-Geometry is a zoom per axis, a turn and a shift; `training.fit.targets` says where the structures went. Mirroring is never done:
-it would exchange left and right.
-"""
+"""What may happen to a radiograph between detector and reader, drawn at random while training. (Where it is moved to:
+`training.fit.placement`.)"""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional
 
+from training.errors import ChexanatomyError
 from training.model.preprocess import STRETCH
 
 MOST_SORTED = 2**23
@@ -25,7 +23,8 @@ class Augmentation:
     """Strength of each change; 0 switches it off. Chances are per image.
 
     zoom: largest relative magnification either way; aspect: the same between the axes; turn: largest angle [degrees]; shift:
-    largest displacement, a share of the image's side; untouched: chance that an image keeps its place; gamma, curve, window:
+    largest displacement, a share of the image's side; elastic: a smooth distortion's largest relative stretch of any place, below
+    1; untouched: chance that an image keeps its place; gamma, curve, window:
     strengths of the exposure, S-shaped contrast and clipping changes; local_contrast, blur, noise, shading: strengths;
     collimation, marker, lines: chances of a border, a lead marker, and bright wires.
     """
@@ -34,6 +33,7 @@ class Augmentation:
     aspect: float = 0.08
     turn: float = 0.0
     shift: float = 0.12
+    elastic: float = 0.0
     untouched: float = 0.2
     gamma: float = 0.5
     curve: float = 0.5
@@ -46,75 +46,18 @@ class Augmentation:
     marker: float = 0.3
     lines: float = 0.2
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.elastic < 1:
+            raise ChexanatomyError(f"elastic is a stretch from 0 to below 1; got {self.elastic}.")
+
     @classmethod
     def none(cls) -> Augmentation:
         """No change at all."""
-        return cls(0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return cls(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
     def without_geometry(self) -> Augmentation:
         """The photometric changes alone."""
-        return replace(self, zoom=0.0, aspect=0.0, turn=0.0, shift=0.0, untouched=1.0)
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where images went: new = matrix @ old + offset, matrix float64 [images, 2, 2], offset [images, 2] (row before column),
-    positions as shares of the side."""
-
-    matrix: np.ndarray
-    offset: np.ndarray
-
-    def points(self, points: np.ndarray, images: slice = slice(None)) -> np.ndarray:
-        """Move points float [images, ..., n, 2]."""
-        extra = (1,) * (points.ndim - 3)
-        matrix = self.matrix[images].reshape(-1, *extra, 2, 2)
-        moved: np.ndarray = points @ np.swapaxes(matrix, -1, -2) + self.offset[images].reshape(-1, *extra, 1, 2)
-        return moved
-
-    def boxes(self, boxes: np.ndarray) -> np.ndarray:
-        """Move boxes float [images, n, 4] (top, left, bottom, right): exact without a turn, the box of the turned box with
-        one."""
-        middle = self.points((boxes[..., :2] + boxes[..., 2:]) / 2)
-        half = (boxes[..., 2:] - boxes[..., :2]) / 2 @ np.swapaxes(np.abs(self.matrix), -1, -2)
-        return np.concatenate([middle - half, middle + half], -1)
-
-    @property
-    def theta(self) -> Tensor:
-        """What `affine_grid` takes, float32 [images, 2, 3]: where a new pixel comes from, column before row, in -1..1."""
-        inverse = np.linalg.inv(self.matrix)
-        shift = 2 * np.einsum("nij,nj->ni", inverse, 0.5 - self.offset) - 1
-        theta = np.concatenate([inverse, shift[..., None]], -1)[:, [1, 0]][:, :, [1, 0, 2]]
-        return torch.from_numpy(theta.astype(np.float32))
-
-
-def place(augmentation: Augmentation, images: int, rng: np.random.Generator) -> Placement:
-    """Draw a zoom, a turn and a shift for each of `images`."""
-    zoom = np.log1p(augmentation.zoom) * rng.uniform(-1, 1, (images, 1))
-    aspect = np.log1p(augmentation.aspect) * rng.uniform(-0.5, 0.5, (images, 1)) * np.array([[1.0, -1.0]])
-    scale = np.exp(zoom + aspect)
-    shift = augmentation.shift * rng.uniform(-1, 1, (images, 2))
-    still = rng.random((images, 1)) < augmentation.untouched
-    scale, shift = np.where(still, 1.0, scale), np.where(still, 0.0, shift)
-    angle = np.radians(augmentation.turn) * rng.uniform(-1, 1, images) if augmentation.turn else np.zeros(images)
-    angle = np.where(still[:, 0], 0.0, angle)
-    sine, cosine = np.sin(angle), np.cos(angle)
-    turn = np.stack([np.stack([cosine, -sine], -1), np.stack([sine, cosine], -1)], -2)
-    matrix = turn * scale[:, None]
-    return Placement(matrix, 0.5 - matrix @ np.array([0.5, 0.5]) + shift)
-
-
-def resample(images: Tensor, theta: Tensor, size: int) -> Tensor:
-    """Move images float [n, channels, h, w] by a Placement's theta and bring them to `size` x `size` pixels; what comes from
-    outside is 0."""
-    return functional.grid_sample(images, affine_grid(theta, size), align_corners=False)
-
-
-def affine_grid(theta: Tensor, size: int) -> Tensor:
-    """As torch's `affine_grid` for pictures of `size` x `size`, from theta float32 [n, 2, 3]; ten times as fast on a CPU."""
-    line = (2 * torch.arange(size, device=theta.device) + 1) / size - 1
-    x, y = line[None, None, :, None], line[None, :, None, None]
-    a, b, c = (theta[:, None, None, :, i] for i in range(3))
-    return a * x + b * y + c
+        return replace(self, zoom=0.0, aspect=0.0, turn=0.0, shift=0.0, elastic=0.0, untouched=1.0)
 
 
 def photograph(images: Tensor, augmentation: Augmentation, rng: np.random.Generator, overlays: Overlays | None = None) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.fit.augment import Augmentation, Overlays, photograph, place, resample, spread
+from training.fit.augment import Augmentation, Overlays, photograph, spread
+from training.fit.placement import Lookup, place, resample
 from training.fit.queries import Asked, Asker
 from training.fit.records import UNKNOWN, Records
 from training.fit.settings import PretrainConfig
@@ -41,12 +42,12 @@ class Batch:
 @dataclass(frozen=True)
 class Plan:
     """A step's work before the arithmetic, small enough to be handed from process to process. images: float16 [images, 1, rows,
-    columns], as they are kept; theta: where they are moved to; size: edge of the pictures [px]; changes, overlays, seed: how they
-    are exposed and what lies over them; asked: the questions; chosen, masks, known: as in Batch, the masks as a sketch and
+    columns], as they are kept; lookup: where they are moved to; size: edge of the pictures [px]; changes, overlays, seed: how
+    they are exposed and what lies over them; asked: the questions; chosen, masks, known: as in Batch, the masks as a sketch and
     without what is pointed at."""
 
     images: Tensor
-    theta: Tensor
+    lookup: Lookup
     size: int
     changes: Augmentation
     overlays: Overlays
@@ -67,7 +68,7 @@ class Plan:
     def developed(self, codebook: MaskCodebook | None, seg: Tensor | None) -> Batch:
         """Expose the images, draw the masks, write the codes, where the plan is. codebook, seg: as `Asked.answers` takes them,
         None where nothing is asked."""
-        images = resample(self.images.float(), self.theta, self.size)
+        images = resample(self.images.float(), self.lookup, self.size)
         images = spread(photograph(images, self.changes, np.random.default_rng(self.seed), self.overlays))
         pixels = (images * 2 - 1).repeat(1, 3, 1, 1)
         segments, crops = self.asked.segments, self.asked.masks.drawn()[0]
@@ -114,7 +115,7 @@ def make_plan(
     looked_at = np.append(chosen, len(records.structures)) if asker and config.points else chosen
     return Plan(
         torch.from_numpy(records.images[cases])[:, None],
-        placement.theta,
+        placement.whole,
         size,
         config.augmentation,
         overlays,

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.fit.augment import Augmentation, Overlays, Placement, photograph, place, resample, spread
+from training.fit.augment import Augmentation, Overlays, photograph, spread
 from training.fit.examples import Example
+from training.fit.placement import Placement, place, resample
 from training.fit.queries import MAIN
 from training.fit.records import PRESENT, Records, decode, gather
 from training.fit.targets import Moved
@@ -89,7 +90,7 @@ class Lessons:
         overlays = Overlays.draw(changes, 1, size, rng)
         moved = self._moved(example, changes, overlays.field(size), rng)
         image = torch.from_numpy(self.records.images[[example]].astype(np.float32))[:, None]
-        image = photograph(resample(image, moved.placement.theta, size), changes, rng, overlays)
+        image = photograph(resample(image, moved.placement.whole, size), changes, rng, overlays)
         if self.predictor.stretches:
             image = spread(image)
         pixels = (image * 2 - 1).expand(1, 3, -1, -1)

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.fit.augment import Augmentation, place
+from training.fit.augment import Augmentation
 from training.fit.judging import drawn, overlap
+from training.fit.placement import place
 from training.fit.records import PRESENT, Records
 from training.fit.targets import Moved
 from training.images import Radiograph

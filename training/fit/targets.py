@@ -8,9 +8,8 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from training.fit.augment import Placement, affine_grid
+from training.fit.placement import Lookup, Placement, resample
 from training.fit.records import CELLS, PRESENT, Records
 from training.tokens.boxes import BOX_PADDING
 from training.tokens.codebook import CROP
@@ -97,8 +96,8 @@ class Moved:
 
     def crop_sketch(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray) -> Sketch:
         """What `crops` needs, for drawing it elsewhere: n masks of one image."""
-        kept, theta = self._kept(images, structures, boxes)
-        return Sketch(kept, theta, torch.arange(len(kept)), (1, len(kept), CROP, CROP))
+        kept, lookup = self._kept(images, structures, boxes)
+        return Sketch(kept, lookup, torch.arange(len(kept)), (1, len(kept), CROP, CROP))
 
     def dense(self, structures: np.ndarray, side: int) -> Tensor:
         """Masks float32 [images, chosen structures, side, side] of the whole picture, empty where there is none."""
@@ -108,33 +107,24 @@ class Moved:
         """What `dense` needs, for drawing it elsewhere."""
         images, columns = np.nonzero((self._there & ~self.gone)[:, structures])
         everything = np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (len(images), 1))
-        kept, theta = self._kept(images, structures[columns], everything)
+        kept, lookup = self._kept(images, structures[columns], everything)
         place = torch.from_numpy(images * len(structures) + columns)
-        return Sketch(kept, theta, place, (len(self.cases), len(structures), side, side))
+        return Sketch(kept, lookup, place, (len(self.cases), len(structures), side, side))
 
-    def _kept(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Kept masks uint8 [n, bytes], and as theta float32 [n, 2, 3] where to look them up under every cell of a box in the new
-        image: old = inverse (new - offset), row before column."""
+    def _kept(self, images: np.ndarray, structures: np.ndarray, boxes: np.ndarray) -> tuple[Tensor, Lookup]:
+        """Kept masks uint8 [n, bytes], and where to look them up under every cell of a box in the new image."""
         cases = self.cases[images]
-        old = self.records.boxes[cases, structures]
-        inverse = np.linalg.inv(self.placement.matrix)[images]
-        centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
-        middle, reach = (old[:, :2] + old[:, 2:]) / 2, np.maximum(old[:, 2:] - old[:, :2], 1e-6) / 2
-        turn = inverse * half[:, None] / reach[..., None]
-        shift = (np.einsum("nij,nj->ni", inverse, centre - self.placement.offset[images]) - middle) / reach
-        theta = np.concatenate([turn, shift[..., None]], -1)
-        # grid_sample takes columns before rows.
-        theta = theta[:, [1, 0]][:, :, [1, 0, 2]].astype(np.float32)
-        return torch.from_numpy(self.records.masks[cases, structures]), torch.from_numpy(theta)
+        lookup = self.placement.lookup(images, self.records.boxes[cases, structures], boxes)
+        return torch.from_numpy(self.records.masks[cases, structures]), lookup
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """Masks to be drawn where they are needed. kept: uint8 [n, bytes]; theta: float32 [n, 2, 3]; place: int64 [n], of each mask
+    """Masks to be drawn where they are needed. kept: uint8 [n, bytes]; lookup: where they were; place: int64 [n], of each mask
     among the images' structures, one image after the other; shape: (images, structures, side, side) of what is drawn."""
 
     kept: Tensor
-    theta: Tensor
+    lookup: Lookup
     place: Tensor
     shape: tuple[int, int, int, int]
 
@@ -142,19 +132,19 @@ class Sketch:
     def none(cls, side: int) -> Sketch:
         """No mask at all, of one image."""
         kept = torch.zeros(0, CELLS * CELLS // 8, dtype=torch.uint8)
-        return cls(kept, torch.zeros(0, 2, 3), torch.zeros(0, dtype=torch.long), (1, 0, side, side))
+        return cls(kept, Lookup(torch.zeros(0, 2, 3), torch.zeros(0, 0, 5)), torch.zeros(0, dtype=torch.long), (1, 0, side, side))
 
     def drawn(self) -> Tensor:
         """The masks, float32 of `shape`, empty where there is none."""
         images, structures, side, _ = self.shape
         result = torch.zeros(images * structures, side, side, device=self.kept.device)
         if len(self.place):
-            result[self.place] = drawn(self.kept, self.theta, side)
+            result[self.place] = drawn(self.kept, self.lookup, side)
         return result.view(self.shape)
 
 
-def drawn(kept: Tensor, theta: Tensor, side: int) -> Tensor:
+def drawn(kept: Tensor, lookup: Lookup, side: int) -> Tensor:
     """Kept masks, moved: float32 [n, side, side]."""
     bits = kept[..., None] >> torch.arange(7, -1, -1, device=kept.device, dtype=torch.uint8) & 1
     cells = bits.view(-1, 1, CELLS, CELLS).float()
-    return functional.grid_sample(cells, affine_grid(theta, side), align_corners=False)[:, 0]
+    return resample(cells, lookup, side)[:, 0]

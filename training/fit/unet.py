@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.fit.augment import Augmentation, place, resample, spread
+from training.fit.augment import Augmentation, spread
 from training.fit.batches import Batch, Plan
 from training.fit.dense import dense_dice, dense_loss
+from training.fit.placement import place, resample
 from training.fit.queries import MAIN
 from training.fit.records import Records
 from training.fit.settings import PretrainConfig
@@ -54,7 +55,7 @@ class UnetPupil:
         for case in np.linspace(0, len(records) - 1, min(images, len(records))).round().astype(int):
             still = place(Augmentation.none(), 1, np.random.default_rng(0))
             image = torch.from_numpy(records.images[[int(case)]].astype(np.float32))[:, None]
-            logits = self._net((spread(resample(image, still.theta, self.image_size)) * 2 - 1).to(device)).cpu()
+            logits = self._net((spread(resample(image, still.whole, self.image_size)) * 2 - 1).to(device)).cpu()
             masks = Moved(records, np.array([case]), still).dense(np.arange(len(self._structures)), self.image_size)
             for key, value in zip(self._structures, dense_dice(logits, masks)[0].tolist(), strict=True):
                 if not np.isnan(value):

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.fit.augment import Augmentation, Overlays, photograph, place, resample, spread
+from training.fit.augment import Augmentation, Overlays, photograph, spread
 from training.fit.dense import DenseHead, dense_dice
 from training.fit.losses import token_loss
 from training.fit.parts import better_in_parts
+from training.fit.placement import place, resample
 from training.fit.queries import MAIN
 from training.fit.records import ABSENT, PRESENT, Records
 from training.fit.targets import Moved
@@ -85,7 +86,7 @@ def validate(
         placement = place(changes, 1, rng)
         overlays = Overlays.draw(changes, 1, checkpoint.image_size, rng)
         image = resample(
-            torch.from_numpy(records.images[[int(case)]].astype(np.float32))[:, None], placement.theta, checkpoint.image_size
+            torch.from_numpy(records.images[[int(case)]].astype(np.float32))[:, None], placement.whole, checkpoint.image_size
         )
         image = spread(photograph(image, changes, rng, overlays))
         pixels = (image * 2 - 1).expand(1, 3, -1, -1).to(device, model.dtype)

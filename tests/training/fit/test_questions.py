@@ -12,8 +12,8 @@ import torch
 from tests.training.fit.conftest import asker_for, questions
 from training.dataset import Dataset
 from training.fit import Augmentation, PretrainConfig, Tasks
-from training.fit.augment import place, resample
 from training.fit.batches import make_plan
+from training.fit.placement import place, resample
 from training.fit.records import Records
 from training.fit.targets import Moved
 from training.model.special import SpecialTokens
@@ -22,16 +22,16 @@ from training.tokens.boxes import BOX_PADDING
 from training.tokens.codebook import MaskCodebook, paste_mask
 
 
-@pytest.mark.parametrize("turn", [0.0, 25.0])
-def test_boxes_and_masks_follow_the_moved_picture(dataset: Path, records: Records, turn: float) -> None:
+@pytest.mark.parametrize(("turn", "elastic"), [(0.0, 0.0), (25.0, 0.0), (0.0, 0.8), (25.0, 0.5)])
+def test_boxes_and_masks_follow_the_moved_picture(dataset: Path, records: Records, turn: float, elastic: float) -> None:
     opened = Dataset.open(dataset)
     cases = {c.id: c for c in opened.cases}
     chosen = np.arange(8)
     truth = [opened.masks(cases[str(records.ids[i])], ["lung_left"])["lung_left"] for i in chosen]
     picture = torch.from_numpy(np.stack(truth)[:, None].astype(np.float32))
-    placement = place(Augmentation(untouched=0, turn=turn, zoom=0.2, shift=0.3), 8, np.random.default_rng(3))
+    placement = place(Augmentation(untouched=0, turn=turn, zoom=0.2, shift=0.3, elastic=elastic), 8, np.random.default_rng(3))
     moved = Moved(records, chosen, placement)
-    wanted = resample(picture, placement.theta, 192)[:, 0].numpy() > 0.5
+    wanted = resample(picture, placement.whole, 192)[:, 0].numpy() > 0.5
     drawn = moved.dense(np.array([0]), 192)[:, 0].numpy() > 0.5
     assert moved.cut[:, 0].any()
     assert moved.whole[:, 0].any()

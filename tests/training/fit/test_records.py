@@ -14,7 +14,7 @@ from tests.training.fit.conftest import STRUCTURES
 from training.dataset import Dataset, Reviews
 from training.errors import BrokenDataset, Cancelled
 from training.fit import Augmentation
-from training.fit.augment import place
+from training.fit.placement import place
 from training.fit.records import ABSENT, PRESENT, UNKNOWN, Records, load_records
 from training.fit.targets import Moved
 from training.progress import Progress
