@@ -1,16 +1,18 @@
 """Clavicles of real radiographs, whose middle lines were seen by eye (`clavicles.csv`): whether a model finds them, and whether
 synthetic ones lie where they do.
 
-python benchmarks/clavicles.py RADIOGRAPHS [--model embedded] [--accurate] [--dataset FOLDER ...]
+python benchmarks/clavicles.py RADIOGRAPHS [--model embedded] [--accurate] [--run RUN ...] [--dataset FOLDER ...]
 
 RADIOGRAPHS holds images/ and lungs/ (masks) of the names in the table. A line's points are x:y, both as shares of the picture's
 width. A clavicle is taken to be a tube of 13 mm around it, where the picture is 380 mm wide; the lines were placed to about 4 mm,
 on pictures of 384 pixels. So the Dice is rough: it tells a mask that lies on the bone from one that lies beside it. No model was
-trained on them. Prints two tables in Markdown: mean Dice with its 95 % interval (over radiographs), the worst tenth, and how far
-from the line the masks' pixels lie; and, in frontal views, lungs taken to be 280 mm wide, how far below the top of its lung the
-medial end of a clavicle is, how far above it the lateral one (whole clavicles alone), by how much its medial 60 mm rise, and how
-wide both lungs are together 20, 40 and 60 mm below their top, as shares of their greatest width: medians, and from which to which
-nine of ten lie.
+trained on them. RUN is the folder of a training run; what the head of its auxiliary loss draws, which no model keeps, tells how
+much of a clavicle the vision tower sees, and the decoder could write. Prints two tables in Markdown: mean Dice with its 95 %
+interval (over radiographs), the worst tenth, and how far from the line the masks' pixels lie; and, in frontal views, lungs taken
+to be 280 mm wide, how far below the top of its lung the medial end of a clavicle is, how far above it the lateral one (whole
+clavicles alone), by how much its medial 60 mm rise, by how much it is brighter than what lies 2.5 to 10 mm beside it, in standard
+deviations of the picture, and how wide both lungs are together 20, 40 and 60 mm below their top, as shares of their greatest
+width: medians, and from which to which nine of ten lie.
 """
 
 from __future__ import annotations
@@ -18,24 +20,36 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
+from torch.nn import functional
 
 from training.dataset import Case, Dataset
 from training.evaluate.metrics import dice
 from training.evaluate.tables import Row, estimate
-from training.images import read_mask_png, read_radiograph
-from training.model import load
+from training.fit.dense import DenseHead
+from training.fit.state import averaged
+from training.images import Radiograph, read_mask_png, read_radiograph
+from training.model import Predictor, load
+from training.model.packing import see
+from training.model.preprocess import stretch
 
 WIDTH, LUNGS = 380.0, 280.0
 """Of the pictures and of both lungs, assumed [mm]."""
 THICKNESS = 13.0
 """Of a clavicle [mm]."""
+MIDDLE = 8.0
+"""Width of the part around a line that is bone for certain [mm]."""
+BESIDE = (2.5, 10.0)
+"""How far from the bone its surroundings are [mm]."""
 DEPTHS = (20, 40, 60)
 """Below the top of the lungs [mm]."""
 MEDIAL = 60.0
@@ -44,6 +58,8 @@ SEEN = 50
 """Pixels of a clavicle from which on it is measured."""
 OUTLINES = ("lung_outline_left", "lung_outline_right")
 Lines = dict[str, list[tuple[str, np.ndarray]]]
+Segment = Callable[[Radiograph, list[str]], Sequence[Any]]
+"""What returns a `structure` and a `mask` for each name: a Finding or a Drawn."""
 
 
 def main() -> None:
@@ -52,6 +68,7 @@ def main() -> None:
     parser.add_argument("radiographs", type=Path)
     parser.add_argument("--model", nargs="*", default=["embedded"])
     parser.add_argument("--accurate", action="store_true")
+    parser.add_argument("--run", type=Path, nargs="*", default=[])
     parser.add_argument("--dataset", type=Path, nargs="*", default=[])
     parser.add_argument("--cases", type=int, default=300, help="of each data set")
     parser.add_argument("--threads", type=int, default=1)
@@ -63,31 +80,72 @@ def main() -> None:
             lines[row["file"]].append((row["side"], np.array([point.split(":") for point in row["line"].split()], float)))
     print("| model | clavicles | Dice (95 % interval) | worst tenth | median distance to the line |\n|---|---|---|---|---|")
     for spec in options.model:
-        print(found(spec, options.radiographs / "images", lines, options.accurate))
+        print(found(spec, partial(load(spec).segment, accurate=options.accurate), options.radiographs / "images", lines))
+    for run in options.run:
+        print(found(f"{run.name}, its head", Head.of(run).segment, options.radiographs / "images", lines))
     print(
-        "\n| frontal views | clavicles | medial end below the top of the lung | lateral end above it | rise | lungs | width "
-        + " | width ".join(f"{depth} mm below" for depth in DEPTHS)
-        + " |\n|---|---|---|---|---|---|---|---|---|"
+        "\n| frontal views | clavicles | medial end below the top of the lung | lateral end above it | rise "
+        "| brighter by | lungs | "
+        + " | ".join(f"width {depth} mm below" for depth in DEPTHS)
+        + f" |\n{'|---' * (7 + len(DEPTHS))}|"
     )
-    print(shape_row("real radiographs", real(options.radiographs / "lungs", lines), real_lungs(options.radiographs / "lungs")))
+    print(shape_row("real radiographs", real(options.radiographs, lines), real_lungs(options.radiographs / "lungs")))
     for folder in options.dataset:
         print(shape_row(folder.name, synthetic(folder, options.cases), synthetic_lungs(folder, options.cases)))
 
 
-def found(spec: str, folder: Path, lines: Lines, accurate: bool) -> str:
+@dataclass(frozen=True)
+class Drawn:
+    """A structure's mask, bool [row, column]."""
+
+    structure: str
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a training run's tower and the head of its auxiliary loss draw. keys: the structures that the head knows, in order."""
+
+    predictor: Predictor
+    head: DenseHead
+    keys: Sequence[str]
+
+    @classmethod
+    def of(cls, run: Path) -> Head:
+        """Those of a run's last state: the average of its weights."""
+        predictor, weights = load(run / "checkpoint"), averaged(run, "head")
+        keys, (values, width) = predictor.card["structures"], weights["linear.weight"].shape
+        factor = predictor.card["training"]["settings"]["dense_factor"]
+        head = DenseHead(width, values // factor**2, factor)
+        head.load_state_dict(weights)
+        return cls(predictor, head, keys)
+
+    @torch.inference_mode()
+    def segment(self, radiograph: Radiograph, structures: Sequence[str]) -> list[Drawn]:
+        """Their masks, as many as there are names."""
+        pixels, place = self.predictor.prepare(radiograph.pixels)
+        seen = see(self.predictor.model, pixels, packed=self.predictor.checkpoint.packed).vision
+        square = functional.interpolate(self.head(seen), (place.size, place.size), mode="bilinear", align_corners=False)
+        rows, columns = (round(edge * place.scale) for edge in place.shape)
+        part = square[:, :, place.top : place.top + rows, place.left : place.left + columns]
+        masks = (functional.interpolate(part, place.shape, mode="bilinear", align_corners=False)[0] > 0).numpy()
+        return [Drawn(key, masks[self.keys.index(key)]) for key in structures]
+
+
+def found(name: str, segment: Segment, folder: Path, lines: Lines) -> str:
     """A model's row."""
-    predictor, rows, distances = load(spec), [], []
-    for name, both in lines.items():
-        radiograph = read_radiograph(folder / name)
-        answers = predictor.segment(radiograph, [f"clavicula_{side}" for side, _ in both], accurate=accurate)
+    rows, distances = [], []
+    for file, both in lines.items():
+        radiograph = read_radiograph(folder / file)
+        answers = segment(radiograph, [f"clavicula_{side}" for side, _ in both])
         for finding, (_, points) in zip(answers, both, strict=True):
             away = distance(points, radiograph.pixels.shape)
             mask = np.zeros(away.shape, bool) if finding.mask is None else finding.mask
-            rows.append(Row(spec, name, name, finding.structure, dice(mask, away < THICKNESS / 2), np.nan))
+            rows.append(Row(name, file, file, finding.structure, dice(mask, away < THICKNESS / 2), np.nan))
             distances += [np.median(away[mask])] if mask.any() else []
     mean, worst = estimate(rows), np.quantile([row.dice for row in rows], 0.1)
     return (
-        f"| {spec} | {len(rows)} | {mean.mean:.2f} ({mean.low:.2f} to {mean.high:.2f}) | {worst:.2f} | "
+        f"| {name} | {len(rows)} | {mean.mean:.2f} ({mean.low:.2f} to {mean.high:.2f}) | {worst:.2f} | "
         f"{np.median(distances):.0f} mm |"
     )
 
@@ -101,10 +159,11 @@ def distance(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return away
 
 
-def real(folder: Path, lines: Lines) -> Iterable[tuple[float, float, float]]:
-    """Depth of the medial and height of the lateral end of each line [mm], and its rise [degrees]."""
+def real(folder: Path, lines: Lines) -> Iterable[tuple[float, float, float, float]]:
+    """Depth of the medial and height of the lateral end of each line [mm], its rise [degrees], and by how much it is brighter
+    than its surroundings."""
     for name, both in lines.items():
-        lungs = read_mask_png(folder / name)
+        lungs, pixels = read_mask_png(folder / "lungs" / name), read_radiograph(folder / "images" / name).pixels
         columns = np.flatnonzero(lungs.any(0))
         for _, points in both:
             line = points * lungs.shape[1]
@@ -113,7 +172,16 @@ def real(folder: Path, lines: Lines) -> Iterable[tuple[float, float, float]]:
             half = lungs[:, : int(columns.mean())] if right else lungs[:, int(columns.mean()) :]
             scale = LUNGS / np.ptp(columns)
             below = (ends[:, 1] - np.flatnonzero(half.any(1))[0]) * scale
-            yield below[0], -below[1], rise(shown * scale, ends[0] * scale)
+            bone = distance(points, pixels.shape) < MIDDLE / 2
+            clear = brighter(pixels, bone, WIDTH / pixels.shape[1])
+            yield below[0], -below[1], rise(shown * scale, ends[0] * scale), clear
+
+
+def brighter(pixels: np.ndarray, bone: np.ndarray, pitch: float) -> float:
+    """By how much a bone, bool [row, column], is brighter in the mean than its surroundings, in standard deviations of the
+    picture as the model sees it. pitch: of the pixels [mm]."""
+    seen, away = stretch(pixels), distance_transform_edt(~bone) * pitch
+    return float((seen[bone].mean() - seen[(away > BESIDE[0]) & (away < BESIDE[1])].mean()) / seen.std())
 
 
 def rise(points: np.ndarray, medial: np.ndarray) -> float:
@@ -141,10 +209,11 @@ def frontal(folder: Path, cases: int) -> Iterable[tuple[Case, dict[str, np.ndarr
             yield case, masks, outlines[0] | outlines[1]
 
 
-def synthetic(folder: Path, cases: int) -> Iterable[tuple[float, float, float]]:
+def synthetic(folder: Path, cases: int) -> Iterable[tuple[float, float, float, float]]:
     """As `real`, of the clavicles in a data set's frontal views; no ends of those that the picture cuts off."""
+    dataset = Dataset.open(folder)
     for case, masks, lungs in frontal(folder, cases):
-        columns = np.flatnonzero(lungs.any(0))
+        columns, pixels = np.flatnonzero(lungs.any(0)), dataset.image(case).pixels
         for name in ("clavicula_left", "clavicula_right"):
             bone = masks.get(name)
             if bone is None or bone.sum() < SEEN:
@@ -157,7 +226,8 @@ def synthetic(folder: Path, cases: int) -> Iterable[tuple[float, float, float]]:
             scale = LUNGS / np.ptp(columns)
             below = (np.array(rows) - top) * scale if name not in case.cut_off else np.full(2, np.nan)
             medial = np.array([order[:tenth].mean(), rows[0]])
-            yield below[0], -below[1], rise(np.argwhere(bone)[:, ::-1] * scale, medial * scale)
+            clear = brighter(pixels, bone, scale)
+            yield below[0], -below[1], rise(np.argwhere(bone)[:, ::-1] * scale, medial * scale), clear
 
 
 def synthetic_lungs(folder: Path, cases: int) -> Iterable[list[float]]:
@@ -175,18 +245,18 @@ def widths(lungs: np.ndarray) -> Iterable[list[float]]:
         yield [np.ptp(np.flatnonzero(lungs[row])) / np.ptp(columns) if lungs[row].any() else 0.0 for row in at]
 
 
-def shape_row(name: str, ends: Iterable[tuple[float, float, float]], shares: Iterable[list[float]]) -> str:
+def shape_row(name: str, ends: Iterable[tuple[float, float, float, float]], shares: Iterable[list[float]]) -> str:
     """Of the table of shapes."""
     both, wide = np.array(list(ends)), np.array(list(shares))
-    cells = [name, str(len(both))]
-    units = ("mm", "mm", "degrees")
-    cells += [
-        f"{np.nanmedian(v):.0f} {unit} ({np.nanquantile(v, 0.05):.0f} to {np.nanquantile(v, 0.95):.0f})"
-        for v, unit in zip(both.T, units, strict=True)
-    ]
-    cells += [str(len(wide))]
-    cells += [f"{np.median(v):.2f} ({np.quantile(v, 0.05):.2f} to {np.quantile(v, 0.95):.2f})" for v in wide.T]
+    cells = [name, str(len(both)), *(spanned(v, 0, unit) for v, unit in zip(both.T, (" mm", " mm", " degrees"), strict=False))]
+    cells += [spanned(both[:, 3], 2), str(len(wide)), *(spanned(v, 2) for v in wide.T)]
     return f"| {' | '.join(cells)} |"
+
+
+def spanned(values: np.ndarray, digits: int, unit: str = "") -> str:
+    """Their median, and from which to which nine of ten lie."""
+    median, low, high = np.nanquantile(values, (0.5, 0.05, 0.95))
+    return f"{median:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 if __name__ == "__main__":

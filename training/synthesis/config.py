@@ -137,7 +137,7 @@ class Exposure:
     aluminium: Range = Range(2.5, 4.0)
     copper: Range = Range(0.0, 0.2)
     exposure_index: Range = Range(100.0, 600.0, "log")
-    grid: float = 0.7
+    grid: float = 0.95
     scatter: float = 0.9
     powder: float = 0.25
 
@@ -152,11 +152,11 @@ class Exposure:
 class Film:
     """Look, see training.drr.Presentation: large-scale brightness taken out, local contrast, ends of the window, slope."""
 
-    equalisation: Range = Range(0.0, 0.7)
-    detail: Range = Range(0.0, 3.0)
+    equalisation: Range = Range(0.45, 0.85)
+    detail: Range = Range(0.5, 3.0)
     darkest: Range = Range(0.0, 3.0)
     brightest: Range = Range(97.0, 100.0)
-    contrast: Range = Range(0.6, 1.6)
+    contrast: Range = Range(0.8, 1.6)
 
     def __post_init__(self) -> None:
         Presentation(equalisation=self.equalisation.low, detail=self.detail.low, contrast=self.contrast.low)
