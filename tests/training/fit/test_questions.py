@@ -11,6 +11,7 @@ import torch
 
 from tests.training.fit.conftest import asker_for, questions
 from training.dataset import Dataset
+from training.errors import ChexanatomyError
 from training.fit import Augmentation, PretrainConfig, Tasks
 from training.fit.batches import make_plan
 from training.fit.placement import place, resample
@@ -45,6 +46,20 @@ def test_boxes_and_masks_follow_the_moved_picture(dataset: Path, records: Record
         assert np.allclose(box, (edges + room).clip(0, 1), atol=0.012)
         crop = moved.crops(np.array([image]), np.array([0]), box[None])[0].numpy()
         assert abs(crop.mean() * (box[2] - box[0]) * (box[3] - box[1]) - wanted[image].mean()) < 0.006
+
+
+def test_a_distortion_bends_some_pictures_and_folds_none() -> None:
+    elastic = replace(Augmentation.none(), untouched=0.5, elastic=0.9)
+    placement = place(elastic, 32, np.random.default_rng(0))
+    line = np.linspace(0, 1, 101)
+    grid = np.broadcast_to(np.stack(np.meshgrid(line, line, indexing="ij"), -1), (32, 101, 101, 2))
+    moved = placement.points(grid)
+    bent = np.abs(moved - grid).max((1, 2, 3)) > 1e-6
+    assert 4 < bent.sum() < 28
+    down, across = np.diff(moved, axis=1)[:, :, :-1], np.diff(moved, axis=2)[:, :-1]
+    assert (down[..., 0] * across[..., 1] - down[..., 1] * across[..., 0]).min() > 0
+    with pytest.raises(ChexanatomyError, match="elastic"):
+        Augmentation(elastic=1.0)
 
 
 def test_what_a_border_hides_is_in_no_mask_and_no_box(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
