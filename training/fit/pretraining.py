@@ -21,7 +21,7 @@ from training.fit.optimiser import optimiser
 from training.fit.pupils import Pupil, TokenPupil
 from training.fit.records import Records, load_records, set_aside
 from training.fit.schedule import Schedule, learning_rate
-from training.fit.settings import NOT_IN_CARD, PretrainConfig
+from training.fit.settings import BEGUN_WITH, NOT_IN_CARD, PretrainConfig
 from training.fit.state import Ema, check_same_run, cut_log, load_state, save_state
 from training.folders import replacing_folder
 from training.progress import ProgressCallback, report
@@ -209,7 +209,7 @@ def held_out_records(config: PretrainConfig, structures: tuple[str, ...], progre
 def card_of(config: PretrainConfig, structures: tuple[str, ...], records: Records, step: int, world: int) -> dict[str, Any]:
     """What is to be known about the model."""
     settings = {k: v for k, v in asdict(config).items() if k not in NOT_IN_CARD}
-    settings |= {k: bool(settings[k]) for k in ("tower", "start", "dense_start")}  # whether it began with weights, not with whose
+    settings |= {k: bool(settings[k]) for k in BEGUN_WITH}
     return {
         "structures": list(structures),
         "software": __version__,

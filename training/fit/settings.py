@@ -57,8 +57,10 @@ def check_out(out: Path) -> None:
 
 NOT_IN_CARD = ("datasets", "out", "codebook", "base", "structures", "cache")
 """Settings that are paths of one machine, or that the card of a model holds elsewhere."""
+BEGUN_WITH = ("tower", "start", "dense_start")
+"""Settings that name weights to begin with: a card and a run that is taken up again know whether there were any, not whose."""
 UNET_WIDTHS = 6
-_NOT_FOR_UNET = ("base", "start", "tower", "dense_start", "freeze_vision", "checkpointing")
+_NOT_FOR_UNET = ("base", *BEGUN_WITH, "freeze_vision", "checkpointing")
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,8 @@ class PretrainConfig:
             raise ChexanatomyError(f"unet_widths are {UNET_WIDTHS} numbers from 1 on; got {self.unet_widths}.")
         if unused := [name for name in _NOT_FOR_UNET if getattr(self, name)] if self.unet else []:
             raise ChexanatomyError(f"A U-Net begins anew and learns as a whole: leave out unet or {', '.join(unused)}.")
+        if self.dense_start and not self.auxiliary:
+            raise ChexanatomyError("Without an auxiliary loss there is no head of it to go on with: leave out dense_start.")
 
     @property
     def auxiliary(self) -> float:

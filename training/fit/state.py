@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import BrokenModel
+from training.fit.settings import BEGUN_WITH
 from training.images.paths import replacing
 
 STATE = "state.safetensors"
@@ -107,7 +108,7 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """What may not change, with a dot in the names of settings inside of settings."""
     parts = {name: value if isinstance(value, dict) else {"": value} for name, value in config.items() if name not in MAY_CHANGE}
     flat = {f"{name}.{inner}".rstrip("."): value for name, part in parts.items() for inner, value in part.items()}
-    flat |= {name: bool(flat[name]) for name in ("tower", "start", "dense_start") if name in flat}
+    flat |= {name: bool(flat[name]) for name in BEGUN_WITH if name in flat}
     return flat | {"base": _name_of(Path(flat["base"])) if flat.get("base") else None}
 
 

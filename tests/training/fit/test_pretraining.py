@@ -257,6 +257,8 @@ def test_a_run_goes_on_with_the_head_of_one_before(config: PretrainConfig, tmp_p
     pretrain(frozen)
     with pytest.raises(BrokenModel, match="no head"):
         pretrain(replace(still, dense_start=frozen.out, out=tmp_path / "last"))
+    with pytest.raises(ChexanatomyError, match="dense_start"):
+        replace(frozen, dense_start=config.out)
 
 
 @torch.inference_mode()
