@@ -6,7 +6,7 @@ import numpy as np
 
 from training.phantom import brush
 from training.phantom.canvas import Canvas
-from training.phantom.girdle import acromion, glenoid, on_ribs, scapula_corners, shoulder_joint, upper_arm
+from training.phantom.girdle import acromion, clavicle_ends, glenoid, on_ribs, scapula_corners, shoulder_joint, upper_arm
 from training.phantom.scaffold import SIDES, Scaffold, Side, sign
 from training.phantom.shapes import FAR, Shape, curve, ellipsoid, tube, union
 
@@ -89,7 +89,8 @@ def _shoulder_muscles(canvas: Canvas, scaffold: Scaffold, side: Side) -> list[Sh
     pectoral = curve([joint + np.array([-s * 12, -12, -14]) * k, middle, breastbone], 10)
     cuff = on_ribs(scaffold, side, lower, socket, 8) + np.array([0, 3, 0]) * k
     crest = curve([upper, 0.5 * (upper + acromion(scaffold, side)) + np.array([0, 10, 0]) * k, acromion(scaffold, side)], 10)
-    clavicle = on_ribs(scaffold, side, scaffold.sternum_at(76 * k) + np.array([0, 8, 0]) * k, acromion(scaffold, side), 10)
+    collar = clavicle_ends(scaffold, side, scaffold.sternum_at(76 * k) + np.array([0, 8, 0]) * k)
+    clavicle = on_ribs(scaffold, side, *collar, 10)
     return [
         tube(grid, clavicle, np.linspace(19, 21, 10) * k, margin=NEAR),
         tube(grid, trapezius, np.linspace(30, 38, 12) * k * m * np.linspace(p.trapezius, 1, 12), margin=NEAR),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.phantom.scaffold import Scaffold, Side, sign
+from training.phantom.scaffold import SIDES, Scaffold, Side, sign
 from training.phantom.shapes import curve
 
 
@@ -29,6 +29,14 @@ def upper_arm(scaffold: Scaffold, side: Side) -> np.ndarray:
 def acromion(scaffold: Scaffold, side: Side) -> np.ndarray:
     """Return where the clavicle meets the acromion (x, y, z) [mm]."""
     return np.asarray(shoulder_joint(scaffold, side) + np.array([-sign(side) * 10, 12, 30]) * scaffold.size)
+
+
+def clavicle_ends(scaffold: Scaffold, side: Side, at_sternum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the medial and the lateral end of what follows a clavicle (x, y, z) [mm]; at_sternum: the medial one, where the
+    sternum would have it."""
+    medial, lateral = scaffold.parameters.clavicle_stray[SIDES.index(side)]
+    up = np.array([0.0, 0.0, 1.0])
+    return at_sternum + medial * up, acromion(scaffold, side) + lateral * up
 
 
 def glenoid(scaffold: Scaffold, side: Side) -> np.ndarray:

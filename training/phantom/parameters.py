@@ -59,6 +59,8 @@ class ThoraxParameters:
     clavicle_curve: float = 1.0
     clavicle_arch: float = 12.0
     """How far the middle of the clavicles stands above the line between their ends."""
+    clavicle_stray: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (0.0, 0.0))
+    """How much higher the medial and the lateral end lie than shoulder and sternum would have them: of the left, of the right."""
     shoulder_advance: float = 0.0
     """How far the shoulders are rolled forward."""
     posture: Literal["upright", "supine"] = "upright"

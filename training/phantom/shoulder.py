@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from training.phantom.canvas import Canvas
-from training.phantom.girdle import acromion, glenoid, on_ribs, pushed_out, scapula_corners, upper_arm
+from training.phantom.girdle import acromion, clavicle_ends, glenoid, on_ribs, pushed_out, scapula_corners, upper_arm
 from training.phantom.scaffold import SIDES, Scaffold, Side, sign
 from training.phantom.shapes import Shape, curve, ellipsoid, rotation, tube, union
 from training.phantom.skeleton import paint_bone
@@ -24,8 +24,7 @@ def paint_shoulders(canvas: Canvas, scaffold: Scaffold) -> None:
 def _paint_clavicle(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
     """Paint an S: bulging forward near the sternum, backward near the shoulder."""
     p, k, s = scaffold.parameters, scaffold.size, sign(side)
-    start = scaffold.sternum_at(78 * k) + np.array([s * 24, 1, 4]) * k
-    end = acromion(scaffold, side)
+    start, end = clavicle_ends(scaffold, side, scaffold.sternum_at(78 * k) + np.array([s * 24, 1, 4]) * k)
     way = end - start
     u = np.linspace(0, 1, 12)
     bulge = p.clavicle_curve * k * (11 * np.sin(2 * np.pi * u**0.85) + 4 * np.sin(np.pi * u))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -64,6 +65,11 @@ def _procedural(
     person = draw(seed, config.findings)
     if lateral and person.arm_elevation < 0:
         person = with_raised_arms(person, np.random.default_rng([seed, 0xA2]))
+    up = config.variation.clavicles
+    if up.high > up.low:
+        ends = generator(config.seed, f"{name}/clavicles", number)
+        left, right = ((up.draw(ends), up.draw(ends)) for _ in range(2))
+        person = replace(person, clavicle_stray=(left, right))
     ct, labels = thorax(seed, config.grid, person)
     return *deform(ct, labels, rng, config.variation, config.grid), "procedural, deformed"
 

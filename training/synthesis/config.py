@@ -72,7 +72,8 @@ class Variation:
     scale: of each axis on its own; shear: [1]; bend: largest smooth random displacement [mm], its features about reach wide [mm];
     inflation: the diaphragm moved, down positive [mm]; heart: linear size factor; fat: added under the skin, negative taken
     away [mm]; untouched: share of bodies left as they are; stoop: how much lower the front of the upper chest hangs than in one
-    who lies on a table, with the sternum and what is fixed to it [mm]; shrug: the shoulders moved up [mm].
+    who lies on a table, with the sternum and what is fixed to it [mm]; shrug: the shoulders moved up [mm]; clavicles: each end of
+    each clavicle of a phantom moved up on its own, so that neither lungs nor shoulders tell where it lies [mm].
     """
 
     scale: Range = Range(0.85, 1.2)
@@ -85,6 +86,7 @@ class Variation:
     untouched: float = 0.05
     stoop: Range = Range(-5.0, 45.0)
     shrug: Range = Range(-20.0, 25.0)
+    clavicles: Range = Range(0.0, 0.0)
 
     def __post_init__(self) -> None:
         _check_ranges(self, 0, LARGEST, "scale", "reach", "heart")
@@ -251,6 +253,8 @@ class SynthesisConfig:
         values = asdict(self)
         for name in ELSEWHERE if self.leave_out else (*ELSEWHERE, "leave_out"):  # older data sets, which left nothing out
             del values[name]
+        if self.variation.clavicles == Range(0.0, 0.0):  # nor moved any
+            del values["variation"]["clavicles"]
         return json.dumps(values, indent=1)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -206,3 +208,18 @@ def test_paintings_of_one_label_map_differ_in_tissue():
     assert min(blood) < 70
     rib = paint(labels, 0).hu[ids == 3].reshape(30, 5, 8)
     assert rib[5:25, 2, 2:6].mean() < rib[5:25, 0, 2:6].mean()
+
+
+def test_every_body_of_a_phantom_has_its_clavicles_elsewhere_and_is_else_the_same():
+    changes = held(0.0, 0.0)
+    still = SynthesisConfig(out="x", phantoms=1, grid=4.0, variation=changes, findings=NONE)
+    moved = replace(still, variation=replace(changes, clavicles=Range(-24.0, 24.0)))
+
+    def clavicles(config, number):
+        return make_body(config, "phantom-00000", number)[1].mask("clavicula_left", "clavicula_right")
+
+    first, second, usual, again = clavicles(moved, 0), clavicles(moved, 1), clavicles(still, 0), clavicles(still, 1)
+    assert np.array_equal(usual, again)
+    assert np.array_equal(first, clavicles(moved, 0))
+    for one, other in ((first, second), (first, usual), (second, usual)):
+        assert 2 * (one & other).sum() / (one.sum() + other.sum()) < 0.9

@@ -16,7 +16,7 @@ from training.errors import BrokenDataset, Cancelled, ChexanatomyError
 from training.images import write_ct_nifti, write_labels_nifti
 from training.phantom import thorax
 from training.phantom.findings import Odds
-from training.synthesis import Subject, SynthesisConfig, synthesize
+from training.synthesis import Range, Subject, SynthesisConfig, Variation, synthesize
 from training.synthesis.config import read_subjects
 
 
@@ -136,6 +136,12 @@ def test_a_lung_that_is_left_out_takes_its_field_and_its_outline_along(person, t
 def test_leaving_nothing_out_is_the_configuration_of_older_data(person):
     assert "leave_out" not in json.loads(config("x", person).to_json())
     assert json.loads(config("x", person, leave_out=("heart",)).to_json())["leave_out"] == ["heart"]
+
+
+def test_moving_no_clavicle_is_the_configuration_of_older_data(person):
+    assert "clavicles" not in json.loads(config("x", person).to_json())["variation"]
+    moved = config("x", person, variation=Variation(clavicles=Range(-20.0, 20.0)))
+    assert json.loads(moved.to_json())["variation"]["clavicles"]["high"] == 20.0
 
 
 def test_another_configuration_in_the_same_folder_is_refused(made, person):
