@@ -48,7 +48,7 @@ class Tasks:
     prompt, and lengthen every row); several: chance that such a batch asks for two or three structures at a time, in a
     third as many questions, because every row is as long as the longest; marked: chance, per image, that a box or a mask is
     drawn into it and one of the questions asks for its name; emphasis: how many times as often the main structures are
-    asked."""
+    asked; first: structures, by their keys, that are asked about wherever they are seen."""
 
     absent: float = 0.1
     detect: float = 0.05
@@ -61,6 +61,7 @@ class Tasks:
     synonym: float = 0.3
     spoken: float = 0.15
     emphasis: float = 2.5
+    first: tuple[str, ...] = ()
 
     @classmethod
     def segment_only(cls) -> Tasks:
@@ -99,6 +100,8 @@ MARKED = ("drawn box", "overlaid mask")
 SLIP = (0.004, 0.08)
 """How far an edge is off where the model is to go on from a wrong box, standard deviation, as a share of the box: from a good
 answer about a synthetic radiograph to a bad one about a real one."""
+FIRST = 1e9
+"""How many times as often as others structures are asked that come first."""
 MOST_AT_ONCE = 3
 """How many structures one question names at most."""
 DRAWN = ("segment", "several")
@@ -194,7 +197,7 @@ class Asker:
         self._names = [
             self.names.get(k) or ((known[k].name, *known[k].synonyms) if k in known else (k.replace("_", " "),)) for k in keys
         ]
-        self._weight = np.array([self.tasks.emphasis if k in MAIN else 1.0 for k in keys])
+        self._weight = np.array([FIRST if k in self.tasks.first else self.tasks.emphasis if k in MAIN else 1.0 for k in keys])
         self._loc = self.tokens.loc.tolist()
 
     def ask(self, moved: Moved, count: int, rng: np.random.Generator) -> Asked:

@@ -193,6 +193,16 @@ def test_a_wrong_box_is_gone_on_from_with_the_mask_as_it_frames_it(
     assert min(off) < 20
 
 
+def test_what_comes_first_is_asked_wherever_it_is_seen(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
+    asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), first=("heart",)))
+    away = replace(place(Augmentation.none(), 2, np.random.default_rng(0)), offset=np.array([[0.0, 0.0], [0.62, 0.0]]))
+    for seed in range(8):
+        segments, _ = questions(asker, config, Moved(records, np.array([0, 0]), away), 2, seed)
+        asked = [tokens.text(row[:length].tolist()).strip() for row, length in zip(segments.ids, segments.prompt, strict=True)]
+        assert "segment heart" in asked[:2]
+        assert "segment heart" not in asked[2:]
+
+
 def test_a_detected_box_is_followed_by_the_name_alone(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
     asker = asker_for(records, config, tokens, replace(Tasks.segment_only(), detect=1.0, spoken=0.0))
     moved = Moved(records, np.array([0]), place(Augmentation.none(), 1, np.random.default_rng(0)))
