@@ -3,16 +3,16 @@ synthetic ones lie where they do.
 
 python benchmarks/clavicles.py RADIOGRAPHS [--model embedded] [--accurate] [--run RUN ...] [--dataset FOLDER ...]
 
-RADIOGRAPHS holds images/ and lungs/ (masks) of the names in the table. A line's points are x:y, both as shares of the picture's
-width. A clavicle is taken to be a tube of 13 mm around it, where the picture is 380 mm wide; the lines were placed to about 4 mm,
-on pictures of 384 pixels. So the Dice is rough: it tells a mask that lies on the bone from one that lies beside it. No model was
-trained on them. RUN is the folder of a training run; what the head of its auxiliary loss draws, which no model keeps, tells how
-much of a clavicle the vision tower sees, and the decoder could write. Prints two tables in Markdown: mean Dice with its 95 %
-interval (over radiographs), the worst tenth, and how far from the line the masks' pixels lie; and, in frontal views, lungs taken
-to be 280 mm wide, how far below the top of its lung the medial end of a clavicle is, how far above it the lateral one (whole
-clavicles alone), by how much its medial 60 mm rise, by how much it is brighter than what lies 2.5 to 10 mm beside it, in standard
-deviations of the picture, and how wide both lungs are together 20, 40 and 60 mm below their top, as shares of their greatest
-width: medians, and from which to which nine of ten lie.
+RADIOGRAPHS holds images/ and lungs/ (masks) of the names in the table. A line's points are x:y, both as shares of the
+picture's width. A clavicle is taken to be a tube of 13 mm around it, where the picture is 380 mm wide; the lines were placed
+to about 4 mm, on pictures of 384 pixels. So the Dice is rough: it tells a mask that lies on the bone from one that lies beside
+it. No model was trained on them. RUN is the folder of a training run; what the head of its auxiliary loss draws, which only a
+model that reads keeps, tells how much of a clavicle the vision tower sees, and the decoder could write. Prints two tables in
+Markdown: mean Dice with its 95 % interval (over radiographs), the worst tenth, and how far from the line the masks' pixels
+lie; and, in frontal views, lungs taken to be 280 mm wide, how far below the top of its lung the medial end of a clavicle is,
+how far above it the lateral one (whole clavicles alone), by how much its medial 60 mm rise, by how much it is brighter than
+what lies 2.5 to 10 mm beside it, in standard deviations of the picture, and how wide both lungs are together 20, 40 and 60 mm
+below their top, as shares of their greatest width: medians, and from which to which nine of ten lie.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from training.dataset import Case, Dataset
 from training.evaluate.metrics import dice
 from training.evaluate.tables import Row, estimate
 from training.fit.dense import DenseHead
+from training.fit.pupils import reading_of
 from training.fit.state import averaged
 from training.images import Radiograph, read_mask_png, read_radiograph
 from training.model import Predictor, load
@@ -113,9 +114,11 @@ class Head:
     @classmethod
     def of(cls, run: Path) -> Head:
         """Those of a run's last state: the average of its weights."""
-        predictor, weights = load(run / "checkpoint"), averaged(run, "head")
-        keys, (values, width) = predictor.card["structures"], weights["linear.weight"].shape
-        factor = predictor.card["training"]["settings"]["dense_factor"]
+        predictor = load(run / "checkpoint")
+        keys, factor = predictor.card["structures"], predictor.card["training"]["settings"]["dense_factor"]
+        reader = reading_of(predictor.model)
+        weights = averaged(run, "head") if reader is None else {f"linear.{n}": w for n, w in reader.read.state_dict().items()}
+        values, width = weights["linear.weight"].shape
         head = DenseHead(width, values // factor**2, factor)
         head.load_state_dict(weights)
         return cls(predictor, head, keys)

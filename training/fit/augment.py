@@ -24,9 +24,10 @@ class Augmentation:
 
     zoom: largest relative magnification either way; aspect: the same between the axes; turn: largest angle [degrees]; shift:
     largest displacement, a share of the image's side; elastic: a smooth distortion's largest relative stretch of any place, below
-    1; untouched: chance that an image keeps its place; gamma, curve, window:
-    strengths of the exposure, S-shaped contrast and clipping changes; local_contrast, blur, noise, shading: strengths;
-    collimation, marker, lines: chances of a border, a lead marker, and bright wires.
+    1; untouched: chance that an image keeps its place; gamma, curve, window: strengths of the exposure, S-shaped contrast and
+    clipping changes; local_contrast, blur, noise, shading: strengths; collimation, marker, lines: chances of a border, a lead
+    marker, and bright wires; apart: chance that structures are read away from their places, each on its own, by a model that
+    reads (`training.model.reading`).
     """
 
     zoom: float = 0.25
@@ -45,6 +46,7 @@ class Augmentation:
     collimation: float = 0.25
     marker: float = 0.3
     lines: float = 0.2
+    apart: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.elastic < 1:
@@ -53,7 +55,7 @@ class Augmentation:
     @classmethod
     def none(cls) -> Augmentation:
         """No change at all."""
-        return cls(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return cls(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
     def without_geometry(self) -> Augmentation:
         """The photometric changes alone."""

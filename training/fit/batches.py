@@ -29,7 +29,9 @@ T = TypeVar("T")
 class Batch:
     """One step's work. pixels: float32 [images, 3, size, size]; segments: as many per image; crops: float32 [n, 64, 64], the
     masks that their answers draw, in their order; chosen: int64 [k], what the dense loss looks at in this step, structures and,
-    last, what is pointed at; masks: float32 [images, k, side, side], its targets; known: bool [images, k]."""
+    last, what is pointed at; masks: float32 [images, k, side, side], its targets; known: bool [images, k]; apart: int64
+    [images, structures, 2], by how many parts of a patch each structure is read somewhere else, None where none is;
+    blend: float32 [images], how much of what is read are shares of structures, None where none are read."""
 
     pixels: Tensor
     segments: Segments
@@ -37,14 +39,16 @@ class Batch:
     chosen: Tensor
     masks: Tensor
     known: Tensor
+    apart: Tensor | None = None
+    blend: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
     """A step's work before the arithmetic, small enough to be handed from process to process. images: float16 [images, 1, rows,
     columns], as they are kept; lookup: where they are moved to; size: edge of the pictures [px]; changes, overlays, seed: how
-    they are exposed and what lies over them; asked: the questions; chosen, masks, known: as in Batch, the masks as a sketch and
-    without what is pointed at."""
+    they are exposed and what lies over them; asked: the questions; chosen, masks, known, apart, blend: as in Batch, the masks
+    as a sketch and without what is pointed at."""
 
     images: Tensor
     lookup: Lookup
@@ -56,6 +60,8 @@ class Plan:
     chosen: Tensor
     masks: Sketch
     known: Tensor
+    apart: Tensor | None = None
+    blend: Tensor | None = None
 
     def to(self, device: torch.device) -> Plan:
         """The same on a device."""
@@ -80,7 +86,7 @@ class Plan:
             masks, known = torch.cat([masks, pointed[:, None]], 1), torch.cat([known, where[:, None]], 1)
         if codebook is not None and seg is not None:
             segments, crops = self.asked.answers(crops, codebook, seg)
-        return Batch(pixels, segments, crops, self.chosen, masks, known)
+        return Batch(pixels, segments, crops, self.chosen, masks, known, self.apart, self.blend)
 
 
 def _each(thing: T, change: Callable[[Tensor], Tensor]) -> T:
@@ -110,8 +116,11 @@ def make_plan(
     placement = place(config.augmentation, len(cases), rng)
     overlays = Overlays.draw(config.augmentation, len(cases), size, rng)
     moved = Moved(records, cases, placement, overlays.field(size))
+    if config.reading and config.augmentation.apart:
+        moved = moved.parted(config.augmentation.apart, 1 / side, rng)
     asked = asker.ask(moved, config.queries, rng) if asker else Asked.nothing()
     chosen = np.sort(rng.permutation(len(records.structures))[: config.dense_structures if config.auxiliary else 0])
+    blend = config.reading + config.reading_spread * rng.uniform(-1, 1, len(cases)) if config.reading else None
     looked_at = np.append(chosen, len(records.structures)) if asker and config.points else chosen
     return Plan(
         torch.from_numpy(records.images[cases])[:, None],
@@ -124,6 +133,8 @@ def make_plan(
         torch.from_numpy(looked_at),
         moved.sketch(chosen, side),
         torch.from_numpy(records.state[cases][:, chosen] != UNKNOWN),
+        None if moved.apart is None else torch.from_numpy(np.round(moved.apart * side).astype(np.int64)),
+        None if blend is None else torch.from_numpy(blend.clip(0, 1).astype(np.float32)),
     )
 
 

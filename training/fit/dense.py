@@ -11,10 +11,11 @@ from torch.nn import functional
 class DenseHead(nn.Module):
     """One linear layer from a vision token to factor x factor mask values per structure."""
 
-    def __init__(self, width: int, structures: int, factor: int) -> None:
+    def __init__(self, width: int, structures: int, factor: int, linear: nn.Linear | None = None) -> None:
+        """linear: the layer, where the model itself has it (`training.model.reading`)."""
         super().__init__()
         self.factor = factor
-        self.linear = nn.Linear(width, structures * self.factor**2)
+        self.linear = linear or nn.Linear(width, structures * self.factor**2)
 
     def forward(self, vision: Tensor, chosen: Tensor | None = None) -> Tensor:
         """vision float [images, grid * grid, width] to logits [images, structures, grid * factor, grid * factor]. chosen: int64

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from training.anatomy import trainable
 from training.errors import BrokenModel
 from training.fit.batches import Batch, Plan
 from training.fit.dense import DenseHead, dense_loss
@@ -24,6 +25,7 @@ from training.model.attention import NAME as SHARED
 from training.model.checkpoint import Checkpoint, create, save_checkpoint
 from training.model.loading import load_checkpoint, open_codebook
 from training.model.packing import logits_of, read, recall
+from training.model.reading import ReadingProjector
 from training.model.special import SpecialTokens
 from training.model.taught import settled
 
@@ -66,7 +68,8 @@ class TokenPupil:
             model.config.get_text_config()._attn_implementation = SHARED
         vision = model.config.vision_config
         drawn = len(structures) + config.points
-        self._head = DenseHead(vision.hidden_size, drawn, config.dense_factor) if config.auxiliary else None
+        read = reader.read if (reader := reading_of(model)) is not None else None
+        self._head = DenseHead(vision.hidden_size, drawn, config.dense_factor, read) if config.auxiliary else None
         if self._head is not None and config.dense_start is not None:
             take_weights(self._head, averaged(config.dense_start, "head"), config.dense_start)
         self.learner: nn.Module = Learner(self.checkpoint, self._head, self._tokens, config)
@@ -115,9 +118,14 @@ class Learner(nn.Module):
         config, segments = self._config, batch.segments
         watched: dict[str, tuple[float, int]] = {}
         looked = self.model.model.get_image_features(batch.pixels.to(self.model.dtype), return_dict=True)
-        loss = looked.pooler_output.sum() * 0
+        features = looked.pooler_output
+        loss = features.sum() * 0
         if answers:
-            prefix = recall(self.model, looked.pooler_output, looked.last_hidden_state, packed=self._checkpoint.packed)
+            if (reader := reading_of(self.model)) is not None:
+                # Masks alone teach what is read: a decoder that could change it would hide in it what it knows better.
+                shares = reader.shares(looked.last_hidden_state).detach()
+                features = reader.written(looked.last_hidden_state, shares, batch.apart, batch.blend)
+            prefix = recall(self.model, features, looked.last_hidden_state, packed=self._checkpoint.packed)
             hidden, _, _ = read(self.model, prefix, segments, len(segments.ids) // len(batch.pixels))
             row, position, wanted = segments.targets()
             logits = logits_of(self.model, hidden[row, position])
@@ -172,6 +180,9 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
             heads=config.heads,
             stem=config.stem,
             stem_depth=config.stem_depth,
+            reading=len(config.structures or trainable()) + (config.tasks.marked > 0) if config.reading else 0,
+            reading_factor=config.dense_factor,
+            reading_blend=config.reading,
             informed=config.informed,
         )
         if config.start is not None:
@@ -183,6 +194,8 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
             if config.start is None and config.tower is None:
                 raise BrokenModel("A vision tower of random weights is not worth keeping: give start or tower, or let it learn.")
             checkpoint.model.model.vision_tower.requires_grad_(False)
+            if (reader := reading_of(checkpoint.model)) is not None:
+                reader.read.requires_grad_(False)
         checkpoint.model.train()
         return checkpoint, None
 
@@ -200,6 +213,12 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
     return checkpoint, lora
 
 
+def reading_of(model: Any) -> ReadingProjector | None:
+    """The part of a model that reads shares of structures; None where the decoder reads features."""
+    projector = model.model.multi_modal_projector
+    return projector if isinstance(projector, ReadingProjector) else None
+
+
 def take_weights(module: nn.Module, trained: Mapping[str, Tensor], folder: Path) -> None:
     """Copy the weights of a trained module of the same shape. One that saw smaller or larger pictures gives its places too,
     resampled to the new grid; to one with fewer layers, further ones are added that change nothing yet: they leave what goes
@@ -215,7 +234,8 @@ def take_weights(module: nn.Module, trained: Mapping[str, Tensor], folder: Path)
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise BrokenModel(
-            f"The model {folder.name} has another shape: give the run the same patch and widths, and no fewer layers."
+            f"The model {folder.name} has another shape: give the run the same patch and widths, no fewer layers, "
+            "and reading where that one reads."
         ) from error
 
 

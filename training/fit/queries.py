@@ -211,7 +211,8 @@ class Asker:
             segments = [self._segment(q, (), spoken, rng) for _, q in asked]
             return replace(Asked.nothing(), segments=Segments.of(segments, self.tokens.pad))
         images, structures = np.array([s[0] for s in shown]), np.array([s[2].index for s in shown])
-        masks = moved.crop_sketch(images, structures, np.stack([s[2].written for s in shown]))
+        there = np.stack([s[2].written for s in shown]) - np.tile(moved.strays(images, structures), 2)
+        masks = moved.crop_sketch(images, structures, there)
         answered = torch.tensor([kind in DRAWN for _, kind, _ in shown])
         marks = (Marks.of(shown, kind, rng) for kind in MARKED)
         numbers = iter(range(len(shown)))
@@ -224,7 +225,7 @@ class Asker:
         view = VIEWS[self.records.view[case]]
         shown = self._shown(moved, image, count * MOST_AT_ONCE if several else count, rng)
         kinds = self._kinds(count, bool(shown), bool(len(missing)), bool(view), several, rng)
-        if shown and rng.random() < self.tasks.marked:
+        if shown and rng.random() < self.tasks.marked and not moved.strays(image, slice(None)).any():
             kinds[int(rng.integers(count))] = MARKED[int(rng.integers(2))]
         order = cycle(shown)
         questions = []
@@ -247,7 +248,8 @@ class Asker:
         # The largest of weighted exponential keys are a weighted draw without repeating one (Efraimidis and Spirakis 2006).
         order = there[np.argsort(rng.exponential(size=len(there)) / self._weight[there])]
         boxes = ((int(i), moved.box(image, int(i))) for i in order)
-        return list(islice((Shown(i, box, box) for i, box in boxes if box is not None), count))
+        found = ((i, (box + np.tile(moved.strays(image, i), 2)).clip(0, 1)) for i, box in boxes if box is not None)
+        return list(islice((Shown(i, box, box) for i, box in found), count))
 
     def _kinds(self, count: int, shown: bool, missing: bool, view: bool, several: bool, rng: np.random.Generator) -> list[str]:
         t = self.tasks

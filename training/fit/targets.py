@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,17 +18,21 @@ from training.tokens.codebook import CROP
 OVERHANG = 0.004
 # A structure of which less than this share of its area is left in the picture is not asked about.
 LEAST_VISIBLE = 0.1
+STRAY = 5
+"""How far a structure is read from where it is, at most, in parts of a patch."""
 
 
 @dataclass(frozen=True)
 class Moved:
     """Structures of some cases after a Placement. Positions are shares of the new image's side. field: float [images, 4] (top,
-    left, bottom, right), what a border leaves open of each picture; the whole of it where None. What lies outside is not seen."""
+    left, bottom, right), what a border leaves open of each picture; the whole of it where None. What lies outside is not seen.
+    apart: float [images, structures, 2], how far from its place in the picture each structure is to be read (`parted`)."""
 
     records: Records
     cases: np.ndarray
     placement: Placement
     field: np.ndarray | None = None
+    apart: np.ndarray | None = None
 
     @cached_property
     def _open(self) -> tuple[np.ndarray, np.ndarray]:
@@ -65,6 +69,21 @@ class Moved:
     def cut(self) -> np.ndarray:
         """bool [images, structures]: neither whole nor gone."""
         found: np.ndarray = self._there & ~self.whole & ~self.gone
+        return found
+
+    def parted(self, share: float, step: float, rng: np.random.Generator) -> Moved:
+        """With structures of a share of the images, each on its own, away from where they are, by multiples of `step` and within
+        the picture: so their places tell nothing of each other."""
+        by = rng.integers(-STRAY, STRAY + 1, (*self._there.shape, 2)) * step
+        within = (self._tight[..., :2] + by > 0).all(-1) & (self._tight[..., 2:] + by < 1).all(-1)
+        chosen = (rng.random(len(by)) < share)[:, None] & self.whole & within
+        return replace(self, apart=by * chosen[..., None])
+
+    def strays(self, images: np.ndarray | int, structures: np.ndarray | int | slice) -> np.ndarray:
+        """How far structures are to be read from where they are, float [..., 2] as shares of the side."""
+        if self.apart is None:
+            return np.zeros((*np.shape(images), 2))
+        found: np.ndarray = self.apart[images, structures]
         return found
 
     def box(self, image: int, structure: int) -> np.ndarray | None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
 
 from training.errors import BrokenModel
+from training.model.reading import ReadingProjector
 
 GROUPS = 8
 
@@ -77,7 +78,8 @@ class _Residual(nn.Module):
 
 
 class StemmedPaliGemma(PaliGemmaForConditionalGeneration):
-    """PaliGemma whose vision tower begins with a `Stem` if its `vision_config` says `"stem": true`."""
+    """PaliGemma whose vision tower begins with a `Stem` if its `vision_config` says `"stem": true`, and whose decoder reads the
+    shares of as many structures as it says under "reading" (`ReadingProjector`)."""
 
     def __init__(self, config: PaliGemmaConfig) -> None:
         super().__init__(config)
@@ -85,4 +87,12 @@ class StemmedPaliGemma(PaliGemmaForConditionalGeneration):
         if getattr(vision, "stem", False):
             self.model.vision_tower.embeddings.patch_embedding = Stem(
                 vision.hidden_size, vision.patch_size, getattr(vision, "stem_depth", 1)
+            )
+        if channels := getattr(vision, "reading", 0):
+            self.model.multi_modal_projector = ReadingProjector(
+                self.model.multi_modal_projector.linear,
+                (vision.image_size // vision.patch_size) ** 2,
+                channels,
+                getattr(vision, "reading_factor", 4),
+                getattr(vision, "reading_blend", 1.0),
             )
