@@ -124,9 +124,9 @@ class AskBackSection(Section):
         self.answers.setRowCount(len(named))
         for row, (structure, probability) in enumerate(named):
             self.answers.put(row, 0, display_name(structure)).setIcon(swatch(structure))
-            self.answers.put(row, 1, f"{probability:.0%}" if probability >= 0.01 else "<1%")
+            self.answers.put(row, 1, _percent(probability))
         guess = " The model is not sure." if named and named[0][1] < UNSURE else ""
-        listed = ", ".join(f"{display_name(structure)} ({probability:.0%})" for structure, probability in named)
+        listed = ", ".join(f"{display_name(structure)} ({_percent(probability)})" for structure, probability in named)
         self._desk.say(f"Likeliest for {words}: {listed}.{guess} {DISCLAIMER}")
 
     def _question(self, base: Layer, shape: tuple[int, int]) -> tuple[str, dict[str, Any]]:
@@ -145,3 +145,7 @@ class AskBackSection(Section):
         if finding is not None and finding.mask is not None and finding.mask.shape == shape:
             return f"the mask of {display_name(finding.structure)}", {"mask": finding.mask}
         raise ChexanatomyError("Draw a box on the radiograph, or select a found structure in the table, and ask again.")
+
+
+def _percent(probability: float) -> str:
+    return f"{probability:.0%}" if probability >= 0.01 else "<1%"

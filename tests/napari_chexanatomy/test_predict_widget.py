@@ -70,6 +70,9 @@ def test_what_is_asked_appears_in_the_table_and_in_one_overlay(desk, radiograph,
     assert desk.message.text().startswith("Likeliest for the box: ")
     assert desk.message.text().count("%") == 3
     assert desk.back.answers.rowCount() == 3
+    desk.back.show_answers("the box", [("heart", 0.994), ("liver", 0.006)])
+    assert [desk.back.answers.item(row, 1).text() for row in (0, 1)] == ["99%", "<1%"]
+    assert desk.message.text().startswith("Likeliest for the box: heart (99%), liver (<1%).")
 
 
 def test_typed_names_count_before_ticks(desk, radiograph, add):
