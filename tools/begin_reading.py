@@ -4,7 +4,7 @@ python tools/begin_reading.py RUN/checkpoint --head RUN --dataset phantoms peopl
 
 What the decoder reads is what the head of the run's auxiliary loss sees (`training.model.reading`), written as closely as it
 can be to what the decoder was used to: the least squares over views of the data sets, changed as in training.
-`chexanatomy train --set reading=True start=begun` goes on from there.
+`chexanatomy train --set reading=1.0 start=begun` goes on from there.
 """
 
 from __future__ import annotations

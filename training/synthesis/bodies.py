@@ -10,7 +10,7 @@ import numpy as np
 
 from training.images import read_ct, read_labels, without_couch
 from training.images.types import CT, LabelMap
-from training.synthesis.config import Subject, SynthesisConfig
+from training.synthesis.config import Range, Subject, SynthesisConfig
 from training.synthesis.deform import deform, extents
 from training.synthesis.paint import paint
 
@@ -66,7 +66,7 @@ def _procedural(
     if lateral and person.arm_elevation < 0:
         person = with_raised_arms(person, np.random.default_rng([seed, 0xA2]))
     up = config.variation.clavicles
-    if up.high > up.low:
+    if up != Range(0.0, 0.0):
         ends = generator(config.seed, f"{name}/clavicles", number)
         left, right = ((up.draw(ends), up.draw(ends)) for _ in range(2))
         person = replace(person, clavicle_stray=(left, right))

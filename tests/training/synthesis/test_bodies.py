@@ -221,5 +221,6 @@ def test_every_body_of_a_phantom_has_its_clavicles_elsewhere_and_is_else_the_sam
     first, second, usual, again = clavicles(moved, 0), clavicles(moved, 1), clavicles(still, 0), clavicles(still, 1)
     assert np.array_equal(usual, again)
     assert np.array_equal(first, clavicles(moved, 0))
-    for one, other in ((first, second), (first, usual), (second, usual)):
+    up = clavicles(replace(still, variation=replace(changes, clavicles=Range(20.0, 20.0))), 0)
+    for one, other in ((first, second), (first, usual), (second, usual), (up, usual)):
         assert 2 * (one & other).sum() / (one.sum() + other.sum()) < 0.9
