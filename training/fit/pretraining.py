@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from training.fit.pupils import Pupil, TokenPupil
 from training.fit.records import Records, load_records, set_aside
 from training.fit.schedule import Schedule, learning_rate
 from training.fit.settings import BEGUN_WITH, NOT_IN_CARD, PretrainConfig
-from training.fit.state import Ema, check_same_run, cut_log, load_state, save_state
+from training.fit.state import Ema, Taught, check_same_run, cut_log, load_state, save_state, taught_until
 from training.folders import replacing_folder
 from training.progress import ProgressCallback, report
 
@@ -75,8 +75,11 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     started = last_save = last_validation = time.monotonic() - elapsed
     last_save, last_validation = time.monotonic(), time.monotonic()
     loop = Schedule(config, started)
+    taught = taught_until(out, Taught(step, len(records), records.fingerprint()))
     if step:
-        report(progress, step, loop.steps(step), f"Going on from step {step}")
+        changed = step == taught[-1].from_step and len(taught) > 1
+        other = f", with other cases: {taught[-2].cases:,} before, {taught[-1].cases:,} now" if changed else ""
+        report(progress, step, loop.steps(step), f"Going on from step {step}{other}")
     log = writer = None
     if accelerator.is_main_process:
         cut_log(out / "log.jsonl", step)
@@ -102,9 +105,9 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
 
     def save() -> None:
         if accelerator.is_main_process:
-            save_state(out, learner, ema, optimizer, step, time.monotonic() - started, asdict(config))
+            save_state(out, learner, ema, optimizer, step, time.monotonic() - started, asdict(config), taught)
             with ema.applied(learner):
-                write(card_of(config, structures, records, step, world))
+                write(card_of(config, structures, taught, step, world))
 
     def plan(step: int) -> Plan:
         return make_plan(records, asker, config, step, rank, world, pupil.image_size, pupil.side)
@@ -171,7 +174,7 @@ def pretrain(config: PretrainConfig, progress: ProgressCallback | None = None) -
     accelerator.end_training()
     if held_out is not None and accelerator.is_main_process:
         with ema.applied(learner):
-            card = card_of(config, structures, records, step, world) | pupil.finish(held_out, config.calibrate_images)
+            card = card_of(config, structures, taught, step, world) | pupil.finish(held_out, config.calibrate_images)
             scores = pupil.validate(held_out, config.validate_images)  # as it answers with what it has just learnt
             write(card | {"validation": {k: round(v, 4) for k, v in scores.items()}})
         report(progress, step, step, "Training finished", **scores)
@@ -206,13 +209,16 @@ def held_out_records(config: PretrainConfig, structures: tuple[str, ...], progre
         return None
 
 
-def card_of(config: PretrainConfig, structures: tuple[str, ...], records: Records, step: int, world: int) -> dict[str, Any]:
-    """What is to be known about the model."""
+def card_of(
+    config: PretrainConfig, structures: tuple[str, ...], taught: Sequence[Taught], step: int, world: int
+) -> dict[str, Any]:
+    """What is to be known about the model. Where the cases changed while it learnt, which ones it had before is told, too."""
     settings = {k: v for k, v in asdict(config).items() if k not in NOT_IN_CARD}
     settings |= {k: bool(settings[k]) for k in BEGUN_WITH}
+    before = {"cases_before": [{"from_step": t.from_step, "cases": t.cases} for t in taught[:-1]]} if len(taught) > 1 else {}
     return {
         "structures": list(structures),
         "software": __version__,
-        "training": {"steps": step, "cases": len(records), "processes": world, "settings": settings},
+        "training": {"steps": step, "cases": taught[-1].cases, **before, "processes": world, "settings": settings},
         "use": "Research only, not for diagnosis.",
     }

@@ -89,6 +89,11 @@ class Records:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def fingerprint(self) -> str:
+        """Changes with the cases and with which of their masks are taught, or where these lie; not with the cases' order."""
+        rows = zip(self.ids.tolist(), (row.tobytes() for row in self.state), (row.tobytes() for row in self.boxes), strict=True)
+        return hashlib.sha256(repr(sorted(rows)).encode()).hexdigest()[:16]
+
     def crops(self, cases: np.ndarray, structures: np.ndarray) -> np.ndarray:
         """Masks inside their tight boxes, uint8 0 or 1 [n, CELLS, CELLS], of n pairs of a case and a structure."""
         return np.unpackbits(self.masks[cases, structures], axis=-1).reshape(-1, CELLS, CELLS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,27 @@ class Ema:
             module.train(training)
 
 
+@dataclass(frozen=True)
+class Taught:
+    """What a run was taught on from a step on. cases: how many; fingerprint: of which ones (`Records.fingerprint`)."""
+
+    from_step: int
+    cases: int
+    fingerprint: str
+
+
 def save_state(
-    folder: Path, module: nn.Module, ema: Ema, optimizer: Any, step: int, elapsed: float, config: Mapping[str, Any]
+    folder: Path,
+    module: nn.Module,
+    ema: Ema,
+    optimizer: Any,
+    step: int,
+    elapsed: float,
+    config: Mapping[str, Any],
+    taught: Sequence[Taught] = (),
 ) -> None:
-    """Write everything into one file that replaces the last one as a whole. elapsed: training time so far [s]."""
+    """Write everything into one file that replaces the last one as a whole. elapsed: training time so far [s]; taught: the cases
+    so far, the latest last."""
     from safetensors.torch import save_file
 
     named = {n: p for n, p in module.named_parameters() if p.requires_grad}
@@ -75,6 +93,7 @@ def save_state(
     for n, p in named.items():
         tensors |= {f"moment.{k}.{n}": v.detach().cpu().contiguous().clone() for k, v in optimizer.state.get(p, {}).items()}
     meta = {"step": str(step), "elapsed": str(elapsed), "config": json.dumps(config, default=str)}
+    meta["taught"] = json.dumps([asdict(one) for one in taught])
     partial = folder / f".{STATE}.partial"
     save_file(tensors, partial, metadata=meta)
     os.replace(partial, folder / STATE)
@@ -161,6 +180,18 @@ def load_state(folder: Path, module: nn.Module, ema: Ema, optimizer: Any) -> tup
                 moments = {k: file.get_tensor(f"moment.{k}.{n}") for k in kept}
                 optimizer.state[p] = {k: v if k == "step" and not fused else v.to(p.device) for k, v in moments.items()}
     return int(meta["step"]), float(meta["elapsed"])
+
+
+def taught_until(folder: Path, now: Taught) -> list[Taught]:
+    """The cases that a run was taught on, the latest last: those of the run saved in a folder, and `now` where it is the first or
+    has others."""
+    from safetensors import safe_open
+
+    before: list[Taught] = []
+    if (folder / STATE).exists():
+        with safe_open(folder / STATE, framework="pt") as file:
+            before = [Taught(**one) for one in json.loads(file.metadata().get("taught", "[]"))]
+    return before if before and before[-1].fingerprint == now.fingerprint else [*before, now]
 
 
 def averaged(folder: Path, part: str) -> dict[str, Tensor]:

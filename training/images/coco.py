@@ -130,44 +130,42 @@ def _instances(content: Mapping[str, Any]) -> list[MaskSet]:
         number, size = int(image["id"]), (int(image["height"]), int(image["width"]))
         _check_size(*size)
         sizes[number], absent[number] = size, [_key(str(structure)) for structure in image.get("absent", [])]
+    files = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
     drawn = [((int(one["image_id"]), names[int(one["category_id"])]), one) for one in content["annotations"]]
     held = {place for place, _ in drawn} | {(number, structure) for number in absent for structure in absent[number]}
     _check_memory(math.prod(sizes[number]) for number, _ in held)
     masks = {number: {structure: np.zeros(size, bool) for structure in absent[number]} for number, size in sizes.items()}
     scores: dict[int, dict[str, float]] = {number: {} for number in sizes}
     for (number, structure), annotation in drawn:
-        mask = _mask(annotation["segmentation"], sizes[number])
+        mask = _mask(annotation["segmentation"], sizes[number], f"Annotation {annotation.get('id')} on {files[number]}")
         other = masks[number].get(structure)
         masks[number][structure] = mask if other is None else other | mask
         if math.isfinite(float(annotation.get("score", math.nan))):
             scores[number][structure] = max(float(annotation["score"]), scores[number].get(structure, 0.0))
-    files = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
     return [MaskSet(files[number], sizes[number], masks[number], scores[number]) for number in sizes]
 
 
-def _mask(code: Any, size: tuple[int, int]) -> np.ndarray:
+def _mask(code: Any, size: tuple[int, int], which: str) -> np.ndarray:
     from pycocotools import mask as coco
 
     if isinstance(code, list):
         if not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in code) or not code:
             raise ValueError("a polygon has three corners or more")
-        outlines = [_outline(polygon, size) for polygon in code]
+        outlines = [_outline(polygon, size, which) for polygon in code]
         return coco.decode(coco.merge(coco.frPyObjects(outlines, *size))).astype(bool)
     if tuple(code["size"]) != size:
-        raise ChexanatomyError(f"A mask of the COCO file is {code['size']} pixels and its image {list(size)}; export it again.")
+        raise ChexanatomyError(f"{which}: the mask is {code['size']} pixels and its image {list(size)}; mend or remove it.")
     return from_rle(code)
 
 
-def _outline(polygon: list[Any], size: tuple[int, int]) -> list[float]:
+def _outline(polygon: list[Any], size: tuple[int, int], which: str) -> list[float]:
     """The corners of a polygon, x and y by turns [px]. pycocotools would end the process on some that lie far off."""
     rows, columns = size
     corners = np.array(polygon, np.float64).reshape(-1, 2)
     near = np.abs(corners / (columns, rows) - 0.5) <= FARTHEST
     length = np.abs(np.diff(corners, axis=0, append=corners[:1])).max(axis=1).sum()
     if not near.all() or length > LONGEST_OUTLINE * (rows + columns):
-        raise ChexanatomyError(
-            f"A polygon of the COCO file leads far beyond its image of {columns} x {rows} px; export it again."
-        )
+        raise ChexanatomyError(f"{which}: the polygon leads far beyond the image of {columns} x {rows} px; mend or remove it.")
     return corners.ravel().tolist()  # type: ignore[no-any-return]
 
 

@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.fit.conftest import STRUCTURES, asker_for
+from training.dataset import Dataset
+from training.dataset.reviews import WHOLE_CASE
 from training.errors import BrokenDataset, BrokenModel, Cancelled, ChexanatomyError
 from training.fit import Augmentation, PretrainConfig, pretrain
 from training.fit.augment import photograph, spread
@@ -102,6 +104,29 @@ def test_a_run_of_other_settings_is_not_continued(config: PretrainConfig, tmp_pa
     check_same_run(config.out, asdict(replace(config, bf16=True)))  # other processors have other instructions
     pretrain(replace(config, max_steps=2, **elsewhere))
     assert log_of(config.out)[-1]["step"] == 2
+
+
+def test_a_run_that_goes_on_with_other_cases_says_so_and_so_does_its_card(config: PretrainConfig, tmp_path: Path) -> None:
+    folder = shutil.copytree(config.datasets[0], tmp_path / config.datasets[0].name)
+    reports: list[Progress] = []
+
+    def learnt(steps: int) -> dict[str, Any]:
+        run = pretrain(replace(config, max_steps=steps, datasets=(folder,)), reports.append)
+        return load(run).card["training"]  # type: ignore[no-any-return]
+
+    before = learnt(1)["cases"]
+    assert "cases_before" not in learnt(2)
+    dataset = Dataset.open(folder)
+    left_out = next(case.id for case in dataset.cases if case.split == "train")
+    dataset.reviews.decide(left_out, WHOLE_CASE, "reject")
+    learnt(3)
+    training = learnt(4)
+    assert (training["cases"], training["cases_before"]) == (before - 1, [{"from_step": 0, "cases": before}])
+    assert [one.text for one in reports if one.text.startswith("Going on")] == [
+        "Going on from step 1",
+        f"Going on from step 2, with other cases: {before} before, {before - 1} now",
+        "Going on from step 3",
+    ]
 
 
 def test_a_state_of_another_shape_is_not_taken_up(config: PretrainConfig) -> None:

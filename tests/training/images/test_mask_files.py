@@ -79,8 +79,8 @@ def test_polygons_far_beyond_their_image_are_refused(tmp_path: Path, far: float)
 
 
 def test_polygons_without_end_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ChexanatomyError, match="far beyond"):
-        read_coco(drawn(tmp_path / "c.json", [[0, 0, 43, 29] * 1000]))
+    with pytest.raises(ChexanatomyError, match=r"^Annotation 12 on a\.png: the polygon leads far beyond the image"):
+        read_coco(drawn(tmp_path / "c.json", [[0, 0, 43, 29] * 1000], id=12))
 
 
 def test_a_score_that_is_no_number_is_left_out(tmp_path: Path) -> None:
