@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -95,12 +97,14 @@ class Patient:
 
     def take_from_lung(self, box: Box, where: np.ndarray) -> None:
         """Let lung in a part [z, y, x] of a box be lung no more: it keeps what other names it has."""
+        lobes = np.isin(self.ids[box], [i for i, names in self.members.items() if set(names) & set(LOBES)])
+        self.rename(box, where & lobes, drop=(*LOBES, "lung_vessels", "lung_left", "lung_right"))
+
+    def rename(self, box: Box, where: np.ndarray, drop: Sequence[str] = (), add: Sequence[str] = ()) -> None:
+        """Take names from the voxels of a part [z, y, x] of a box and give them others; those beside them stay."""
         for old in np.unique(self.ids[box][where]):
-            names = self.members.get(int(old), ())
-            if not set(names) & set(LOBES):
-                continue
-            kept = tuple(n for n in names if n not in LOBES and n not in ("lung_vessels", "lung_left", "lung_right"))
-            new = self._id_for(kept)  # may put wider ids in the place of these
+            kept = [n for n in self.members.get(int(old), ()) if n not in drop]
+            new = self._id_for((*kept, *(n for n in add if n not in kept)))  # may put wider ids in the place of these
             ids = self.ids[box]
             ids[where & (ids == old)] = new
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from training.phantom import clavicle
 from training.phantom.canvas import Canvas
 from training.phantom.girdle import acromion, clavicle_ends, glenoid, on_ribs, pushed_out, scapula_corners, upper_arm
 from training.phantom.scaffold import SIDES, Scaffold, Side, sign
@@ -22,25 +23,13 @@ def paint_shoulders(canvas: Canvas, scaffold: Scaffold) -> None:
 
 
 def _paint_clavicle(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:
-    """Paint an S: bulging forward near the sternum, backward near the shoulder."""
+    """Paint it outside the ribs."""
     p, k, s = scaffold.parameters, scaffold.size, sign(side)
     start, end = clavicle_ends(scaffold, side, scaffold.sternum_at(78 * k) + np.array([s * 24, 1, 4]) * k)
-    way = end - start
-    u = np.linspace(0, 1, 12)
-    bulge = p.clavicle_curve * k * (11 * np.sin(2 * np.pi * u**0.85) + 4 * np.sin(np.pi * u))
-    line = start + u[:, None] * way
-    flat = np.array([way[1], -way[0], 0]) * s
-    line += bulge[:, None] * flat / np.linalg.norm(flat)
-    line[:, 2] += p.clavicle_arch * k * np.sin(np.pi * u)
+    line = clavicle.middle_line(start, end, k, s, p.clavicle_curve, p.clavicle_arch)
     line += ndimage.gaussian_filter1d(pushed_out(scaffold, side, line, 12) - line, 2.0, axis=0, mode="nearest")
-    line = curve(line, 50)
-    t = np.linspace(0, 1, 50)
-    tall = np.interp(t, [0, 0.12, 0.4, 0.75, 1], [11, 8, 6.6, 6.2, 5.6]) * k
-    deep = np.interp(t, [0, 0.12, 0.4, 0.75, 1], [10, 7.8, 6.6, 8.6, 10]) * k
-    shape = tube(canvas.grid, line, np.stack([tall, deep], axis=1), (0, 0, 1.0))
-    cortex = np.interp(t, [0, 0.15, 0.4, 0.7, 1], [1.0, 1.8, 2.6, 2.4, 1.2]) * k  # thick where the shaft is thin
-    marrow = tube(canvas.grid, line, np.stack([tall - cortex, deep - cortex], axis=1), (0, 0, 1.0))
-    paint_bone(canvas, shape, f"clavicula_{side}", marrow, 190.0, 1000.0)
+    shape, marrow = clavicle.bone(canvas.grid, line, k)
+    paint_bone(canvas, shape, f"clavicula_{side}", marrow, clavicle.MARROW, clavicle.CORTEX)
 
 
 def _paint_scapula(canvas: Canvas, scaffold: Scaffold, side: Side) -> None:

@@ -30,10 +30,18 @@ def body(config: SynthesisConfig, name: str, number: int, lateral: bool = False)
     if name not in subjects:
         return _procedural(config, name, number, lateral, rng)
     from training.phantom.attach import add_findings
+    from training.phantom.collar import with_other_clavicles, with_room_above
     from training.phantom.findings import draw_findings
 
     ct, labels, provenance = _from_files(subjects[name], config.seed, number // BODIES_PER_PAINTING)
+    places = generator(config.seed, f"{name}/clavicles", number)
+    exchanged = places.random() < config.variation.others_clavicles
+    if exchanged:
+        ct, labels = with_room_above(ct, labels)
     ct, labels = deform(ct, labels, rng, config.variation, config.grid)
+    if exchanged:
+        ct, labels = with_other_clavicles(ct, labels, places, _strays(config, places))
+        provenance += ", clavicles exchanged"
     findings = generator(config.seed, f"{name}/findings", number)
     return *add_findings(ct, labels, draw_findings(findings, config.findings), findings), f"{provenance}, deformed"
 
@@ -65,13 +73,19 @@ def _procedural(
     person = draw(seed, config.findings)
     if lateral and person.arm_elevation < 0:
         person = with_raised_arms(person, np.random.default_rng([seed, 0xA2]))
-    up = config.variation.clavicles
-    if up != Range(0.0, 0.0):
+    if config.variation.clavicles != Range(0.0, 0.0):
         ends = generator(config.seed, f"{name}/clavicles", number)
-        left, right = ((up.draw(ends), up.draw(ends)) for _ in range(2))
+        left, right = _strays(config, ends)
         person = replace(person, clavicle_stray=(left, right))
     ct, labels = thorax(seed, config.grid, person)
     return *deform(ct, labels, rng, config.variation, config.grid), "procedural, deformed"
+
+
+def _strays(config: SynthesisConfig, rng: np.random.Generator) -> tuple[tuple[float, float], tuple[float, float]]:
+    """By how much the medial and the lateral end of the left and of the right clavicle are moved up [mm]."""
+    up = config.variation.clavicles
+    left, right = ((up.draw(rng), up.draw(rng)) for _ in range(2))
+    return left, right
 
 
 def _from_files(subject: Subject, seed: int, painting: int) -> tuple[CT, LabelMap, str]:

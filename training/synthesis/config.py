@@ -73,7 +73,8 @@ class Variation:
     inflation: the diaphragm moved, down positive [mm]; heart: linear size factor; fat: added under the skin, negative taken
     away [mm]; untouched: share of bodies left as they are; stoop: how much lower the front of the upper chest hangs than in one
     who lies on a table, with the sternum and what is fixed to it [mm]; shrug: the shoulders moved up [mm]; clavicles: each end of
-    each clavicle of a phantom moved up on its own, so that neither lungs nor shoulders tell where it lies [mm].
+    each clavicle of a phantom moved up on its own, so that neither lungs nor shoulders tell where it lies [mm]; others_clavicles:
+    share of the bodies from files whose clavicles are exchanged for those of one who stands with hanging arms, moved as well.
     """
 
     scale: Range = Range(0.85, 1.2)
@@ -87,10 +88,11 @@ class Variation:
     stoop: Range = Range(-5.0, 45.0)
     shrug: Range = Range(-20.0, 25.0)
     clavicles: Range = Range(0.0, 0.0)
+    others_clavicles: float = 0.0
 
     def __post_init__(self) -> None:
         _check_ranges(self, 0, LARGEST, "scale", "reach", "heart")
-        _check_odds(self, "untouched")
+        _check_odds(self, "untouched", "others_clavicles")
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,8 @@ class SynthesisConfig:
             del values[name]
         if self.variation.clavicles == Range(0.0, 0.0):  # nor moved any
             del values["variation"]["clavicles"]
+        if not self.variation.others_clavicles:  # nor exchanged
+            del values["variation"]["others_clavicles"]
         return json.dumps(values, indent=1)
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from training.errors import ChexanatomyError
-from training.images import CT, LabelMap, write_labels_nifti
+from training.images import CT, LabelMap, write_ct_nifti, write_labels_nifti
+from training.phantom import thorax
 from training.phantom.findings import NONE
+from training.phantom.parameters import draw
 from training.synthesis import Range, Subject, SynthesisConfig, Variation, deform, paint
 from training.synthesis.bodies import body as make_body
 
@@ -224,3 +226,19 @@ def test_every_body_of_a_phantom_has_its_clavicles_elsewhere_and_is_else_the_sam
     up = clavicles(replace(still, variation=replace(changes, clavicles=Range(20.0, 20.0))), 0)
     for one, other in ((first, second), (first, usual), (second, usual), (up, usual)):
         assert 2 * (one & other).sum() / (one.sum() + other.sum()) < 0.9
+
+
+def test_people_get_other_clavicles_on_demand_in_every_body_others(tmp_path):
+    ct, labels = thorax(3, 6.0, draw(3, NONE))
+    files = {"ct": str(tmp_path / "ct.nii.gz"), "labels": str(tmp_path / "labels.nii.gz")}
+    write_ct_nifti(ct, files["ct"])
+    files["label_names"] = str(write_labels_nifti(labels, files["labels"]))
+    usual = SynthesisConfig(out="x", subjects=(Subject("one", **files),), grid=6.0, variation=held(0.0, 0.0), findings=NONE)
+    others = replace(usual, variation=replace(usual.variation, others_clavicles=1.0, clavicles=Range(-24.0, 24.0)))
+    same, first, second, again = (make_body(c, "one", n) for c, n in ((usual, 0), (others, 0), (others, 1), (others, 0)))
+    assert "clavicles exchanged" in first[2]
+    assert "exchanged" not in same[2]
+    masks = [labels.mask("clavicula_left", "clavicula_right") for _, labels, _ in (first, second, again)]
+    assert np.array_equal(masks[0], masks[2])
+    assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) < 0.7
+    assert len(first[0].hu) > len(same[0].hu)

@@ -142,6 +142,9 @@ def test_moving_no_clavicle_is_the_configuration_of_older_data(person):
     assert "clavicles" not in json.loads(config("x", person).to_json())["variation"]
     moved = config("x", person, variation=Variation(clavicles=Range(-20.0, 20.0)))
     assert json.loads(moved.to_json())["variation"]["clavicles"]["high"] == 20.0
+    assert "others_clavicles" not in json.loads(moved.to_json())["variation"]
+    exchanged = config("x", person, variation=Variation(others_clavicles=0.5))
+    assert json.loads(exchanged.to_json())["variation"]["others_clavicles"] == 0.5
 
 
 def test_another_configuration_in_the_same_folder_is_refused(made, person):
