@@ -25,6 +25,8 @@ AIR = -300.0
 """Below lies no body, where no lung is [HU]."""
 LUNGS = 260.0
 """Width of the reference adult's lungs [mm]."""
+HEAD = 9.0
+"""Radius of the medial end of the reference adult's clavicle [mm]."""
 SPAN, DEPTH, SLOPE = (0.435, 0.04), (0.22, 0.04), (20.0, 9.0)
 """How far the lateral end lies beside and behind the medial one, as shares of the lungs' width, and how steeply above it
 [degrees]: mean and standard deviation (frontal views of standing people, docs/phantom.md)."""
@@ -62,6 +64,7 @@ def with_other_clavicles(ct: CT, labels: LabelMap, rng: np.random.Generator, str
         across, behind = (max(rng.normal(*share), 0.1) * width for share in (SPAN, DEPTH))
         above = across * np.tan(np.radians(np.clip(rng.normal(*SLOPE), -5, 45)))
         end = start + np.array([sign(side) * across, behind, above + lateral])
+        start[0] += sign(side) * HEAD * width / LUNGS  # the bone reaches beyond the ends of its middle line
         curved, arch = np.clip(rng.normal(1.0, 0.25), 0.4, 1.6), np.clip(rng.normal(13.0, 5.0), 0.0, 26.0)
         line = clavicle.middle_line(start + np.array([0, 0, medial]), end, width / LUNGS, sign(side), curved, arch)
         _put_in(patient, side, line, width / LUNGS, density)
