@@ -91,8 +91,9 @@ class Records:
 
     def fingerprint(self) -> str:
         """Changes with the cases and with which of their masks are taught, or where these lie; not with the cases' order."""
-        rows = zip(self.ids.tolist(), (row.tobytes() for row in self.state), (row.tobytes() for row in self.boxes), strict=True)
-        return hashlib.sha256(repr(sorted(rows)).encode()).hexdigest()[:16]
+        rows = zip(self.ids.tolist(), self.state, self.boxes, strict=True)
+        each = (hashlib.sha256(name.encode() + state.tobytes() + boxes.tobytes()).digest() for name, state, boxes in rows)
+        return hashlib.sha256(b"".join(sorted(each))).hexdigest()[:16]
 
     def crops(self, cases: np.ndarray, structures: np.ndarray) -> np.ndarray:
         """Masks inside their tight boxes, uint8 0 or 1 [n, CELLS, CELLS], of n pairs of a case and a structure."""

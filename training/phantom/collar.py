@@ -3,16 +3,18 @@ stands."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
 from training.images import CT, LabelMap
 from training.phantom import clavicle
+from training.phantom.parameters import Strays
 from training.phantom.patient import Patient
 from training.phantom.scaffold import SIDES, Side, sign
 from training.phantom.shapes import FAR, Shape
 
-Strays = tuple[tuple[float, float], tuple[float, float]]
 ROOM = 70.0
 """How far a body goes on above its uppermost slice, so that clavicles have room in it [mm]."""
 SMOOTH = 4.0
@@ -23,13 +25,13 @@ AROUND, BRIGHT = 4.0, 120.0
 """How far from a bone its blurred edge reaches [mm], and what belongs to it there [HU]."""
 AIR = -300.0
 """Below lies no body, where no lung is [HU]."""
-LUNGS = 260.0
-"""Width of the reference adult's lungs [mm]."""
+LUNGS = 276.0
+"""Width of the reference adult's lungs, `ThoraxParameters()` [mm]."""
 HEAD = 9.0
 """Radius of the medial end of the reference adult's clavicle [mm]."""
-SPAN, DEPTH, SLOPE = (0.435, 0.04), (0.22, 0.04), (20.0, 9.0)
+SPAN, DEPTH, SLOPE = (0.435, 0.04), (0.27, 0.03), (22.0, 8.0)
 """How far the lateral end lies beside and behind the medial one, as shares of the lungs' width, and how steeply above it
-[degrees]: mean and standard deviation (frontal views of standing people, docs/phantom.md)."""
+[degrees]: mean and standard deviation, on radiographs (the lines of benchmarks/clavicles.csv) and, behind, in phantoms."""
 
 
 def with_room_above(ct: CT, labels: LabelMap) -> tuple[CT, LabelMap]:
@@ -39,10 +41,7 @@ def with_room_above(ct: CT, labels: LabelMap) -> tuple[CT, LabelMap]:
     top = ndimage.gaussian_filter(ct.hu[-1].astype(np.float32), blur).astype(ct.hu.dtype)
     hu = np.concatenate([ct.hu, np.repeat(top[None], more, axis=0)])
     ids = np.concatenate([labels.ids, np.zeros((more, *labels.ids.shape[1:]), labels.ids.dtype)])
-    return (
-        CT(hu, ct.spacing, ct.origin, ct.name, ct.notes),
-        LabelMap(ids, labels.members, labels.spacing, labels.origin, labels.name, labels.notes),
-    )
+    return replace(ct, hu=hu), replace(labels, ids=ids)
 
 
 def with_other_clavicles(ct: CT, labels: LabelMap, rng: np.random.Generator, stray: Strays) -> tuple[CT, LabelMap]:
@@ -75,8 +74,9 @@ def _taken_out(patient: Patient, side: Side, rng: np.random.Generator) -> np.nda
     """Turn a clavicle into muscle and return where its medial end was (x, y, z) [mm]; None where there is none."""
     name = f"clavicula_{side}"
     box = patient.box(name, AROUND)
-    if box is None or not (bone := patient.mask(name, box)).any():
+    if box is None:
         return None
+    bone = patient.mask(name, box)
     beside = ndimage.distance_transform_edt(~bone) * patient.grid.spacing <= AROUND
     unnamed = ~np.isin(patient.ids[box], [i for i, names in patient.members.items() if set(names) - {"body", name}])
     hu = patient.hu[box]
@@ -92,10 +92,7 @@ def _taken_out(patient: Patient, side: Side, rng: np.random.Generator) -> np.nda
 def _put_in(patient: Patient, side: Side, line: np.ndarray, size: float, density: float) -> None:
     """Paint a clavicle where there is body."""
     shape, marrow = clavicle.bone(patient.grid, line, size)
-    if not shape.distance.size:
-        return
-    lung = patient.mask("lungs", shape.box)
-    outside = (patient.hu[shape.box] < AIR) & ~lung
+    outside = (patient.hu[shape.box] < AIR) & ~patient.mask("lungs", shape.box)
     shape = Shape(shape.box, np.where(outside, np.float32(FAR), shape.distance))
     patient.lay(shape, clavicle.CORTEX * density)
     patient.lay(

@@ -10,6 +10,10 @@ import numpy as np
 from training.phantom.findings import Findings, Odds, draw_findings
 
 
+Strays = tuple[tuple[float, float], tuple[float, float]]
+"""Something of the medial and the lateral end of the left clavicle and of the right one [mm]."""
+
+
 @dataclass(frozen=True)
 class ThoraxParameters:
     """One person on one day. Lengths in mm, angles in degrees; factors are relative to the reference adult of the scaffold."""
@@ -59,7 +63,7 @@ class ThoraxParameters:
     clavicle_curve: float = 1.0
     clavicle_arch: float = 12.0
     """How far the middle of the clavicles stands above the line between their ends."""
-    clavicle_stray: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (0.0, 0.0))
+    clavicle_stray: Strays = ((0.0, 0.0), (0.0, 0.0))
     """How much higher the medial and the lateral end lie than shoulder and sternum would have them: of the left, of the right."""
     shoulder_advance: float = 0.0
     """How far the shoulders are rolled forward."""

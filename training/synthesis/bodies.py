@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from training.images.types import CT, LabelMap
 from training.synthesis.config import Range, Subject, SynthesisConfig
 from training.synthesis.deform import deform, extents
 from training.synthesis.paint import paint
+
+if TYPE_CHECKING:
+    from training.phantom.parameters import Strays
 
 ABOVE_LUNGS, BELOW_LUNGS = 130.0, 150.0
 """What is kept of a long volume beyond the lungs [mm]: more than the tallest chest field shows."""
@@ -81,7 +85,7 @@ def _procedural(
     return *deform(ct, labels, rng, config.variation, config.grid), "procedural, deformed"
 
 
-def _strays(config: SynthesisConfig, rng: np.random.Generator) -> tuple[tuple[float, float], tuple[float, float]]:
+def _strays(config: SynthesisConfig, rng: np.random.Generator) -> Strays:
     """By how much the medial and the lateral end of the left and of the right clavicle are moved up [mm]."""
     up = config.variation.clavicles
     left, right = ((up.draw(rng), up.draw(rng)) for _ in range(2))
