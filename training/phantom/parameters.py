@@ -9,7 +9,6 @@ import numpy as np
 
 from training.phantom.findings import Findings, Odds, draw_findings
 
-
 Strays = tuple[tuple[float, float], tuple[float, float]]
 """Something of the medial and the lateral end of the left clavicle and of the right one [mm]."""
 
