@@ -10,14 +10,20 @@ from numpy.typing import ArrayLike
 from training.phantom.canvas import Canvas
 from training.phantom.lungs import BLOOD, FAT
 from training.phantom.scaffold import Scaffold, Side
-from training.phantom.shapes import FAR, Shape, curve, ellipsoid, rotation, tube, union
+from training.phantom.shapes import FAR, Shape, curve, ellipsoid, rotation, stretched, tube, union
 
 HEART = 45.0
 TRACHEAL_AIR = -980.0
-HEART_FLOOR = 106.0
-"""How far the reference heart's lower face lies under T6 [mm]."""
+HEART_FLOOR, HEART_TOP = 106.0, 8.0
+"""How far the reference heart's lower and upper face lie under T6 [mm]."""
 HEART_DEPTH = 13.0
 """How far the heart presses into the diaphragm [mm]."""
+TETHER = 0.25
+"""How far its upper face, which hangs on the great vessels, follows the lower one, that lies on the diaphragm."""
+
+
+ROOTS = -40.0
+"""Where the great vessels come out of the reference heart [mm]."""
 
 
 class Mediastinum:
@@ -44,7 +50,7 @@ class Mediastinum:
     def _place_heart(self) -> None:
         p, k = self.scaffold.parameters, self.scaffold.size
         under = self.scaffold.diaphragm(np.array([[5.0, 30.0, 50.0]]) * k, np.array([[-95.0]]) * k)
-        self.heart_lift = lift = float(under.mean()) / k + HEART_FLOOR - HEART_DEPTH
+        self.floor_lift = float(under.mean()) / k + HEART_FLOOR - HEART_DEPTH
         turn = rotation("y", p.heart_turn)
         long_axis = rotation("z", -30) @ rotation("y", 28)
         chambers = {
@@ -60,8 +66,10 @@ class Mediastinum:
         self.chambers = {}
 
         def placed(name: str, centre: tuple[int, ...], radii: tuple[int, ...], axes: np.ndarray) -> Shape:
-            moved = pivot + turn @ (np.array(centre) - pivot) * f + np.array([p.heart_shift, 0, lift])
-            shape = ellipsoid(self.canvas.grid, self.scaffold.place(*moved), np.array(radii) * f * k, axes @ turn.T, margin=26)
+            moved = pivot + turn @ (np.array(centre) - pivot) * f
+            moved += np.array([p.heart_shift, 0, self.lift(moved[2])])
+            form = stretched(np.array(radii) * f * k, axes @ turn.T, 1 + self.lift(0.5) - self.lift(-0.5))
+            shape = ellipsoid(self.canvas.grid, self.scaffold.place(*moved), *form, margin=26)
             return Shape(shape.box, shape.distance + self.canvas.waves(shape.box, name, 1.2 * k))
 
         for name, form in chambers.items():
@@ -72,9 +80,13 @@ class Mediastinum:
         self.chambers["heart_ventricle_right"] = union(right, placed("outflow", *outflow), blend=10 * k)
         self.heart = union(*self.chambers.values(), blend=22 * k)
 
+    def lift(self, z: float) -> float:
+        """Return how far up what lies at a height of the reference heart moves [mm]: it is stretched as the diaphragm sinks."""
+        return self.floor_lift * (1 - (1 - TETHER) * (z + HEART_FLOOR) / (HEART_FLOOR - HEART_TOP))
+
     def _place_vessels(self) -> None:
         p = self.scaffold.parameters
-        u, w, h = p.aorta_unfolding, p.aorta_width, self.heart_lift
+        u, w, h = p.aorta_unfolding, p.aorta_width, self.lift(ROOTS)
         left = p.heart_shift
         arch = [(4 + left, -84, -38 + h), (-10 - 0.3 * u, -90, -4), (-9 - 0.3 * u, -84, 18), (5, -66, 33 + 0.5 * u)]
         arch += [(22 + 0.7 * u, -40, 33 + 0.5 * u), (28 + 0.8 * u, -17, 12), (26 + 0.6 * u, -8, -22), (23 + 0.4 * u, -6, -80)]

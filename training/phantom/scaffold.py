@@ -189,7 +189,7 @@ class Scaffold:
         """Return the height z [mm] of the top of one dome of the diaphragm."""
         p = self.parameters
         lower = p.dome_difference if side == "left" else 0.0
-        return (-82.0 - 22.0 * p.inflation - lower + LIFT_AFTER_LOBECTOMY * self._resected(side)) * self.size
+        return (-102.0 - 24.0 * p.inflation - lower + LIFT_AFTER_LOBECTOMY * self._resected(side)) * self.size
 
     def cage_depth(self, x: np.ndarray, y: np.ndarray, z: np.ndarray | float) -> np.ndarray:
         """Return how deep points lie inside the middle of the ribs [mm, negative outside], horizontally: float32 [z, y, x].
@@ -212,15 +212,15 @@ class Scaffold:
         middle = (self.back(reference) + self.front(reference)) / 2
         half = (self.back(reference) - self.front(reference)) / 2
         backwards = np.clip((y - middle) / half, -1, 1)
-        rim = np.interp(backwards, [-1, -0.4, 0.1, 0.7, 1], np.array([-130, -147, -162, -184, -196]) * k)
+        rim = np.interp(backwards, [-1, -0.4, 0.1, 0.7, 1], np.array([-128, -142, -154, -177, -191]) * k)
         rim = rim - 9 * k * self.parameters.inflation
         reach = np.interp(backwards, [-1, 0, 1], np.array([64, 76, 98]) * k)
         rise = np.clip(depth / reach, 0, 1)
         left = 1 / (1 + np.exp(-(x - self.middle_x(reference)) / (14 * k)))
         top = self.dome("right") * (1 - left) + self.dome("left") * left
         behind = np.clip(backwards + 0.15, 0, 1)
-        between = np.exp(-(((x - 14 * k) / (36 * k)) ** 2))
-        top = top - 26 * k * behind**1.5 - (12 + 26 * behind) * k * between
+        between = np.exp(-(((x - 20 * k) / (46 * k)) ** 2))
+        top = top - 26 * k * behind**1.5 - (22 + 16 * behind) * k * between
         return np.asarray(rim + (top - rim) * (1 - (1 - rise) ** 2.0) ** 0.9, dtype=np.float32)
 
 

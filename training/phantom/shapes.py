@@ -205,6 +205,13 @@ def ellipsoid(grid: Grid, centre: ArrayLike, radii: ArrayLike, axes: np.ndarray 
     return Shape(box, np.asarray(rho * (1 - 1 / np.maximum(q, np.float32(0.05))), dtype=np.float32))
 
 
+def stretched(radii: np.ndarray, axes: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return radii and axes (rows) of an ellipsoid after it was stretched along z by a factor."""
+    along = np.diag([1.0, 1.0, factor])
+    squares, columns = np.linalg.eigh(along @ (axes.T * radii**2) @ axes @ along)
+    return np.sqrt(squares), columns.T
+
+
 def union(*shapes: Shape, blend: float = 0.0) -> Shape:
     """Return the union of shapes; blend [mm] rounds the creases between them."""
     box: Box = tuple(  # type: ignore[assignment]

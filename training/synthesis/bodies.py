@@ -13,6 +13,7 @@ from training.images import read_ct, read_labels, without_couch
 from training.images.types import CT, LabelMap
 from training.synthesis.config import Range, Subject, SynthesisConfig
 from training.synthesis.deform import deform, extents
+from training.synthesis.hearts import without_vessels
 from training.synthesis.paint import paint
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def body(config: SynthesisConfig, name: str, number: int, lateral: bool = False)
     from training.phantom.collar import with_other_clavicles, with_room_above
     from training.phantom.findings import draw_findings
 
-    ct, labels, provenance = _from_files(subjects[name], config.seed, number // BODIES_PER_PAINTING)
+    ct, labels, provenance = _from_files(subjects[name], config, number // BODIES_PER_PAINTING)
     places = generator(config.seed, f"{name}/clavicles", number)
     exchanged = places.random() < config.variation.others_clavicles
     if exchanged:
@@ -92,12 +93,19 @@ def _strays(config: SynthesisConfig, rng: np.random.Generator) -> Strays:
     return left, right
 
 
-def _from_files(subject: Subject, seed: int, painting: int) -> tuple[CT, LabelMap, str]:
+def _from_files(subject: Subject, config: SynthesisConfig, painting: int) -> tuple[CT, LabelMap, str]:
     ct, labels = _read(subject)
+    if config.great_vessels:
+        labels = _bare(subject, config.great_vessels)
     if subject.ct:
         return ct, labels, "CT"
-    tissues = int(generator(seed, f"{subject.name}/painting", painting).integers(2**31))
+    tissues = int(generator(config.seed, f"{subject.name}/painting", painting).integers(2**31))
     return _painted(subject, tissues), labels, "painted from labels"
+
+
+@lru_cache(maxsize=2)
+def _bare(subject: Subject, width: float) -> LabelMap:
+    return without_vessels(_read(subject)[1], width)
 
 
 @lru_cache(maxsize=1)

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -242,3 +243,25 @@ def test_people_get_other_clavicles_on_demand_in_every_body_others(tmp_path):
     assert np.array_equal(masks[0], masks[2])
     assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) < 0.7
     assert len(first[0].hu) > len(same[0].hu)
+
+
+def test_hearts_of_people_lose_their_vessels_on_demand_and_the_picture_stays(tmp_path):
+    ct, labels = thorax(3, 4.0, draw(3, NONE))
+    z, y, x = np.nonzero(labels.mask("heart"))
+    ids = labels.ids.copy()
+    ids[z.max() : z.max() + 15, int(y.mean()) - 2 : int(y.mean()) + 3, int(x.mean()) - 2 : int(x.mean()) + 3] = ids[
+        z[0], y[0], x[0]
+    ]
+    files = {"ct": str(tmp_path / "ct.nii.gz"), "labels": str(tmp_path / "labels.nii.gz")}
+    write_ct_nifti(ct, files["ct"])
+    files["label_names"] = str(write_labels_nifti(replace(labels, ids=ids), files["labels"]))
+    still = replace(held(0.0, 0.0), untouched=1.0)
+    usual = SynthesisConfig(out="x", subjects=(Subject("one", **files),), grid=4.0, variation=still, findings=NONE)
+    whole, bare = (make_body(c, "one", 0) for c in (usual, replace(usual, great_vessels=44.0)))
+    assert np.array_equal(whole[0].hu, bare[0].hu)
+    hearts = [labels.mask("heart") for _, labels, _ in (whole, bare)]
+    assert 0.6 < (hearts[0] & hearts[1]).sum() / hearts[0].sum() < 0.96
+    assert not (hearts[1] & ~hearts[0]).any()
+    assert np.array_equal(whole[1].mask("liver"), bare[1].mask("liver"))
+    assert "great_vessels" not in json.loads(usual.to_json())
+    assert json.loads(replace(usual, great_vessels=44.0).to_json())["great_vessels"] == 44.0

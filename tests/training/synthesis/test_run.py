@@ -212,6 +212,8 @@ def test_a_missing_scheduler_is_said(person, tmp_path):
         {"size": 10_000},
         {"findings": Odds(effusion=7.0)},
         {"leave_out": ("no such thing",)},
+        {"great_vessels": -1.0},
+        {"great_vessels": float("inf")},
     ],
 )
 def test_senseless_configurations_are_refused(changes):
