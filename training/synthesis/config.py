@@ -6,6 +6,8 @@ import csv
 import json
 import sys
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -74,7 +76,8 @@ class Variation:
     away [mm]; untouched: share of bodies left as they are; stoop: how much lower the front of the upper chest hangs than in one
     who lies on a table, with the sternum and what is fixed to it [mm]; shrug: the shoulders moved up [mm]; clavicles: each end of
     each clavicle of a phantom moved up on its own, so that neither lungs nor shoulders tell where it lies [mm]; others_clavicles:
-    share of the bodies from files whose clavicles are exchanged for those of one who stands with hanging arms, moved as well.
+    share of the bodies from files whose clavicles are exchanged for those of one who stands with hanging arms, moved as well;
+    descent: how much lower the domes of the diaphragm stand, and what lies on them, while its rim stays [mm].
     """
 
     scale: Range = Range(0.85, 1.2)
@@ -89,6 +92,7 @@ class Variation:
     shrug: Range = Range(-20.0, 25.0)
     clavicles: Range = Range(0.0, 0.0)
     others_clavicles: float = 0.0
+    descent: Range = Range(0.0, 0.0)
 
     def __post_init__(self) -> None:
         _check_ranges(self, 0, LARGEST, "scale", "reach", "heart")
@@ -257,15 +261,13 @@ class SynthesisConfig:
 
     def to_json(self) -> str:
         """What determines the data: everything but where the work is done."""
-        values = asdict(self)
-        for name in ELSEWHERE if self.leave_out else (*ELSEWHERE, "leave_out"):  # older data sets, which left nothing out
+        values, usual = asdict(self), asdict(SynthesisConfig(out="", phantoms=1))
+        for *way, name in LATER:
+            part, off = reduce(getitem, way, values), reduce(getitem, way, usual)
+            if part[name] == off[name]:
+                del part[name]
+        for name in ELSEWHERE:
             del values[name]
-        if not self.great_vessels:  # nor took any from hearts
-            del values["great_vessels"]
-        if self.variation.clavicles == Range(0.0, 0.0):  # nor moved any
-            del values["variation"]["clavicles"]
-        if not self.variation.others_clavicles:  # nor exchanged
-            del values["variation"]["others_clavicles"]
         return json.dumps(values, indent=1)
 
 
@@ -276,6 +278,14 @@ def phantom_name(number: int) -> str:
 
 ELSEWHERE = ("out", "workers", "dask")
 """Fields that say where the work is done and determine nothing of the data."""
+LATER = (
+    ("leave_out",),
+    ("great_vessels",),
+    ("variation", "clavicles"),
+    ("variation", "others_clavicles"),
+    ("variation", "descent"),
+)
+"""Entries that older data sets lack: what is off is not written, so that these are found to be what they were."""
 
 
 def read_distributions(path: str | Path) -> dict[str, Any]:

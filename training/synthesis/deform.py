@@ -26,6 +26,11 @@ UPPER, LOWER = 0.15, 0.75
 """Where stoop and shrug have their full effect and where none, from the top of the lungs (0) to their bottom (1)."""
 BESIDE, OUTSIDE = 0.3, 1.0
 """Where a shrug has no effect and where its full one, from the middle (0) to the side of the lungs (1)."""
+DOME, BELOW_DOME, ABOVE_DOME = 0.3, 0.25, 0.13
+"""How high the domes of the diaphragm stand, from the bottom of the lungs (0) to their top (1), and how far what lies below and
+above follows them: of the heart only the lower face, as the upper one hangs on the great vessels."""
+INNER, RIM = 0.6, 1.0
+"""Where the domes sink with their full way and where not at all, from the middle (0) to the side of the lungs (1)."""
 SMALLEST_JACOBIAN = 0.15
 """Local volume factor below which a deformation is weakened: well away from folding."""
 Box = tuple[np.ndarray, np.ndarray]
@@ -134,6 +139,7 @@ def draw_displacement(
         posture = rng.spawn(1)[0]
         velocity[..., 2] += variation.stoop.draw(posture) * _hanging(points, lungs)
         velocity[..., 2] -= variation.shrug.draw(posture) * _shoulders(points, lungs)
+        velocity[..., 2] += variation.descent.draw(posture) * _domes(points, lungs)
     if "heart" in scaled:
         low, high = scaled["heart"]
         offsets = points - (low + high) / 2
@@ -160,6 +166,15 @@ def _shoulders(points: np.ndarray, lungs: tuple[np.ndarray, ...]) -> np.ndarray:
     middle, half = (lungs[0][0] + lungs[1][0]) / 2, (lungs[1][0] - lungs[0][0]) / 2
     aside = np.abs(points[..., 0] - middle) / half
     return np.asarray(_smooth((aside - BESIDE) / (OUTSIDE - BESIDE)) * _upper(points, lungs))
+
+
+def _domes(points: np.ndarray, lungs: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Return how far points [z, y, x, 3] follow the domes of the diaphragm (1) or stay with its rim and the upper chest (0)."""
+    low, high = lungs
+    up = (points[..., 2] - low[2]) / (high[2] - low[2])
+    around = np.sqrt((((points - (low + high) / 2) / ((high - low) / 2))[..., :2] ** 2).sum(axis=-1))
+    near = np.exp(-0.5 * ((up - DOME) / np.where(up < DOME, BELOW_DOME, ABOVE_DOME)) ** 2)
+    return np.asarray((1 - _smooth((around - INNER) / (RIM - INNER))) * near)
 
 
 def _upper(points: np.ndarray, lungs: tuple[np.ndarray, ...]) -> np.ndarray:

@@ -112,6 +112,24 @@ def test_a_stoop_lowers_the_front_of_the_upper_chest_and_raises_the_back_a_littl
     assert stooping[1] - straight[1] == pytest.approx(7.5, abs=4)
 
 
+def test_a_descent_lowers_the_domes_and_what_lies_on_them_and_leaves_rim_and_apices(body):
+    def heights(descent):
+        sinks = replace(held(0.0, 0.0), descent=Range(descent, descent))
+        ct, labels = deform(*body, np.random.default_rng(0), sinks, grid=4.0)
+        lung = labels.mask("lung_upper_lobe_right")
+        side = np.flatnonzero(lung.any(axis=(0, 1)))[0]
+        parts = labels.mask("heart"), lung[:, :, side : side + 2], lung[:, :, side + 12 : side + 20]
+        return 4.0 * np.array([np.flatnonzero(part.any(axis=(1, 2)))[[0, -1]] for part in parts]) + ct.origin[2]
+
+    sunk = heights(0.0) - heights(30.0)
+    heart, rim, dome = sunk
+    assert 4 < heart[0] < 30
+    assert heart[0] > heart[1]
+    assert rim == pytest.approx([0, 0], abs=4.1)
+    assert dome[0] > 7
+    assert dome[1] == pytest.approx(0, abs=4.1)
+
+
 def test_a_shrug_raises_the_sides_and_leaves_the_middle(body):
     def heights(shrug):
         _, labels = deform(*body, np.random.default_rng(0), held(0.0, shrug), grid=4.0)
