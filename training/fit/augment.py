@@ -27,7 +27,8 @@ class Augmentation:
     1; untouched: chance that an image keeps its place; gamma, curve, window: strengths of the exposure, S-shaped contrast and
     clipping changes; local_contrast, blur, noise, shading: strengths; collimation, marker, lines: chances of a border, a lead
     marker, and bright wires; apart: chance that structures are read away from their places, each on its own, by a model that
-    reads (`training.model.reading`).
+    reads (`training.model.reading`); styles: chance that an image's features get a part of another's style
+    (`training.fit.styles`).
     """
 
     zoom: float = 0.25
@@ -47,6 +48,7 @@ class Augmentation:
     marker: float = 0.3
     lines: float = 0.2
     apart: float = 0.0
+    styles: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.elastic < 1:
@@ -55,7 +57,7 @@ class Augmentation:
     @classmethod
     def none(cls) -> Augmentation:
         """No change at all."""
-        return cls(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return cls(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
     def without_geometry(self) -> Augmentation:
         """The photometric changes alone."""

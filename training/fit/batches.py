@@ -18,6 +18,7 @@ from training.fit.placement import Lookup, place, resample
 from training.fit.queries import Asked, Asker
 from training.fit.records import UNKNOWN, Records
 from training.fit.settings import PretrainConfig
+from training.fit.styles import draw_styles
 from training.fit.targets import Moved, Sketch
 from training.model.packing import Segments
 from training.tokens.codebook import MaskCodebook
@@ -31,7 +32,8 @@ class Batch:
     masks that their answers draw, in their order; chosen: int64 [k], what the dense loss looks at in this step, structures and,
     last, what is pointed at; masks: float32 [images, k, side, side], its targets; known: bool [images, k]; apart: int64
     [images, structures, 2], by how many parts of a patch each structure is read somewhere else, None where none is;
-    blend: float32 [images], how much of what is read are shares of structures, None where none are read."""
+    blend: float32 [images], how much of what is read are shares of structures, None where none are read; styles: float32 [images,
+    images], how much of each other's style their features get (`training.fit.styles`), None where they keep their own."""
 
     pixels: Tensor
     segments: Segments
@@ -41,14 +43,15 @@ class Batch:
     known: Tensor
     apart: Tensor | None = None
     blend: Tensor | None = None
+    styles: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
     """A step's work before the arithmetic, small enough to be handed from process to process. images: float16 [images, 1, rows,
     columns], as they are kept; lookup: where they are moved to; size: edge of the pictures [px]; changes, overlays, seed: how
-    they are exposed and what lies over them; asked: the questions; chosen, masks, known, apart, blend: as in Batch, the masks
-    as a sketch and without what is pointed at."""
+    they are exposed and what lies over them; asked: the questions; chosen, masks, known, apart, blend, styles: as in Batch, the
+    masks as a sketch and without what is pointed at."""
 
     images: Tensor
     lookup: Lookup
@@ -62,6 +65,7 @@ class Plan:
     known: Tensor
     apart: Tensor | None = None
     blend: Tensor | None = None
+    styles: Tensor | None = None
 
     def to(self, device: torch.device) -> Plan:
         """The same on a device."""
@@ -86,7 +90,7 @@ class Plan:
             masks, known = torch.cat([masks, pointed[:, None]], 1), torch.cat([known, where[:, None]], 1)
         if codebook is not None and seg is not None:
             segments, crops = self.asked.answers(crops, codebook, seg)
-        return Batch(pixels, segments, crops, self.chosen, masks, known, self.apart, self.blend)
+        return Batch(pixels, segments, crops, self.chosen, masks, known, self.apart, self.blend, self.styles)
 
 
 def _each(thing: T, change: Callable[[Tensor], Tensor]) -> T:
@@ -121,6 +125,7 @@ def make_plan(
     asked = asker.ask(moved, config.queries, rng) if asker else Asked.nothing()
     chosen = np.sort(rng.permutation(len(records.structures))[: config.dense_structures if config.auxiliary else 0])
     blend = config.reading + config.reading_spread * rng.uniform(-1, 1, len(cases)) if config.reading else None
+    styles = draw_styles(len(cases), config.augmentation.styles, rng) if config.augmentation.styles else None
     looked_at = np.append(chosen, len(records.structures)) if asker and config.points else chosen
     return Plan(
         torch.from_numpy(records.images[cases])[:, None],
@@ -135,6 +140,7 @@ def make_plan(
         torch.from_numpy(records.state[cases][:, chosen] != UNKNOWN),
         None if moved.apart is None else torch.from_numpy(np.round(moved.apart * side).astype(np.int64)),
         None if blend is None else torch.from_numpy(blend.clip(0, 1).astype(np.float32)),
+        styles,
     )
 
 

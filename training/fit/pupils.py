@@ -20,6 +20,7 @@ from training.fit.queries import Asker
 from training.fit.records import Records
 from training.fit.settings import PretrainConfig
 from training.fit.state import averaged
+from training.fit.styles import exchanged, restyled
 from training.fit.validate import calibrate, validate
 from training.model.attention import NAME as SHARED
 from training.model.checkpoint import Checkpoint, create, save_checkpoint
@@ -117,14 +118,19 @@ class Learner(nn.Module):
         """Return the loss to minimise, and sums and counts of what is watched. answers: False leaves the decoder out."""
         config, segments = self._config, batch.segments
         watched: dict[str, tuple[float, int]] = {}
-        looked = self.model.model.get_image_features(batch.pixels.to(self.model.dtype), return_dict=True)
-        features = looked.pooler_output
+        inner = self.model.model
+        with exchanged(inner.vision_tower.embeddings.patch_embedding, batch.styles):
+            looked = inner.get_image_features(batch.pixels.to(self.model.dtype), return_dict=True)
+        features, seen = looked.pooler_output, looked.last_hidden_state
+        if batch.styles is not None:
+            seen = restyled(seen, batch.styles)
+            features = inner.multi_modal_projector(seen)
         loss = features.sum() * 0
         if answers:
             if (reader := reading_of(self.model)) is not None:
                 # Masks alone teach what is read: a decoder that could change it would hide in it what it knows better.
                 shares = reader.shares(looked.last_hidden_state).detach()
-                features = reader.written(looked.last_hidden_state, shares, batch.apart, batch.blend)
+                features = reader.written(seen, shares, batch.apart, batch.blend)
             prefix = recall(self.model, features, looked.last_hidden_state, packed=self._checkpoint.packed)
             hidden, _, _ = read(self.model, prefix, segments, len(segments.ids) // len(batch.pixels))
             row, position, wanted = segments.targets()

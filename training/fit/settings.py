@@ -167,7 +167,7 @@ class PretrainConfig:
         at_least(0, weight_decay=self.weight_decay, muon=self.muon, sigma=self.sigma, near=self.near, naming=self.naming)
         at_least(0, drawn=self.drawn, dense=self.dense, stem_depth=self.stem_depth, calibrate_images=self.calibrate_images)
         above_nothing(minutes=self.max_minutes, clip=self.clip)
-        share(reading=self.reading, reading_spread=self.reading_spread)
+        share(reading=self.reading, reading_spread=self.reading_spread, styles=self.augmentation.styles)
         share(warmup=self.warmup, cooldown=self.cooldown, ema=self.ema, smoothing=self.smoothing, dense_first=self.dense_first)
         if self.structures is not None:
             object.__setattr__(self, "structures", tuple(dict.fromkeys(find(name).key for name in self.structures)))
@@ -181,6 +181,8 @@ class PretrainConfig:
             raise ChexanatomyError(
                 "Structures are read away from their places by a model that reads: leave out apart, or set reading."
             )
+        if self.augmentation.styles and self.unet:
+            raise ChexanatomyError("A U-Net has no tower whose features could be restyled: leave out styles, or unet.")
         if self.dense_start and not self.auxiliary:
             raise ChexanatomyError("Without an auxiliary loss there is no head of it to go on with: leave out dense_start.")
 
