@@ -189,6 +189,7 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
             reading=len(config.structures or trainable()) + (config.tasks.marked > 0) if config.reading else 0,
             reading_factor=config.dense_factor,
             reading_blend=config.reading,
+            evened=config.evened,
             informed=config.informed,
         )
         if config.start is not None:
@@ -241,7 +242,7 @@ def take_weights(module: nn.Module, trained: Mapping[str, Tensor], folder: Path)
     except RuntimeError as error:
         raise BrokenModel(
             f"The model {folder.name} has another shape: give the run the same patch and widths, no fewer layers, "
-            "and reading where that one reads."
+            "and reading and evened as that one has them."
         ) from error
 
 

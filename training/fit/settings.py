@@ -72,24 +72,25 @@ class PretrainConfig:
     nothing; structures: keys to learn, by default the vocabulary's trainable ones. image_size to stem_depth: the shape of the
     model, see `tiny_config`; reading: how much of what the decoder reads are the shares of structures that the auxiliary loss
     teaches the tower to see, 0 for its features alone, see `training.model.reading`; reading_spread: by how much more or less
-    they are in the images of a step; informed: start with smooth embeddings of places and codes; tower: a checkpoint whose
-    vision tower to start with; start: one whose weights to start with altogether, which may have fewer layers; freeze_vision:
-    the tower stays as it began. unet: train the baseline instead, MONAI's U-Net of unet_widths, on the same images. images,
-    queries: images per step and process, and questions about each. sigma [bins], smoothing, near: width of the box targets, and
-    of the codes' (see `training.fit.losses`). naming: weight of the loss on answers that are a name and nothing else: there are
-    few of them, of three tokens. drawn: weight of the loss on the masks that the codes are expected to draw, drawn_most: for
-    how many of a step's. dense: weight of the auxiliary loss, which also looks for what the questions point at in the picture;
-    dense_start: an earlier run of the same structures whose head of that loss to start with: a new one pulls at a tower that
-    knows better than it for hundreds of steps; dense_factor: its mask values per side of a patch; dense_structures: how many
-    structures it looks at in one step; dense_first: part of the run, 0..1, that trains the vision tower by the auxiliary loss
-    alone, at a third of the cost per step. max_steps, max_minutes: the schedule ends with the first of them; with max_minutes
-    alone its length follows from the speed measured. warmup, cooldown: parts of the run in which the learning rate rises and
-    falls; a long run is ended early, and well, by starting it again with fewer steps, so that it stands at the beginning of its
-    cooldown. muon: size of Muon's steps relative to learning_rate, 0 for AdamW everywhere, see `training.fit.optimiser`.
-    checkpointing: recompute a base's layers instead of keeping them. calibrate_images: held-out images on which the confidence
-    is learnt at the end. cache_size: edge of the images kept decoded [px]; cache: folder for them, by default in `out`.
-    loaders: processes of their own that prepare the steps, where a GPU would wait for the thread that does it otherwise
-    (Linux).
+    they are in the images of a step; evened: by what share the features are evened out before the decoder reads them, see
+    `training.model.evened` (of a model to start with that was made so); informed: start with smooth embeddings of places and
+    codes; tower: a checkpoint whose vision tower to start with; start: one whose weights to start with altogether, which may
+    have fewer layers; freeze_vision: the tower stays as it began. unet: train the baseline instead, MONAI's U-Net of
+    unet_widths, on the same images. images, queries: images per step and process, and questions about each. sigma [bins],
+    smoothing, near: width of the box targets, and of the codes' (see `training.fit.losses`). naming: weight of the loss on
+    answers that are a name and nothing else: there are few of them, of three tokens. drawn: weight of the loss on the masks
+    that the codes are expected to draw, drawn_most: for how many of a step's. dense: weight of the auxiliary loss, which also
+    looks for what the questions point at in the picture; dense_start: an earlier run of the same structures whose head of that
+    loss to start with: a new one pulls at a tower that knows better than it for hundreds of steps; dense_factor: its mask
+    values per side of a patch; dense_structures: how many structures it looks at in one step; dense_first: part of the run,
+    0..1, that trains the vision tower by the auxiliary loss alone, at a third of the cost per step. max_steps, max_minutes: the
+    schedule ends with the first of them; with max_minutes alone its length follows from the speed measured. warmup, cooldown:
+    parts of the run in which the learning rate rises and falls; a long run is ended early, and well, by starting it again with
+    fewer steps, so that it stands at the beginning of its cooldown. muon: size of Muon's steps relative to learning_rate, 0 for
+    AdamW everywhere, see `training.fit.optimiser`. checkpointing: recompute a base's layers instead of keeping them.
+    calibrate_images: held-out images on which the confidence is learnt at the end. cache_size: edge of the images kept decoded
+    [px]; cache: folder for them, by default in `out`. loaders: processes of their own that prepare the steps, where a GPU would
+    wait for the thread that does it otherwise (Linux).
     """
 
     datasets: tuple[Path, ...]
@@ -109,6 +110,7 @@ class PretrainConfig:
     stem_depth: int = 1
     reading: float = 0.0
     reading_spread: float = 0.0
+    evened: float = 0.0
     informed: bool = True
     tower: Path | None = None
     start: Path | None = None
@@ -167,7 +169,7 @@ class PretrainConfig:
         at_least(0, weight_decay=self.weight_decay, muon=self.muon, sigma=self.sigma, near=self.near, naming=self.naming)
         at_least(0, drawn=self.drawn, dense=self.dense, stem_depth=self.stem_depth, calibrate_images=self.calibrate_images)
         above_nothing(minutes=self.max_minutes, clip=self.clip)
-        share(reading=self.reading, reading_spread=self.reading_spread, styles=self.augmentation.styles)
+        share(reading=self.reading, reading_spread=self.reading_spread, evened=self.evened, styles=self.augmentation.styles)
         share(warmup=self.warmup, cooldown=self.cooldown, ema=self.ema, smoothing=self.smoothing, dense_first=self.dense_first)
         if self.structures is not None:
             object.__setattr__(self, "structures", tuple(dict.fromkeys(find(name).key for name in self.structures)))
@@ -177,6 +179,10 @@ class PretrainConfig:
             raise ChexanatomyError(f"A U-Net begins anew and learns as a whole: leave out unet or {', '.join(unused)}.")
         if self.reading and (self.unet or self.base):
             raise ChexanatomyError("Only chexanatomy-tiny reads shares of structures: leave out reading, or unet and base.")
+        if self.evened and (self.reading or self.unet or self.base):
+            raise ChexanatomyError(
+                "Only plain features of chexanatomy-tiny are evened out: leave out evened, or reading, unet, base."
+            )
         if self.augmentation.apart and not self.reading:
             raise ChexanatomyError(
                 "Structures are read away from their places by a model that reads: leave out apart, or set reading."

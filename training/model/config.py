@@ -30,15 +30,17 @@ def tiny_config(
     reading: int = 0,
     reading_factor: int = 4,
     reading_blend: float = 1.0,
+    evened: float = 0.0,
 ) -> PaliGemmaConfig:
     """Return a PaliGemma configuration of about 5 million parameters.
 
-    image_size, patch: edge lengths [px], the first a multiple of the second; widths, depths and heads of the SigLIP-style
-    tower and the Gemma decoder (one key and value head), the first width a multiple of heads, the second of twice as many;
-    stem, stem_depth: convolutions instead of the patch embedding, see `training.model.stem`; reading, reading_factor,
-    reading_blend: how many structures the decoder reads the shares of, 0 for the tower's features as they are, in how many parts
-    per side of a patch, and how much of what is read they are, see `training.model.reading`; *_token: ids of the tokenizer's
-    special tokens. Raises BrokenModel for sizes that do not fit.
+    image_size, patch: edge lengths [px], the first a multiple of the second; widths, depths and heads of the SigLIP-style tower
+    and the Gemma decoder (one key and value head), the first width a multiple of heads, the second of twice as many; stem,
+    stem_depth: convolutions instead of the patch embedding, see `training.model.stem`; reading, reading_factor, reading_blend:
+    how many structures the decoder reads the shares of, 0 for the tower's features as they are, in how many parts per side of a
+    patch, and how much of what is read they are, see `training.model.reading`; evened: by what share the features are evened
+    out instead, see `training.model.evened`; *_token: ids of the tokenizer's special tokens. Raises BrokenModel for sizes that
+    do not fit.
     """
     from transformers import PaliGemmaConfig
 
@@ -62,6 +64,7 @@ def tiny_config(
         "reading": reading,
         "reading_factor": reading_factor,
         "reading_blend": reading_blend,
+        "evened": evened,
     }
     text: dict[str, Any] = {
         "model_type": "gemma",

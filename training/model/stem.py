@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
 
 from training.errors import BrokenModel
+from training.model.evened import EvenedProjector
 from training.model.reading import ReadingProjector
 
 GROUPS = 8
@@ -79,7 +80,8 @@ class _Residual(nn.Module):
 
 class StemmedPaliGemma(PaliGemmaForConditionalGeneration):
     """PaliGemma whose vision tower begins with a `Stem` if its `vision_config` says `"stem": true`, and whose decoder reads the
-    shares of as many structures as it says under "reading" (`ReadingProjector`)."""
+    shares of as many structures as it says under "reading" (`ReadingProjector`), or features evened out by the share that it says
+    under "evened" (`EvenedProjector`)."""
 
     def __init__(self, config: PaliGemmaConfig) -> None:
         super().__init__(config)
@@ -96,3 +98,5 @@ class StemmedPaliGemma(PaliGemmaForConditionalGeneration):
                 getattr(vision, "reading_factor", 4),
                 getattr(vision, "reading_blend", 1.0),
             )
+        elif evened := getattr(vision, "evened", 0.0):
+            self.model.multi_modal_projector = EvenedProjector(self.model.multi_modal_projector.linear, evened)

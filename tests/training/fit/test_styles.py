@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.errors import ChexanatomyError
+from training.errors import BrokenModel, ChexanatomyError
 from training.fit.augment import Augmentation
 from training.fit.styles import draw_styles, exchanged, restyled
 
@@ -81,3 +81,21 @@ def test_a_unet_takes_none(config):
         replace(config, unet=True, augmentation=Augmentation(styles=0.5))
     with pytest.raises(ChexanatomyError, match="styles is a number from 0 to 1"):
         replace(config, augmentation=Augmentation(styles=1.5))
+
+
+def test_a_run_goes_on_with_a_model_whose_features_are_evened_out(config, tmp_path):
+    from training.fit.pupils import starting_point
+    from training.model.checkpoint import save_checkpoint
+    from training.model.evened import EvenedProjector
+
+    made, _ = starting_point(replace(config, evened=0.5))
+    made.model.model.multi_modal_projector.learn([torch.randn(3, 16, 32)])
+    save_checkpoint(made, tmp_path / "evened")
+    again, _ = starting_point(replace(config, evened=0.5, start=tmp_path / "evened"))
+    projector = again.model.model.multi_modal_projector
+    assert isinstance(projector, EvenedProjector)
+    assert torch.allclose(projector.middle, made.model.model.multi_modal_projector.middle, atol=2e-3)
+    with pytest.raises(BrokenModel, match="evened as that one has"):
+        starting_point(replace(config, start=tmp_path / "evened"))
+    with pytest.raises(ChexanatomyError, match="leave out evened"):
+        replace(config, evened=0.5, reading=1.0)
