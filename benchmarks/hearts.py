@@ -25,13 +25,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from clavicles import OUTLINES, frontal
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from training.dataset import Dataset
 from training.images import read_mask_png
 
-OUTLINES = ("lung_outline_right", "lung_outline_left")
 MIDDLE = (0.25, 0.75)
 """Between which parts of a lung's width its dome is looked for."""
 
@@ -92,13 +91,10 @@ def real_lungs(radiographs: Path) -> Iterable[list[float]]:
 
 def synthetic(folder: Path, cases: int) -> tuple[list[list[float]], list[list[float]]]:
     """Measures of hearts and of right lungs that a data set's frontal views show whole."""
-    dataset = Dataset.open(folder)
     hearts, lungs = [], []
-    for case in [c for c in dataset.kept() if c.view in ("PA", "AP")][:cases]:
-        masks = dataset.masks(case)
-        if set(OUTLINES) <= masks.keys() - set(case.cut_off):
-            both = masks[OUTLINES[0]] | masks[OUTLINES[1]]
-            lungs.append(lung_measures(masks[OUTLINES[0]], both))
+    for case, masks, both in frontal(folder, cases):
+        if not set(OUTLINES) & set(case.cut_off):
+            lungs.append(lung_measures(masks["lung_outline_right"], both))
             if "heart" in masks and "heart" not in case.cut_off:
                 hearts.append(heart_measures(masks["heart"], both))
     return hearts, lungs

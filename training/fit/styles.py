@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-LEAST = 1e-5
+from training.model.evened import in_style, style_of
 
 
 def draw_styles(images: int, chance: float, rng: np.random.Generator) -> Tensor:
@@ -29,9 +29,10 @@ def draw_styles(images: int, chance: float, rng: np.random.Generator) -> Tensor:
 def restyled(features: Tensor, styles: Tensor) -> Tensor:
     """Features float [images, places, width] with means and standard deviations over places mixed as `draw_styles` says."""
     with torch.no_grad():
-        spread, middle = torch.std_mean(features, dim=1)
-        new = [torch.einsum("ij,jc->ic", styles.to(part.dtype), part)[:, None] for part in (spread, middle)]
-    return (features - middle[:, None]) * (new[0] / (spread[:, None] + LEAST)) + new[1]
+        spread, middle = style_of(features)
+        mixed = styles.to(features.dtype)
+        new = torch.einsum("ij,jpc->ipc", mixed, spread), torch.einsum("ij,jpc->ipc", mixed, middle)
+    return in_style(features, (spread, middle), new)
 
 
 @contextmanager

@@ -13,6 +13,19 @@ import torch
 from torch import Tensor, nn
 
 LEAST = 1e-5
+Style = tuple[Tensor, Tensor]
+"""Standard deviation and mean over an image's places, float [images, 1, width] each."""
+
+
+def style_of(features: Tensor) -> Style:
+    """The styles of features float [images, places, width]."""
+    spread, middle = torch.std_mean(features, dim=1, keepdim=True)
+    return spread, middle
+
+
+def in_style(features: Tensor, own: Style, new: Style) -> Tensor:
+    """Features of one style in another one."""
+    return (features - own[1]) * (new[0] / (own[0] + LEAST)) + new[1]
 
 
 class EvenedProjector(nn.Module):
@@ -33,14 +46,14 @@ class EvenedProjector(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """features float [images, places, width] to what the decoder reads, float [images, places, width of the decoder]."""
-        spread, middle = torch.std_mean(features, dim=1, keepdim=True)
-        new_spread, new_middle = torch.lerp(spread, self.spread, self.share), torch.lerp(middle, self.middle, self.share)
-        evened: Tensor = self.linear((features - middle) * (new_spread / (spread + LEAST)) + new_middle)
-        return evened
+        spread, middle = own = style_of(features)
+        new = torch.lerp(spread, self.spread, self.share), torch.lerp(middle, self.middle, self.share)
+        embedded: Tensor = self.linear(in_style(features, own, new))
+        return embedded
 
     @torch.no_grad()
     def learn(self, features: Iterable[Tensor]) -> None:
         """Take for usual what features float [images, places, width] have in the mean over images."""
-        styles = [torch.std_mean(seen.float(), dim=1) for seen in features]
+        styles = [style_of(seen.float()) for seen in features]
         for usual, parts in zip((self.spread, self.middle), zip(*styles, strict=True), strict=True):
-            usual.copy_(torch.cat(parts).mean(0))
+            usual.copy_(torch.cat(parts).mean((0, 1)))

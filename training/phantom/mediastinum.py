@@ -20,8 +20,6 @@ HEART_DEPTH = 13.0
 """How far the heart presses into the diaphragm [mm]."""
 TETHER = 0.25
 """How far its upper face, which hangs on the great vessels, follows the lower one, that lies on the diaphragm."""
-
-
 ROOTS = -40.0
 """Where the great vessels come out of the reference heart [mm]."""
 
