@@ -14,6 +14,8 @@ from torch.nn import functional
 from training.errors import ChexanatomyError
 from training.model.preprocess import STRETCH
 
+CLOSEST = 2.5
+"""The largest magnification of a part that fills the frame (`Augmentation.closer`)."""
 MOST_SORTED = 2**23
 """Pixels whose quantiles are asked for at once on a GPU: torch refuses from 16 million on."""
 
@@ -24,11 +26,11 @@ class Augmentation:
 
     zoom: largest relative magnification either way; aspect: the same between the axes; turn: largest angle [degrees]; shift:
     largest displacement, a share of the image's side; elastic: a smooth distortion's largest relative stretch of any place, below
-    1; untouched: chance that an image keeps its place; gamma, curve, window: strengths of the exposure, S-shaped contrast and
-    clipping changes; local_contrast, blur, noise, shading: strengths; collimation, marker, lines: chances of a border, a lead
-    marker, and bright wires; apart: chance that structures are read away from their places, each on its own, by a model that
-    reads (`training.model.reading`); styles: chance that an image's features get a part of another's style
-    (`training.fit.styles`).
+    1; untouched: chance that an image keeps its place; closer: chance that a part of it, wherever, fills the frame, magnified by
+    up to `CLOSEST`; gamma, curve, window: strengths of the exposure, S-shaped contrast and clipping changes; local_contrast,
+    blur, noise, shading: strengths; collimation, marker, lines: chances of a border, a lead marker, and bright wires; apart:
+    chance that structures are read away from their places, each on its own, by a model that reads (`training.model.reading`);
+    styles: chance that an image's features get a part of another's style (`training.fit.styles`).
     """
 
     zoom: float = 0.25
@@ -49,6 +51,7 @@ class Augmentation:
     lines: float = 0.2
     apart: float = 0.0
     styles: float = 0.0
+    closer: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.elastic < 1:
@@ -57,11 +60,11 @@ class Augmentation:
     @classmethod
     def none(cls) -> Augmentation:
         """No change at all."""
-        return cls(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return cls(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
     def without_geometry(self) -> Augmentation:
         """The photometric changes alone."""
-        return replace(self, zoom=0.0, aspect=0.0, turn=0.0, shift=0.0, elastic=0.0, untouched=1.0)
+        return replace(self, zoom=0.0, aspect=0.0, turn=0.0, shift=0.0, elastic=0.0, untouched=1.0, closer=0.0)
 
 
 def photograph(images: Tensor, augmentation: Augmentation, rng: np.random.Generator, overlays: Overlays | None = None) -> Tensor:

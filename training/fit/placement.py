@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.fit.augment import Augmentation
+from training.fit.augment import CLOSEST, Augmentation
 
 WAVES = 3
 """How many waves a distortion is the sum of."""
@@ -108,9 +108,14 @@ def place(augmentation: Augmentation, images: int, rng: np.random.Generator) -> 
     angle = np.where(still[:, 0], 0.0, angle)
     sine, cosine = np.sin(angle), np.cos(angle)
     turn = np.stack([np.stack([cosine, -sine], -1), np.stack([sine, cosine], -1)], -2)
+    middle = np.full((images, 2), 0.5)
+    if augmentation.closer:
+        near = ~still & (rng.random((images, 1)) < augmentation.closer)
+        nearer = np.where(near, CLOSEST ** rng.random((images, 1)), 1.0)
+        scale, middle = scale * nearer, middle + rng.uniform(-0.5, 0.5, (images, 2)) * (1 - 1 / nearer)
     matrix = turn * scale[:, None]
     waves = _waves(np.where(still, 0.0, augmentation.elastic), rng) if augmentation.elastic else None
-    return Placement(matrix, 0.5 - matrix @ np.array([0.5, 0.5]) + shift, waves)
+    return Placement(matrix, 0.5 - np.einsum("nij,nj->ni", matrix, middle) + shift, waves)
 
 
 def _waves(most: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -169,7 +169,8 @@ class PretrainConfig:
         at_least(0, weight_decay=self.weight_decay, muon=self.muon, sigma=self.sigma, near=self.near, naming=self.naming)
         at_least(0, drawn=self.drawn, dense=self.dense, stem_depth=self.stem_depth, calibrate_images=self.calibrate_images)
         above_nothing(minutes=self.max_minutes, clip=self.clip)
-        share(reading=self.reading, reading_spread=self.reading_spread, evened=self.evened, styles=self.augmentation.styles)
+        share(reading=self.reading, reading_spread=self.reading_spread, evened=self.evened)
+        share(styles=self.augmentation.styles, closer=self.augmentation.closer)
         share(warmup=self.warmup, cooldown=self.cooldown, ema=self.ema, smoothing=self.smoothing, dense_first=self.dense_first)
         if self.structures is not None:
             object.__setattr__(self, "structures", tuple(dict.fromkeys(find(name).key for name in self.structures)))

@@ -13,6 +13,7 @@ from tests.training.fit.conftest import asker_for, questions
 from training.dataset import Dataset
 from training.errors import ChexanatomyError
 from training.fit import Augmentation, PretrainConfig, Tasks
+from training.fit.augment import CLOSEST
 from training.fit.batches import make_plan
 from training.fit.placement import place, resample
 from training.fit.records import Records
@@ -23,20 +24,28 @@ from training.tokens.boxes import BOX_PADDING
 from training.tokens.codebook import MaskCodebook, paste_mask
 
 
-@pytest.mark.parametrize(("turn", "elastic"), [(0.0, 0.0), (25.0, 0.0), (0.0, 0.8), (25.0, 0.5)])
-def test_boxes_and_masks_follow_the_moved_picture(dataset: Path, records: Records, turn: float, elastic: float) -> None:
+@pytest.mark.parametrize(
+    ("turn", "elastic", "closer"), [(0, 0, 0), (25, 0, 0), (0, 0.8, 0), (25, 0.5, 0), (0, 0, 0.5), (25, 0.5, 0.5)]
+)
+def test_boxes_and_masks_follow_the_moved_picture(
+    dataset: Path, records: Records, turn: float, elastic: float, closer: float
+) -> None:
     opened = Dataset.open(dataset)
     cases = {c.id: c for c in opened.cases}
     chosen = np.arange(8)
     truth = [opened.masks(cases[str(records.ids[i])], ["lung_left"])["lung_left"] for i in chosen]
     picture = torch.from_numpy(np.stack(truth)[:, None].astype(np.float32))
-    placement = place(Augmentation(untouched=0, turn=turn, zoom=0.2, shift=0.3, elastic=elastic), 8, np.random.default_rng(3))
+    changes = Augmentation(untouched=0, turn=turn, zoom=0.2, shift=0.3, elastic=elastic, closer=closer)
+    placement = place(changes, 8, np.random.default_rng(3))
     moved = Moved(records, chosen, placement)
     wanted = resample(picture, placement.whole, 192)[:, 0].numpy() > 0.5
     drawn = moved.dense(np.array([0]), 192)[:, 0].numpy() > 0.5
     assert moved.cut[:, 0].any()
     assert moved.whole[:, 0].any()
-    for image in range(8):
+    shown = [image for image in range(8) if moved.box(image, 0) is not None]
+    assert len(shown) == 8 or closer
+    assert len(shown) > 4
+    for image in shown:
         assert 2 * (wanted[image] & drawn[image]).sum() / (wanted[image].sum() + drawn[image].sum()) > 0.97
         box = moved.box(image, 0)
         assert box is not None
@@ -60,6 +69,24 @@ def test_a_distortion_bends_some_pictures_and_folds_none() -> None:
     assert (down[..., 0] * across[..., 1] - down[..., 1] * across[..., 0]).min() > 0
     with pytest.raises(ChexanatomyError, match="elastic"):
         Augmentation(elastic=1.0)
+
+
+def test_parts_that_fill_the_frame_are_of_the_picture_and_from_all_over_it() -> None:
+    closer = replace(Augmentation.none(), untouched=0, closer=0.7)
+    placement = place(closer, 400, np.random.default_rng(0))
+    scale = np.sqrt(np.linalg.det(placement.matrix))
+    near = scale > 1
+    assert 0.6 < near.mean() < 0.8
+    assert np.allclose(scale[~near], 1)
+    assert np.allclose(placement.offset[~near], 0)
+    assert 2.3 < scale.max() <= CLOSEST
+    frame = np.array([[0.0, 0.0], [1.0, 1.0]])[None] - placement.offset[:, None]
+    corners = np.linalg.solve(placement.matrix[:, None], frame[..., None])
+    assert corners.min() > -1e-9
+    assert corners.max() < 1 + 1e-9
+    closest = corners[scale > 2].squeeze(-1)
+    assert (closest.min((0, 1)) < 0.05).all()
+    assert (closest.max((0, 1)) > 0.95).all()
 
 
 def test_what_a_border_hides_is_in_no_mask_and_no_box(config: PretrainConfig, records: Records, tokens: SpecialTokens) -> None:
