@@ -28,9 +28,12 @@ CALIBRATED, VALIDATED = 64, 16
 
 
 def averaged(folders: list[str]) -> Checkpoint:
-    """The first model with the mean of all models' weights. Raises BrokenModel where they have not the same shapes."""
+    """The first model with the mean of all models' weights. Raises BrokenModel where they have not the same shapes, or their
+    patches do not see as far."""
     models = [load_checkpoint(folder) for folder in folders]
     weights = [model.model.state_dict() for model in models]
+    if len({_reach(model) for model in models}) > 1:
+        raise BrokenModel("Only models whose patches see as far as each other's can be averaged.")
     shapes = [{name: value.shape for name, value in each.items()} for each in weights]
     if any(shape != shapes[0] for shape in shapes):
         raise BrokenModel("Only models of one shape can be averaged.")
@@ -45,6 +48,11 @@ def averaged(folders: list[str]) -> Checkpoint:
     if len(made) > 1:  # of one model, only what is learnt at the end of a run is made anew
         models[0].card["averaged"] = [{"steps": m.get("steps"), "seed": m.get("settings", {}).get("seed")} for m in made]
     return models[0]
+
+
+def _reach(model: Checkpoint) -> tuple[int, int]:
+    config = model.model.config
+    return getattr(config.vision_config, "reach", 0), getattr(config.text_config, "reach", 0)
 
 
 def main() -> None:

@@ -190,6 +190,8 @@ def starting_point(config: PretrainConfig) -> tuple[Checkpoint, Any]:
             reading_factor=config.dense_factor,
             reading_blend=config.reading,
             evened=config.evened,
+            vision_reach=config.vision_reach,
+            text_reach=config.text_reach,
             informed=config.informed,
         )
         if config.start is not None:

@@ -73,24 +73,25 @@ class PretrainConfig:
     model, see `tiny_config`; reading: how much of what the decoder reads are the shares of structures that the auxiliary loss
     teaches the tower to see, 0 for its features alone, see `training.model.reading`; reading_spread: by how much more or less
     they are in the images of a step; evened: by what share the features are evened out before the decoder reads them, see
-    `training.model.evened` (of a model to start with that was made so); informed: start with smooth embeddings of places and
-    codes; tower: a checkpoint whose vision tower to start with; start: one whose weights to start with altogether, which may
-    have fewer layers; freeze_vision: the tower stays as it began. unet: train the baseline instead, MONAI's U-Net of
-    unet_widths, on the same images. images, queries: images per step and process, and questions about each. sigma [bins],
-    smoothing, near: width of the box targets, and of the codes' (see `training.fit.losses`). naming: weight of the loss on
-    answers that are a name and nothing else: there are few of them, of three tokens. drawn: weight of the loss on the masks
-    that the codes are expected to draw, drawn_most: for how many of a step's. dense: weight of the auxiliary loss, which also
-    looks for what the questions point at in the picture; dense_start: an earlier run of the same structures whose head of that
-    loss to start with: a new one pulls at a tower that knows better than it for hundreds of steps; dense_factor: its mask
-    values per side of a patch; dense_structures: how many structures it looks at in one step; dense_first: part of the run,
-    0..1, that trains the vision tower by the auxiliary loss alone, at a third of the cost per step. max_steps, max_minutes: the
-    schedule ends with the first of them; with max_minutes alone its length follows from the speed measured. warmup, cooldown:
-    parts of the run in which the learning rate rises and falls; a long run is ended early, and well, by starting it again with
-    fewer steps, so that it stands at the beginning of its cooldown. muon: size of Muon's steps relative to learning_rate, 0 for
-    AdamW everywhere, see `training.fit.optimiser`. checkpointing: recompute a base's layers instead of keeping them.
-    calibrate_images: held-out images on which the confidence is learnt at the end. cache_size: edge of the images kept decoded
-    [px]; cache: folder for them, by default in `out`. loaders: processes of their own that prepare the steps, where a GPU would
-    wait for the thread that does it otherwise (Linux).
+    `training.model.evened` (of a model to start with that was made so); vision_reach, text_reach: how many patches away a patch
+    sees others, in the tower and in the decoder, 0 for all, see `training.model.nearby`; informed: start with smooth embeddings
+    of places and codes; tower: a checkpoint whose vision tower to start with; start: one whose weights to start with
+    altogether, which may have fewer layers; freeze_vision: the tower stays as it began. unet: train the baseline instead,
+    MONAI's U-Net of unet_widths, on the same images. images, queries: images per step and process, and questions about each.
+    sigma [bins], smoothing, near: width of the box targets, and of the codes' (see `training.fit.losses`). naming: weight of
+    the loss on answers that are a name and nothing else: there are few of them, of three tokens. drawn: weight of the loss on
+    the masks that the codes are expected to draw, drawn_most: for how many of a step's. dense: weight of the auxiliary loss,
+    which also looks for what the questions point at in the picture; dense_start: an earlier run of the same structures whose
+    head of that loss to start with: a new one pulls at a tower that knows better than it for hundreds of steps; dense_factor:
+    its mask values per side of a patch; dense_structures: how many structures it looks at in one step; dense_first: part of
+    the run, 0..1, that trains the vision tower by the auxiliary loss alone, at a third of the cost per step. max_steps,
+    max_minutes: the schedule ends with the first of them; with max_minutes alone its length follows from the speed measured.
+    warmup, cooldown: parts of the run in which the learning rate rises and falls; a long run is ended early, and well, by
+    starting it again with fewer steps, so that it stands at the beginning of its cooldown. muon: size of Muon's steps
+    relative to learning_rate, 0 for AdamW everywhere, see `training.fit.optimiser`. checkpointing: recompute a base's layers
+    instead of keeping them. calibrate_images: held-out images on which the confidence is learnt at the end. cache_size: edge
+    of the images kept decoded [px]; cache: folder for them, by default in `out`. loaders: processes of their own that prepare
+    the steps, where a GPU would wait for the thread that does it otherwise (Linux).
     """
 
     datasets: tuple[Path, ...]
@@ -111,6 +112,8 @@ class PretrainConfig:
     reading: float = 0.0
     reading_spread: float = 0.0
     evened: float = 0.0
+    vision_reach: int = 0
+    text_reach: int = 0
     informed: bool = True
     tower: Path | None = None
     start: Path | None = None
@@ -165,6 +168,7 @@ class PretrainConfig:
         at_least(1, text_depth=self.text_depth, text_hidden=self.text_hidden, heads=self.heads)
         at_least(1, dense_factor=self.dense_factor, dense_structures=self.dense_structures, drawn_most=self.drawn_most)
         at_least(1, cache_size=self.cache_size, log_steps=self.log_steps)
+        at_least(0, vision_reach=self.vision_reach, text_reach=self.text_reach)
         at_least(0, workers=self.workers, loaders=self.loaders, seed=self.seed, learning_rate=self.learning_rate)
         at_least(0, weight_decay=self.weight_decay, muon=self.muon, sigma=self.sigma, near=self.near, naming=self.naming)
         at_least(0, drawn=self.drawn, dense=self.dense, stem_depth=self.stem_depth, calibrate_images=self.calibrate_images)
@@ -183,6 +187,10 @@ class PretrainConfig:
         if self.evened and (self.reading or self.unet or self.base):
             raise ChexanatomyError(
                 "Only plain features of chexanatomy-tiny are evened out: leave out evened, or reading, unet, base."
+            )
+        if (self.vision_reach or self.text_reach) and (self.unet or self.base):
+            raise ChexanatomyError(
+                "Only patches of chexanatomy-tiny have a reach: leave out vision_reach and text_reach, or unet and base."
             )
         if self.augmentation.apart and not self.reading:
             raise ChexanatomyError(

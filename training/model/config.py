@@ -31,6 +31,8 @@ def tiny_config(
     reading_factor: int = 4,
     reading_blend: float = 1.0,
     evened: float = 0.0,
+    vision_reach: int = 0,
+    text_reach: int = 0,
 ) -> PaliGemmaConfig:
     """Return a PaliGemma configuration of about 5 million parameters.
 
@@ -39,8 +41,9 @@ def tiny_config(
     stem_depth: convolutions instead of the patch embedding, see `training.model.stem`; reading, reading_factor, reading_blend:
     how many structures the decoder reads the shares of, 0 for the tower's features as they are, in how many parts per side of a
     patch, and how much of what is read they are, see `training.model.reading`; evened: by what share the features are evened
-    out instead, see `training.model.evened`; *_token: ids of the tokenizer's special tokens. Raises BrokenModel for sizes that
-    do not fit.
+    out instead, see `training.model.evened`; vision_reach, text_reach: how many patches away a patch sees others, in the tower
+    and in the decoder, 0 for all of them, see `training.model.nearby`; *_token: ids of the tokenizer's special tokens. Raises
+    BrokenModel for sizes that do not fit.
     """
     from transformers import PaliGemmaConfig
 
@@ -65,6 +68,7 @@ def tiny_config(
         "reading_factor": reading_factor,
         "reading_blend": reading_blend,
         "evened": evened,
+        "reach": vision_reach,
     }
     text: dict[str, Any] = {
         "model_type": "gemma",
@@ -79,6 +83,7 @@ def tiny_config(
         "pad_token_id": pad_token,
         "bos_token_id": bos_token,
         "eos_token_id": eos_token,
+        "reach": text_reach,
     }
     return PaliGemmaConfig(
         vision_config=vision,

@@ -1,7 +1,8 @@
 """Many prompts behind one image: the image's keys and values are computed once and shared by every prompt.
 
-The image tokens and <bos> see each other; a segment (prompt, newline, answer) sees them and itself, its prompt both ways, its
-answer causally. So the shared part never depends on a prompt, and a segment's result is the same alone or among others.
+The image tokens and <bos> see each other (image tokens those nearby, where a model has a reach: `training.model.nearby`); a
+segment (prompt, newline, answer) sees them and itself, its prompt both ways, its answer causally. So the shared part never
+depends on a prompt, and a segment's result is the same alone or among others.
 A stock PaliGemma differs: there the image sees the prompt too, so nothing can be shared and each prompt brings its image along.
 """
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from training.model.attention import NAME as SHARED
+from training.model.nearby import within
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def recall(model: Any, features: Tensor, vision: Tensor, *, packed: bool = True)
 
     hidden = torch.cat([features, _embed(model, _bos(model, images, features.device))], 1)
     everything = torch.ones(1, 1, tokens + 1, tokens + 1, dtype=torch.bool, device=hidden.device)
+    if reach := getattr(model.config.get_text_config(), "reach", 0):
+        everything[..., :tokens, :tokens] = within(round(tokens**0.5), reach, hidden.device)
     position = torch.arange(1, tokens + 2, device=hidden.device)[None]
     cache = DynamicCache()
     _decode(model, hidden, everything, position, cache)

@@ -14,6 +14,7 @@ from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
 
 from training.errors import BrokenModel
 from training.model.evened import EvenedProjector
+from training.model.nearby import see_nearby
 from training.model.reading import ReadingProjector
 
 GROUPS = 8
@@ -79,13 +80,16 @@ class _Residual(nn.Module):
 
 
 class StemmedPaliGemma(PaliGemmaForConditionalGeneration):
-    """PaliGemma whose vision tower begins with a `Stem` if its `vision_config` says `"stem": true`, and whose decoder reads the
-    shares of as many structures as it says under "reading" (`ReadingProjector`), or features evened out by the share that it says
-    under "evened" (`EvenedProjector`)."""
+    """PaliGemma whose vision tower begins with a `Stem` if its `vision_config` says `"stem": true`, whose patches see each other
+    within what it says under "reach" (`training.model.nearby`), and whose decoder reads the shares of as many structures as it
+    says under "reading" (`ReadingProjector`), or features evened out by the share that it says under "evened"
+    (`EvenedProjector`)."""
 
     def __init__(self, config: PaliGemmaConfig) -> None:
         super().__init__(config)
         vision = config.vision_config
+        if reach := getattr(vision, "reach", 0):
+            see_nearby(self.model.vision_tower.encoder, reach)
         if getattr(vision, "stem", False):
             self.model.vision_tower.embeddings.patch_embedding = Stem(
                 vision.hidden_size, vision.patch_size, getattr(vision, "stem_depth", 1)
