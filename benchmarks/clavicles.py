@@ -1,13 +1,15 @@
 """Clavicles of real radiographs, whose middle lines were seen by eye (`clavicles.csv`): whether a model finds them, and whether
 synthetic ones lie where they do.
 
-python benchmarks/clavicles.py RADIOGRAPHS [--model embedded] [--accurate] [--run RUN ...] [--dataset FOLDER ...]
+python benchmarks/clavicles.py RADIOGRAPHS [--model embedded] [--accurate] [--run RUN ...] [--unet UNET ...]
+    [--dataset FOLDER ...]
 
 RADIOGRAPHS holds images/ and lungs/ (masks) of the names in the table. A line's points are x:y, both as shares of the
 picture's width. A clavicle is taken to be a tube of 13 mm around it, where the picture is 380 mm wide; the lines were placed
-to about 4 mm, on pictures of 384 pixels. So the Dice is rough: it tells a mask that lies on the bone from one that lies beside
-it. No model was trained on them. RUN is the folder of a training run; what the head of its auxiliary loss draws, which only a
-model that reads keeps, tells how much of a clavicle the vision tower sees, and the decoder could write. Prints two tables in
+to about 4 mm, on pictures of 384 pixels. So the Dice is rough: it tells a mask that lies on the bone from one that lies
+beside it. No model was trained on them. RUN is the folder of a training run; what the head of its auxiliary loss draws, which
+only a model that reads keeps, tells how much of a clavicle the vision tower sees, and, in codes and in the boxes of the
+answers, how much of it the decoder could write; UNET is the checkpoint of a run with `train --unet`. Prints two tables in
 Markdown: mean Dice with its 95 % interval (over radiographs), the worst tenth, and how far from the line the masks' pixels
 lie; and, in frontal views, lungs taken to be 280 mm wide, how far below the top of its lung the medial end of a clavicle is,
 how far above it the lateral one (whole clavicles alone), by how much its medial 60 mm rise, by how much it is brighter than
@@ -42,6 +44,8 @@ from training.images import Radiograph, read_mask_png, read_radiograph
 from training.model import Predictor, load
 from training.model.packing import see
 from training.model.preprocess import stretch
+from training.model.unet import load_unet
+from training.tokens.codebook import crop_mask, paste_mask
 
 WIDTH, LUNGS = 380.0, 280.0
 """Of the pictures and of both lungs, assumed [mm]."""
@@ -70,6 +74,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="*", default=["embedded"])
     parser.add_argument("--accurate", action="store_true")
     parser.add_argument("--run", type=Path, nargs="*", default=[])
+    parser.add_argument("--unet", type=Path, nargs="*", default=[])
     parser.add_argument("--dataset", type=Path, nargs="*", default=[])
     parser.add_argument("--cases", type=int, default=300, help="of each data set")
     parser.add_argument("--threads", type=int, default=1)
@@ -83,7 +88,12 @@ def main() -> None:
     for spec in options.model:
         print(found(spec, partial(load(spec).segment, accurate=options.accurate), options.radiographs / "images", lines))
     for run in options.run:
-        print(found(f"{run.name}, its head", Head.of(run).segment, options.radiographs / "images", lines))
+        head = Head.of(run)
+        print(found(f"{run.name}, its answers", head.predictor.segment, options.radiographs / "images", lines))
+        print(found(f"{run.name}, its head", head.segment, options.radiographs / "images", lines))
+        print(found(f"{run.name}, the head's masks in the answers' boxes", head.reframed, options.radiographs / "images", lines))
+    for unet in options.unet:
+        print(found(f"{unet.parent.name}, a U-Net", load_unet(unet).segment, options.radiographs / "images", lines))
     print(
         "\n| frontal views | clavicles | medial end below the top of the lung | lateral end above it | rise "
         "| brighter by | lungs | "
@@ -133,6 +143,20 @@ class Head:
         part = square[:, :, place.top : place.top + rows, place.left : place.left + columns]
         masks = (functional.interpolate(part, place.shape, mode="bilinear", align_corners=False)[0] > 0).numpy()
         return [Drawn(key, masks[self.keys.index(key)]) for key in structures]
+
+    @torch.inference_mode()
+    def reframed(self, radiograph: Radiograph, structures: Sequence[str]) -> list[Drawn]:
+        """The same masks in codes, framed by the boxes of the model's answers: what is lost in writing boxes, and not codes."""
+        answers, codebook = self.predictor.segment(radiograph, structures), self.predictor.checkpoint.codebook
+        assert codebook is not None
+        drawn = self.segment(radiograph, structures)
+        for number, (answer, seen) in enumerate(zip(answers, drawn, strict=True)):
+            mask = np.zeros_like(seen.mask)
+            if answer.box is not None:
+                codes = codebook.encode(torch.from_numpy(crop_mask(seen.mask, answer.box))[None])
+                mask = paste_mask(codebook.decode(codes)[0].numpy(), answer.box, seen.mask.shape)
+            drawn[number] = Drawn(seen.structure, mask)
+        return drawn
 
 
 def found(name: str, segment: Segment, folder: Path, lines: Lines) -> str:

@@ -97,7 +97,7 @@ class Question:
 
 
 MARKED = ("drawn box", "overlaid mask")
-SLIP = (0.004, 0.08)
+SLIP = (0.004, 0.3)
 """How far an edge is off where the model is to go on from a wrong box, standard deviation, as a share of the box: from a good
 answer about a synthetic radiograph to a bad one about a real one."""
 FIRST = 1e9
