@@ -47,3 +47,11 @@ def test_models_of_other_shapes_have_no_mean(config: PretrainConfig, tmp_path: P
     assert ran.returncode != 0
     assert "one shape" in ran.stderr
     assert not (tmp_path / "mean").exists()
+
+
+def test_models_whose_patches_do_not_see_as_far_have_no_mean(config: PretrainConfig, tmp_path: Path) -> None:
+    one, two = begun(config, 1, tmp_path / "one"), begun(replace(config, text_reach=1), 2, tmp_path / "two")
+    ran = average(one, two, "--out", tmp_path / "mean")
+    assert ran.returncode != 0
+    assert "see as far" in ran.stderr
+    assert not (tmp_path / "mean").exists()
