@@ -28,12 +28,12 @@ CALIBRATED, VALIDATED = 64, 16
 
 
 def averaged(folders: list[str]) -> Checkpoint:
-    """The first model with the mean of all models' weights. Raises BrokenModel where they have not the same shapes, or their
-    patches do not see as far."""
+    """The first model with the mean of all models' weights. Raises BrokenModel where they have not the same shapes, or use
+    them in other ways."""
     models = [load_checkpoint(folder) for folder in folders]
     weights = [model.model.state_dict() for model in models]
-    if len({_reach(model) for model in models}) > 1:
-        raise BrokenModel("Only models whose patches see as far as each other's can be averaged.")
+    if len({_use(model) for model in models}) > 1:
+        raise BrokenModel("Only models of the same reach, and whose features are evened out or read alike, can be averaged.")
     shapes = [{name: value.shape for name, value in each.items()} for each in weights]
     if any(shape != shapes[0] for shape in shapes):
         raise BrokenModel("Only models of one shape can be averaged.")
@@ -50,9 +50,11 @@ def averaged(folders: list[str]) -> Checkpoint:
     return models[0]
 
 
-def _reach(model: Checkpoint) -> tuple[int, int]:
-    config = model.model.config
-    return getattr(config.vision_config, "reach", 0), getattr(config.text_config, "reach", 0)
+def _use(model: Checkpoint) -> tuple[float, ...]:
+    """What of a model's configuration changes what its weights do, but none of their shapes."""
+    vision, text = model.model.config.vision_config, model.model.config.text_config
+    named = (getattr(vision, name, usual) for name, usual in (("reach", 0), ("evened", 0.0), ("reading_blend", 1.0)))
+    return (*named, getattr(text, "reach", 0))
 
 
 def main() -> None:

@@ -386,3 +386,13 @@ def test_info_prints_the_card_for_people_too(run: Run, tmp_path: Path) -> None:
     assert status == 0
     assert out.endswith("  use                Research [2J only\n\n# Mine\n\n| heart | 0.9 |\n[31mred\n")
     assert "## Measured" in run("info")[1]
+
+
+@pytest.mark.parametrize("again", [["--set", "dense=0"], ["--set=dense=0"]])
+def test_a_list_that_is_given_twice_is_refused_instead_of_halved(run: Run, tmp_path: Path, again: list[str]) -> None:
+    out = tmp_path / "run"
+    status, said, complaint = run("train", "--dataset", "data", "--out", out, "--set", "stem=True", "ema=0.9", *again)
+    assert status == 2
+    assert not said
+    assert complaint.startswith("chexanatomy: --set is given twice")
+    assert not out.exists()

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from types import FrameType
 from typing import Any
 
@@ -130,6 +131,9 @@ def _parse(given: Sequence[str]) -> Command:
         app.command(name=name, help=_help(command, in_full=chosen == name))(command)
     sample_help = "Write a sample volume with its labels.\n\nExample: chexanatomy sample ct lidc"
     app.command(samples, name="sample", help=sample_help if chosen == "sample" else sample_help.splitlines()[0])
+    if twice := _lists_given_twice(given):
+        _say(f"{twice[0]} is given twice, and its values would replace each other: write them all behind one")
+        raise SystemExit(BAD_INPUT)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -142,6 +146,14 @@ def _parse(given: Sequence[str]) -> Command:
         raise
     assert isinstance(parsed, Command)
     return parsed
+
+
+def _lists_given_twice(given: Sequence[str]) -> list[str]:
+    """Options of several values that stand among the arguments more than once; the parser would keep the last values alone."""
+    command = _COMMANDS.get(given[0]) if given else None
+    named = [argument.partition("=")[0].replace("_", "-") for argument in given]
+    lists = [field.name for field in fields(command) if str(field.type).startswith("tuple[")] if command else []
+    return [option for name in lists if named.count(option := f"--{name.replace('_', '-')}") > 1]
 
 
 def _help(command: type[Command], in_full: bool) -> str:

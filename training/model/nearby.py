@@ -1,21 +1,20 @@
-"""Patches that see their neighbours alone: what lies far off cannot tell them where a structure ought to be.
+"""Patches that see their neighbours alone: what lies far off tells them less of where a structure ought to be.
 
-A tower of seven layers in which every patch sees every other learns from synthetic bodies where structures usually lie beside
-each other, and writes that into its features; on a radiograph of a person it is wrong by a centimetre. Within a reach, a patch
-tells what is to be seen there, and it is left to the question to look where that is. Windows are as in Beltagy et al.,
-"Longformer", arXiv 2004.05150, in two dimensions.
+Where every patch sees every other, a tower can learn from synthetic bodies how structures usually lie beside each other, and
+tell that instead of what is to be seen. Within a reach, a patch tells of its surroundings, which grow by the reach with every
+layer; in the decoder <bos> still sees all, and all see it. What that was worth in a short trial is in docs/training.md. Windows
+are as in Beltagy et al., "Longformer", arXiv 2004.05150, in two dimensions.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-@lru_cache(maxsize=8)
 def within(side: int, reach: int, device: torch.device | str = "cpu") -> Tensor:
     """Which patches of a square of side x side see each other, bool [patches, patches]: those no more than `reach` rows and no
     more than `reach` columns apart."""

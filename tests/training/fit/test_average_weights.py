@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.conftest import ROOT
@@ -49,9 +50,14 @@ def test_models_of_other_shapes_have_no_mean(config: PretrainConfig, tmp_path: P
     assert not (tmp_path / "mean").exists()
 
 
-def test_models_whose_patches_do_not_see_as_far_have_no_mean(config: PretrainConfig, tmp_path: Path) -> None:
-    one, two = begun(config, 1, tmp_path / "one"), begun(replace(config, text_reach=1), 2, tmp_path / "two")
-    ran = average(one, two, "--out", tmp_path / "mean")
+@pytest.mark.parametrize(
+    ("one", "other"), [({}, {"text_reach": 1}), ({}, {"vision_reach": 1}), ({"evened": 1.0}, {"evened": 0.5})]
+)
+def test_models_that_use_their_weights_in_other_ways_have_no_mean(
+    config: PretrainConfig, tmp_path: Path, one: dict[str, float], other: dict[str, float]
+) -> None:
+    folders = [begun(replace(config, **changes), seed, tmp_path / str(seed)) for seed, changes in ((1, one), (2, other))]
+    ran = average(*folders, "--out", tmp_path / "mean")
     assert ran.returncode != 0
-    assert "see as far" in ran.stderr
+    assert "of the same reach" in ran.stderr
     assert not (tmp_path / "mean").exists()
